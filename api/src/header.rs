@@ -1,0 +1,26 @@
+//! Header names, each written once.
+
+/// The version of the file answered, 32 hex digits.
+pub const VERSION: &str = "flotilla-version";
+/// The home cluster of the file answered.
+pub const CLUSTER: &str = "flotilla-cluster";
+/// The epoch of the home; on a peer request, the epoch to commit under.
+pub const EPOCH: &str = "flotilla-epoch";
+/// The request's id, on every answer.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The client's own id for a mutating request.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Peers: the signature of [`crate::peer::auth`].
+pub const PEER: &str = "flotilla-peer";
+/// Peers: the file's name, [`crate::FileName::to_header`].
+pub const NAME: &str = "flotilla-name";
+/// Peers: the command id of a mutating request, `id` or `id;seen=N`.
+pub const COMMAND: &str = "flotilla-command";
+/// Peers: the chunk a request is about.
+pub const CHUNK: &str = "flotilla-chunk";
+/// Peers: the chunk's offset in its tree, in bytes.
+pub const CHUNK_OFFSET: &str = "flotilla-chunk-offset";
+/// Peers: the most bytes that the chunk can have; space is reserved for them.
+pub const CHUNK_RESERVE: &str = "flotilla-chunk-reserve";
+/// Peers: the rest of a replication chain, `ID@HOST:PORT,ID@HOST:PORT`.
+pub const CHUNK_NEXT: &str = "flotilla-chunk-next";

@@ -1,0 +1,16 @@
+//! Wire types, ids, error codes and route strings: what every Flotilla process agrees on.
+//!
+//! This crate knows no runtime, no socket and no disk; it only gives values their shapes and their names.
+
+pub mod codec;
+pub mod error;
+pub mod files;
+pub mod header;
+pub mod ids;
+pub mod name;
+pub mod peer;
+pub mod route;
+
+pub use error::{Code, Problem};
+pub use ids::{ChunkId, ClusterName, CommandId, Epoch, NodeId, RequestId, Version, WriterId};
+pub use name::{BucketName, FileName, Key};

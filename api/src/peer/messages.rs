@@ -1,0 +1,250 @@
+//! Bodies of peer requests and answers.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId};
+
+/// One node's synced copy of a chunk, as the node itself counted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCopy {
+    /// The node.
+    pub node: NodeId,
+    /// Bytes of data synced.
+    pub length: u64,
+    /// CRC32C of the data's block sums (see chunk-store).
+    pub crc: u32,
+}
+
+/// The answer to a chunk PUT: one copy for the node asked and one for every node behind it in the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChunkAck {
+    /// Copies that are synced. Fewer than asked means that a hop behind this one failed.
+    pub copies: Vec<StoredCopy>,
+    /// Nodes of the chain that failed, with a sentence for the log.
+    pub failed: Vec<(NodeId, String)>,
+}
+
+/// Asks the leader where new chunks should go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceRequest {
+    /// The gateway that asks; it is replica 1 whenever it is eligible.
+    pub gateway: NodeId,
+    /// How many chunks.
+    pub count: u32,
+    /// The most bytes of one chunk.
+    pub chunk_bytes: u64,
+    /// Nodes that just failed the asker.
+    pub avoid: Vec<NodeId>,
+}
+
+/// The leader's choice: one list of R distinct nodes per chunk, the gateway first where it takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlaceAnswer {
+    /// For each chunk, its nodes and their peer addresses.
+    pub chunks: Vec<Vec<(NodeId, String)>>,
+    /// How many nodes can take chunks now; fewer than R leaves `chunks` empty.
+    pub eligible: u32,
+    /// Whether lack of space is the reason that too few nodes are eligible.
+    pub full: bool,
+}
+
+/// A node's statistics; soft state, sent twice a second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct NodeStats {
+    /// Share of the processors in use, 0 to 1, cgroup-aware.
+    pub cpu_busy: f32,
+    /// Memory that is left to this process, in bytes.
+    pub memory_free_bytes: u64,
+    /// Memory in all, in bytes.
+    pub memory_total_bytes: u64,
+    /// Free space for chunks, in bytes.
+    pub disk_free_bytes: u64,
+    /// Space for chunks in all, in bytes.
+    pub disk_total_bytes: u64,
+    /// Body bytes that requests hold in memory now.
+    pub inflight_bytes: u64,
+    /// Requests under way.
+    pub requests: u32,
+    /// Smoothed time of one chunk sync, in microseconds.
+    pub sync_us: u32,
+    /// Whether new chunks may be placed here: disk not full, store not poisoned, not draining.
+    pub accepts_chunks: bool,
+    /// Whether the only reason against new chunks is space.
+    pub full: bool,
+}
+
+/// A node's heartbeat to its leader.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The node.
+    pub node: NodeId,
+    /// Its peer address.
+    pub peer: String,
+    /// Its public address, as a URL.
+    pub public: String,
+    /// Its zone; a node without one is a zone of its own.
+    pub zone: Option<String>,
+    /// Its statistics.
+    pub stats: NodeStats,
+}
+
+/// One node within a [`ClusterReport`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// The node.
+    pub id: NodeId,
+    /// Its peer address.
+    pub peer: String,
+    /// Its public address, as a URL.
+    pub public: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Whether the leader heard from it lately.
+    pub alive: bool,
+    /// Its last statistics.
+    pub stats: NodeStats,
+}
+
+/// A cluster's state, from its leader to every supernode, twice a second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterReport {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its identity; another uuid under the same name is refused.
+    pub uuid: Uuid,
+    /// The leader that reports.
+    pub leader: NodeId,
+    /// The leader's term; a report of a lower term is ignored.
+    pub term: u64,
+    /// Its nodes.
+    pub nodes: Vec<NodeReport>,
+    /// The revision of [`Documents`] that the cluster has applied.
+    pub documents: u64,
+}
+
+/// A supernode's answer to a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportAnswer {
+    /// Present when the cluster's documents are behind.
+    pub documents: Option<Documents>,
+}
+
+/// All documents of the supernode group, as one versioned value that is pushed into every cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Documents {
+    /// Raised by every change.
+    pub revision: u64,
+    /// The documents.
+    pub entries: Vec<Document>,
+}
+
+/// One document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Document {
+    /// A bucket.
+    Bucket {
+        /// Its name.
+        name: BucketName,
+    },
+    /// Who may do what.
+    Principal(Principal),
+}
+
+/// A principal, known by the hash of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// Its name in logs, for example `root`.
+    pub name: String,
+    /// BLAKE3 of the key's text.
+    pub key_hash: [u8; 32],
+    /// Whether it may do everything.
+    pub root: bool,
+}
+
+/// A key's home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Home {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The grant's epoch.
+    pub epoch: Epoch,
+}
+
+/// Claims a key for a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    /// The key.
+    pub name: FileName,
+    /// For which cluster.
+    pub cluster: ClusterName,
+    /// A first commit under this epoch was refused by the sealed floor alone: grant a fresh one if it still stands.
+    pub refresh: Option<Epoch>,
+}
+
+/// The home after a claim: the first claim in the log wins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimAnswer {
+    /// The home, maybe another cluster's.
+    pub home: Home,
+}
+
+/// Asks one cluster for one page of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListRequest {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// Only keys that begin so.
+    pub prefix: String,
+    /// Group keys by the part up to this text.
+    pub delimiter: Option<String>,
+    /// Only keys (or prefixes) after this one.
+    pub after: Option<String>,
+    /// At most so many items and prefixes together.
+    pub limit: u32,
+}
+
+/// A step of formation, from the first initial member to each other one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FormRequest {
+    /// Is this node's folder empty and never joined?
+    Probe {
+        /// The group's name.
+        group: String,
+    },
+    /// Write this identity down, synced, and confirm it.
+    Assign {
+        /// The group's name.
+        group: String,
+        /// The proposed identity of the group.
+        uuid: Uuid,
+        /// The id of the node asked.
+        node: NodeId,
+    },
+}
+
+/// The answer to a [`FormRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FormAnswer {
+    /// The folder is empty.
+    Empty,
+    /// The folder has this identity.
+    Member {
+        /// The group's identity.
+        uuid: Uuid,
+        /// The node's id.
+        node: NodeId,
+    },
+    /// The node belongs to another group or was told another name.
+    Refused {
+        /// A sentence for the log.
+        why: String,
+    },
+}
+
+/// Where a replica lies on the answering node's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocateAnswer {
+    /// The chunks found: id, absolute path, offset of the data, length of the data.
+    pub found: Vec<(ChunkId, String, u64, u64)>,
+}

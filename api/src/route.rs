@@ -1,0 +1,38 @@
+//! Route strings, each written once.
+
+/// Files: `PUT|GET|HEAD|DELETE /v1/files/{bucket}/{key}`, list: `GET /v1/files/{bucket}`.
+pub const FILES: &str = "/v1/files";
+/// Buckets: `PUT /v1/buckets/{bucket}`, list: `GET /v1/buckets`.
+pub const BUCKETS: &str = "/v1/buckets";
+/// Clusters and their nodes: `GET /v1/clusters`.
+pub const CLUSTERS: &str = "/v1/clusters";
+
+/// Operations: the event loop is alive.
+pub const HEALTHZ: &str = "/healthz";
+/// Operations: this process can do its work.
+pub const READYZ: &str = "/readyz";
+/// Operations: Prometheus text.
+pub const METRICS: &str = "/metrics";
+
+/// Peers: Raft messages, `POST /peer/v1/raft/{kind}`.
+pub const PEER_RAFT: &str = "/peer/v1/raft";
+/// Peers: one file through a gateway, name in [`crate::header::NAME`].
+pub const PEER_FILE: &str = "/peer/v1/file";
+/// Peers: one page of a cluster's list.
+pub const PEER_LIST: &str = "/peer/v1/list";
+/// Peers: a chunk's bytes, `PUT` and `GET`, id in [`crate::header::CHUNK`].
+pub const PEER_CHUNK: &str = "/peer/v1/chunk";
+/// Peers: where replicas lie on this node's disk (layout).
+pub const PEER_LOCATE: &str = "/peer/v1/locate";
+/// Peers: the leader's choice of nodes for new chunks.
+pub const PEER_PLACE: &str = "/peer/v1/place";
+/// Peers: a node's statistics, to its leader.
+pub const PEER_HEARTBEAT: &str = "/peer/v1/heartbeat";
+/// Peers: formation of a new cluster.
+pub const PEER_FORM: &str = "/peer/v1/form";
+/// Peers: a cluster's report, from its leader to a supernode.
+pub const PEER_REPORT: &str = "/peer/v1/report";
+/// Peers: claim of a key for a cluster, to a supernode.
+pub const PEER_CLAIM: &str = "/peer/v1/claim";
+/// Peers: the home of a key, to a supernode.
+pub const PEER_LOOKUP: &str = "/peer/v1/lookup";

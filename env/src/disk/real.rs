@@ -1,0 +1,3 @@
+//! Files of the operating system.
+/// Files of the operating system.
+#[derive(Debug)] pub struct RealDisk;
