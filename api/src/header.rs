@@ -24,3 +24,5 @@ pub const CHUNK_OFFSET: &str = "flotilla-chunk-offset";
 pub const CHUNK_RESERVE: &str = "flotilla-chunk-reserve";
 /// Peers: the rest of a replication chain, `ID@HOST:PORT,ID@HOST:PORT`.
 pub const CHUNK_NEXT: &str = "flotilla-chunk-next";
+/// Peers: CRC32C of the block sums of a chunk's bytes as answered, in decimal.
+pub const CHUNK_CRC: &str = "flotilla-chunk-crc";

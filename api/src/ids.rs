@@ -248,3 +248,24 @@ pub struct CommandId {
     /// An id older than the oldest kept result can't be told from a new one: it answers `indeterminate`.
     pub seen: Option<u64>,
 }
+
+impl CommandId {
+    /// Encodes the id for a header between our processes.
+    ///
+    /// # Shape
+    /// `ID` or `ID;seen=N`.
+    #[must_use]
+    pub fn to_header(&self) -> String {
+        self.seen.map_or_else(|| self.id.to_string(), |seen| format!("{};seen={seen}", self.id))
+    }
+
+    /// Reads an id back from [`CommandId::to_header`].
+    ///
+    /// # Errors
+    /// The text is something else.
+    pub fn from_header(text: &str) -> Result<Self, ParseError> {
+        let Some((id, seen)) = text.split_once(";seen=") else { return Ok(Self { id: text.parse()?, seen: None }) };
+        let seen = seen.parse().map_err(|_| ParseError::new("command id", text))?;
+        Ok(Self { id: id.parse()?, seen: Some(seen) })
+    }
+}

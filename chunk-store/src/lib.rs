@@ -1,1 +1,33 @@
-//! chunk-store.
+//! Bytes of chunks on one node's disk: stored durably, read verified, found again after any crash.
+//!
+//! The store knows ids, bytes and checksums. It knows nothing of files, versions, replicas or the network, and its API shows no
+//! file: only [`ChunkStore::locate`], made for people and tests, tells where bytes lie. Chunks are files of their own today;
+//! volumes for small ones fit behind the same API.
+//!
+//! What holds after any crash: an acked chunk is there, whole; a chunk that was not acked is there whole or not at all.
+
+mod buffers;
+mod cache;
+mod claims;
+mod error;
+mod format;
+mod health;
+mod inventory;
+mod names;
+mod read;
+mod recovery;
+mod rounds;
+mod store;
+mod sums;
+mod writer;
+
+pub use error::{Error, Flaw, Kind};
+pub use format::CHUNK_BYTES_MAX;
+pub use inventory::LIST_MAX;
+pub use read::READ_BYTES_MAX;
+pub use recovery::{Options, Recovery};
+pub use store::{ChunkInfo, ChunkStore, Location, REMOVE_MAX, Usage};
+pub use sums::{BLOCK_BYTES, Sums};
+pub use writer::{BATCH_BYTES, Stored, Writer};
+
+pub use claims::WRITERS_MAX;

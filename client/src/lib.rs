@@ -1,1 +1,17 @@
-//! client.
+//! How a process talks to another one: the transport seam, the signed peer client, and the SDK over the public REST API.
+//!
+//! This crate knows no server, no disk and no rule about files; reqwest appears in [`transport`] alone.
+
+pub mod body;
+pub mod peer;
+mod problem;
+pub mod sdk;
+pub mod transport;
+
+pub use body::{Body, BoxError};
+pub use peer::PeerClient;
+pub use sdk::{
+    ByteRange, Client, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, ListQuery, Options, Put, PutBody,
+    PutOptions,
+};
+pub use transport::{Http, InMemory, Lane, Network, Transport};

@@ -1,5 +1,18 @@
 //! A node of a cluster: gateway, replica and member of the cluster's Raft group.
+//!
+//! It knows supernodes only by their peer routes, and never another cluster.
 
+mod board;
+mod gateway;
+mod heartbeat;
+mod homes;
+mod http;
+mod metadata;
+mod node;
+mod ops;
+mod placement;
 mod settings;
 
+pub use flotilla_member::{EXIT_CONFIG, EXIT_DISK, Error};
+pub use node::{accept_disk, run};
 pub use settings::Settings;

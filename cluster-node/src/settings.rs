@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use bytesize::ByteSize;
 use flotilla_api::ClusterName;
+use flotilla_member::{Addresses, Error, addresses};
 use serde::{Deserialize, Serialize};
 
 /// A node's settings, from flags, environment, a TOML file and these defaults.
@@ -60,5 +61,24 @@ impl Settings {
 
     fn default_replicas() -> u32 {
         2
+    }
+}
+
+impl Settings {
+    /// Checks what the types don't.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], naming the setting and its bounds.
+    pub fn check(&self) -> Result<Addresses, Error> {
+        let wrong = |name, why: String| Err(Error::Setting { name, why });
+        let chunk_size = self.chunk_size.as_u64();
+        if !chunk_size.is_power_of_two() || !(4 << 10..=64 << 20).contains(&chunk_size) {
+            return wrong("chunk_size", format!("is a power of two from 4KiB to 64MiB, not {}", self.chunk_size));
+        }
+        if !(1..=5).contains(&self.replicas) {
+            return wrong("replicas", format!("is a number from 1 to 5, not {}", self.replicas));
+        }
+        addresses::members(&self.initial_members)?;
+        addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
     }
 }

@@ -1,5 +1,8 @@
 //! The machine under the process: processors and memory, as the process may use them.
 
+mod cgroup;
+mod system;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A sample of the host.
@@ -40,4 +43,10 @@ impl HostProbe for Scripted {
     fn sample(&self) -> HostStats {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives the machine's probe as a seam.
+#[must_use]
+pub fn system() -> Arc<dyn HostProbe> {
+    Arc::new(system::System::new())
 }

@@ -11,8 +11,8 @@ pub enum Error {
     /// A sync failed; the database is poisoned from now on.
     #[error("database sync failed: {0}")]
     Sync(Arc<str>),
-    /// An earlier sync failed, so nothing more is accepted; the process must end.
-    #[error("database is poisoned by an earlier failed sync")]
+    /// An earlier write or sync failed, so nothing more is accepted; the process must end.
+    #[error("database is poisoned by an earlier failed write or sync")]
     Poisoned,
     /// Another process has the database open.
     #[error("database is in use by another process")]

@@ -4,9 +4,16 @@
 
 mod batch;
 mod error;
+mod group_commit;
+mod mem;
+mod options;
+mod rocks;
 
 pub use batch::{Batch, Op};
 pub use error::Error;
+pub use mem::MemKv;
+pub use options::{FamilyKind, FamilySpec, MemoryBudget, Options};
+pub use rocks::RocksKv;
 
 /// The name of a column family.
 pub type Family = &'static str;
@@ -54,7 +61,8 @@ pub trait Kv: View {
     /// Applies a batch atomically. Readable at once, durable after a later sync.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] after a failed sync.
+    /// [`Error::Poisoned`] after a failed write or sync; [`Error::Engine`] when this write is the one that fails, and, with nothing
+    /// written and nothing poisoned, when the batch names a family that isn't there.
     fn write(&self, batch: Batch) -> Result<(), Error>;
 
     /// Asks for a sync and calls `done`, in the order of the calls, when every earlier write is durable.
@@ -62,10 +70,13 @@ pub trait Kv: View {
     /// Waiting requests share one sync (group commit). A failed sync poisons the database: this and every later call gets
     /// [`Error::Poisoned`] or [`Error::Sync`], and nothing more is written. Blocks while
     /// [`SYNC_QUEUE_MAX`] requests wait.
+    ///
+    /// `done` runs on the sync thread, so everybody else waits for it: it must be short, and must not ask for a sync itself.
     fn sync_then(&self, done: SyncDone);
 
-    /// Frees the space of a range at once, out of the order of the other writes: after a crash the rows may be gone although
-    /// earlier writes are gone too. Make whatever says that the rows are not needed durable first.
+    /// Removes every key with `from <= key < to` and frees its space as soon as it can, out of the order of the other writes:
+    /// after a crash each row may be gone although earlier writes are gone too, or be back as any of its earlier versions.
+    /// Make whatever says that the rows are not needed durable first, and don't read them after a crash.
     ///
     /// # Errors
     /// As [`Kv::write`].

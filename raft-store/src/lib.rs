@@ -1,7 +1,19 @@
 //! Raft groups over a key-value store, generic over a pure [`Machine`].
 //!
-//! No openraft type leaves this crate.
+//! No openraft type leaves this crate, and nothing in it knows what a group's commands mean.
 
+pub mod formation;
+mod group;
+pub mod identity;
 pub mod machine;
+mod network;
+mod snapshot;
+mod store;
 
+pub use group::{Applied, Error, Group, Kind, Options, ReadIndex, Settings, Status};
 pub use machine::{Fault, Machine, Position, Txn};
+pub use network::{BODY_BYTES_MAX, Member, Rpc, Transport, TransportError, UnknownRpc};
+pub use store::{COMMAND_BYTES_MAX, RESULTS_KEPT, StoreError, families};
+
+#[cfg(test)]
+mod tests;

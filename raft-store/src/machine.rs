@@ -65,6 +65,10 @@ pub trait Machine: Send + Sync + 'static {
     /// The families that hold the machine's state; all of them and no others go into snapshots.
     const FAMILIES: &'static [Family];
 
+    /// The newest version of [`Machine::Command`] that this build understands; it stands in every command's envelope. Raise it
+    /// with every new variant: a build that meets a newer version in its log stops, since a guess would let replicas drift.
+    const COMMAND_VERSION: u8 = 1;
+
     /// Applies one command.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use flotilla_member::{Addresses, Error, addresses};
 use serde::{Deserialize, Serialize};
 
 /// A supernode's settings, from flags, environment, a TOML file and these defaults.
@@ -30,4 +31,15 @@ pub struct Settings {
     pub fleet_secret_file: PathBuf,
     /// The file with the root key; made at the group's first start if it is missing.
     pub root_key_file: PathBuf,
+}
+
+impl Settings {
+    /// Checks what the types don't.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], naming the setting and its bounds.
+    pub fn check(&self) -> Result<Addresses, Error> {
+        addresses::members(&self.initial_members)?;
+        addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
+    }
 }

@@ -18,13 +18,27 @@ pub const WINDOW_MS: u64 = 15 * 60 * 1000;
 
 /// The fleet's secret, from which the signing key is derived.
 #[derive(Clone)]
-pub struct FleetSecret([u8; 32]);
+pub struct FleetSecret {
+    key: [u8; 32],
+    fleet: uuid::Uuid,
+}
 
 impl FleetSecret {
     /// Derives the signing key from the secret's text (64 hex digits made at first start).
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(blake3::derive_key("flotilla peer signature v1", text.trim().as_bytes()))
+        let secret = text.trim().as_bytes();
+        let fleet = blake3::derive_key("flotilla fleet identity v1", secret);
+        Self {
+            key: blake3::derive_key("flotilla peer signature v1", secret),
+            fleet: uuid::Uuid::from_slice(&fleet[..16]).expect("16 bytes are a uuid"),
+        }
+    }
+
+    /// The fleet's identity, the same for everyone who holds the secret; it tells nothing about the secret.
+    #[must_use]
+    pub fn fleet(&self) -> uuid::Uuid {
+        self.fleet
     }
 }
 
@@ -74,7 +88,7 @@ pub enum Refusal {
 }
 
 fn mac(secret: &FleetSecret, method: &Method, route: &str, headers: &HeaderMap, s: &Signature) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new_keyed(&secret.0);
+    let mut hasher = blake3::Hasher::new_keyed(&secret.key);
     let mut part = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);

@@ -117,6 +117,8 @@ pub struct ClusterReport {
     pub leader: NodeId,
     /// The leader's term; a report of a lower term is ignored.
     pub term: u64,
+    /// The leader's applied index: ids that a supernode makes for this cluster carry it.
+    pub applied: u64,
     /// Its nodes.
     pub nodes: Vec<NodeReport>,
     /// The revision of [`Documents`] that the cluster has applied.
@@ -234,6 +236,11 @@ pub enum FormAnswer {
         uuid: Uuid,
         /// The node's id.
         node: NodeId,
+    },
+    /// The group is at work already: an empty folder has no place in its formation.
+    Formed {
+        /// The group's identity.
+        uuid: Uuid,
     },
     /// The node belongs to another group or was told another name.
     Refused {

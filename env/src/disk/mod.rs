@@ -8,7 +8,15 @@ use std::{
     sync::Arc,
 };
 
+mod cause;
+mod faulty;
+mod mem;
 mod real;
+mod writeback;
+
+pub use cause::{Cause, PowerOff};
+pub use faulty::{Call, Fault, FaultyDisk, Gate, When};
+pub use mem::MemDisk;
 pub use real::RealDisk;
 
 /// One entry of a folder.
@@ -73,4 +81,9 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// Tells the length in bytes.
     fn length(&self) -> io::Result<u64>;
+    /// Asks that synced bytes of a range be forgotten by the cache, so that the next read comes from the device. Only a hint.
+    fn forget_cached(&self, offset: u64, length: u64) -> io::Result<()> {
+        let _ = (offset, length);
+        Ok(())
+    }
 }

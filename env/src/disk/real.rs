@@ -1,3 +1,193 @@
 //! Files of the operating system.
-/// Files of the operating system.
-#[derive(Debug)] pub struct RealDisk;
+//!
+//! Knows Linux calls and their quirks; knows nothing of what the files are for.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, IoSlice, IoSliceMut},
+    num::NonZeroU64,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rustix::{
+    fs::{Advice, FallocateFlags},
+    io::{Errno, ReadWriteFlags, retry_on_intr},
+};
+
+use super::{Disk, DiskFile, Entry, Space, writeback};
+
+/// How many slices one `pwritev` takes: UIO_MAXIOV of the kernel.
+const PARTS_PER_CALL_MAX: usize = 1024;
+
+/// Nobody but the process's user reads users' bytes.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// Files of the operating system; needs Linux 4.14.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl RealDisk {
+    /// Gives the operating system's files as a seam.
+    #[must_use]
+    pub fn shared() -> Arc<dyn Disk> {
+        Arc::new(Self)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: File,
+    /// Set once the file system said that it can't read without waiting, so that we don't ask for every read.
+    always_waits: AtomicBool,
+}
+
+impl RealFile {
+    fn shared(file: File) -> Arc<dyn DiskFile> {
+        Arc::new(Self { file, always_waits: AtomicBool::new(false) })
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE).open(path).map(RealFile::shared)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        File::open(path).map(RealFile::shared)
+    }
+
+    fn open_rw(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        OpenOptions::new().read(true).write(true).open(path).map(RealFile::shared)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(meta) => {
+                    let length = if meta.is_dir() { 0 } else { meta.len() };
+                    entries.push(Entry { path: entry.path(), dir: meta.is_dir(), length });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // removed since the folder was read
+                Err(error) => return Err(error),
+            }
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let mut parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
+        let mut rest = parts.as_mut_slice();
+        while !rest.is_empty() {
+            let head = &rest[..rest.len().min(PARTS_PER_CALL_MAX)];
+            let written = retry_on_intr(|| rustix::io::pwritev(&self.file, head, offset))?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            offset += written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, mut offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.file.read_at(&mut out[filled..], offset) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn read_at_nowait(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        if self.always_waits.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut parts = [IoSliceMut::new(out)];
+        match retry_on_intr(|| rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT)) {
+            Ok(count) => Ok(count),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.always_waits.store(true, Ordering::Relaxed);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        if length == 0 {
+            return Ok(()); // the kernel refuses an empty range
+        }
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, length)) {
+            // A file system without preallocation: a full disk then shows at the write, which is handled as well.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn start_writeback(&self, offset: u64, length: u64) -> io::Result<()> {
+        if length == 0 {
+            return Ok(()); // zero would mean "to the end of the file"
+        }
+        writeback::start(&self.file, offset, length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn forget_cached(&self, offset: u64, length: u64) -> io::Result<()> {
+        let Some(length) = NonZeroU64::new(length) else { return Ok(()) };
+        Ok(rustix::fs::fadvise(&self.file, offset, Some(length), Advice::DontNeed)?)
+    }
+}

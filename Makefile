@@ -1,0 +1,103 @@
+# What a person types; the scripts in ci/ do the work. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# One build at a time: cargo uses all cores by itself.
+.NOTPARALLEL:
+
+CARGO := ci/cargo.sh
+# The same features and the same profile everywhere, so that nothing is compiled twice.
+ONE_BUILD := --workspace --features flotilla/failpoints
+
+# make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=…
+DIR ?=
+ARGS ?=
+NAME ?=
+PROFILE ?= seed-tables
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## installs the Debian packages and tools that are missing (root)
+	@ci/setup.sh build test checks lint
+
+.PHONY: setup-build
+setup-build:
+	@ci/setup.sh build
+
+.PHONY: build
+build: setup-build ## builds bin/flotilla with debug assertions and failpoints
+	@# The small test target makes cargo unify features as `make test` does; both share every dependency.
+	$(CARGO) build $(ONE_BUILD) --bin flotilla --test tidy
+	@ci/install.sh debug
+
+.PHONY: release
+release: setup-build ## builds bin/flotilla for production, without failpoints
+	$(CARGO) build --release --package flotilla
+	@ci/install.sh release
+
+.PHONY: demo
+demo: build ## starts one supernode and two clusters of three nodes here; DIR=, ARGS=
+	bin/flotilla dev up --live $(if $(DIR),--dir "$(DIR)") $(ARGS)
+
+.PHONY: test
+test: ## builds what it needs and runs all tests
+	@ci/setup.sh build test
+	$(CARGO) test --doc $(ONE_BUILD) --quiet
+	$(CARGO) nextest run $(ONE_BUILD) $(ARGS)
+
+.PHONY: lint
+lint: fmt-check clippy tidy shell docs deny ## all of fmt-check, clippy, tidy, shell, docs, deny
+
+.PHONY: fmt
+fmt: ## formats the Rust code
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## checks the format of the Rust code
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: setup-build ## runs clippy; a warning is an error
+	$(CARGO) clippy $(ONE_BUILD) --all-targets -- -D warnings
+
+.PHONY: tidy
+tidy: ## checks layers, file budgets, headers, links and words
+	$(CARGO) xtask tidy
+
+.PHONY: shell
+shell: ## checks the shell and Python scripts
+	@ci/setup.sh lint
+	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh
+	python3 -m compileall -q tests/checks
+
+.PHONY: docs
+docs: setup-build ## builds the API documentation; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ONE_BUILD) --no-deps
+
+.PHONY: deny
+deny: ## checks licenses, banned crates and sources of all dependencies
+	@ci/setup.sh lint
+	$$(ci/tool.sh cargo-deny) --log-level error check --hide-inclusion-graph licenses bans sources
+
+.PHONY: checks
+checks: ## lists the named checks of a running deployment
+	@ci/check.sh list
+
+.PHONY: check
+check: ## runs one named check against bin/flotilla: NAME=
+	@ci/check.sh run "$(NAME)"
+
+.PHONY: checks-ci
+checks-ci: ## runs the named checks that CI runs
+	@ci/check.sh ci
+
+.PHONY: bench
+bench: release ## runs a load profile against a release build: PROFILE=
+	@ci/bench.sh "$(PROFILE)" $(ARGS)
+
+.PHONY: clean
+clean: ## removes bin/ and our build output; the RocksDB archive stays
+	@ci/clean.sh

@@ -1,0 +1,96 @@
+//! Which chunks are being written, and the space that is promised to them; memory only.
+//!
+//! A claimed chunk is invisible: its bytes may be on disk already, but no sync round has vouched for its name yet.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use flotilla_api::ChunkId;
+
+use crate::error::Error;
+
+/// How many chunks are written at the same time: each holds a file handle and, at its sync, one of tokio's 512 blocking threads.
+pub const WRITERS_MAX: usize = 512;
+
+/// All claims of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    ids: HashSet<ChunkId>,
+    reserved_bytes: u64,
+    /// The part of `reserved_bytes` that the file system does not count as used yet.
+    unallocated_bytes: u64,
+}
+
+/// The right to write one chunk; dropping it makes the id free again and the chunk, if it is there, visible.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    claims: Arc<Claims>,
+    id: ChunkId,
+    bytes: u64,
+    allocated: bool,
+    hidden: bool,
+}
+
+impl Claims {
+    /// Claims an id and promises it `bytes` of space.
+    pub(crate) fn take(self: &Arc<Self>, id: ChunkId, bytes: u64) -> Result<Claim, Error> {
+        let mut state = self.state();
+        if state.ids.contains(&id) {
+            return Err(Error::Busy(id));
+        }
+        if state.ids.len() >= WRITERS_MAX {
+            return Err(Error::Overloaded);
+        }
+        state.ids.insert(id);
+        state.reserved_bytes += bytes;
+        state.unallocated_bytes += bytes;
+        Ok(Claim { claims: self.clone(), id, bytes, allocated: false, hidden: false })
+    }
+
+    pub(crate) fn holds(&self, id: ChunkId) -> bool {
+        self.state().ids.contains(&id)
+    }
+
+    pub(crate) fn reserved_bytes(&self) -> u64 {
+        self.state().reserved_bytes
+    }
+
+    /// Gives what is promised but not yet missing from the file system's free space.
+    pub(crate) fn unallocated_bytes(&self) -> u64 {
+        self.state().unallocated_bytes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// Notes that the file system has set the space aside.
+    pub(crate) fn allocated(&mut self) {
+        if !std::mem::replace(&mut self.allocated, true) {
+            self.claims.state().unallocated_bytes -= self.bytes;
+        }
+    }
+
+    /// Keeps the chunk invisible for ever: its name may or may not survive a power cut, so nobody may count on it.
+    pub(crate) fn hide(mut self) {
+        self.hidden = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.allocated();
+        let mut state = self.claims.state();
+        state.reserved_bytes -= self.bytes;
+        if !self.hidden {
+            state.ids.remove(&self.id);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Writes one chunk: takes bytes as they come, and makes them durable under their name at the end.
+
+use std::{io::IoSlice, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use flotilla_api::ChunkId;
+use flotilla_env::disk::{Cause, Disk, DiskFile};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
+
+use crate::{
+    claims::Claim,
+    error::Error,
+    format::{self, Header},
+    names::shelf_of,
+    store::Inner,
+    sums::{self, Sums},
+};
+
+/// How many bytes are collected before they go to the disk: enough that the hop to a blocking thread costs little.
+///
+/// # Bounds
+/// A writer holds at most two batches (one collected while the other is written) and the piece that overflowed each.
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// How many pieces are collected before they go to the disk: what one `pwritev` takes (IOV_MAX).
+const BATCH_PARTS: usize = 1024;
+
+/// How many bytes are written before their writeback is started, so that the sync at the end finds little left to do.
+const WRITEBACK_BYTES: u64 = 2 << 20;
+
+/// What was stored: the facts that replicas of a chunk have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Length of the data in bytes.
+    pub length: u64,
+    /// CRC32C over the blocks' CRC32C values, see [`Sums::finish`].
+    pub crc: u32,
+}
+
+/// Takes the bytes of one chunk. Dropped before [`Writer::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Writer {
+    state: State,
+    parts: Vec<Bytes>,
+    parts_bytes: usize,
+    taken_bytes: u64,
+    limit_bytes: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle(Box<Body>),
+    Busy(JoinHandle<Result<Box<Body>, Error>>),
+    Gone,
+}
+
+/// A chunk that is being written; lives on blocking threads. Dropped, it takes its temporary file away, then frees its id.
+#[derive(Debug)]
+pub(crate) struct Body {
+    store: Arc<Inner>,
+    file: Arc<dyn DiskFile>,
+    temporary: Temporary, // before `claim`: the name must be free before the id is
+    claim: Claim,
+    id: ChunkId,
+    tree_offset: u64,
+    sums: Sums,
+    writeback_from: u64,
+    reserved_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Temporary {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    renamed: bool,
+}
+
+/// One who waits for the round that makes a chunk's name durable.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    claim: Claim,
+    stored: Stored,
+    file_bytes: u64,
+    done: oneshot::Sender<Result<Stored, Error>>,
+}
+
+impl Writer {
+    pub(crate) fn new(body: Body) -> Self {
+        let limit_bytes = body.reserved_bytes;
+        Self { state: State::Idle(Box::new(body)), parts: Vec::new(), parts_bytes: 0, taken_bytes: 0, limit_bytes }
+    }
+
+    /// Takes the next bytes of the chunk; waits while the disk is more than a batch behind.
+    ///
+    /// # Errors
+    /// Invalid if there are more bytes than were reserved (nothing is taken then); Full, Poisoned and Closed end the writer.
+    /// An error may be that of an earlier piece.
+    ///
+    /// # Durability
+    /// None; the bytes are buffered or written.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have taken the bytes or not: drop the writer too.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        if self.batch_is_full() {
+            self.flush().await?;
+        }
+        let taken_bytes = self.taken_bytes + bytes.len() as u64;
+        if taken_bytes > self.limit_bytes {
+            return Err(Error::Invalid("the chunk is longer than reserved"));
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.taken_bytes = taken_bytes;
+        self.parts_bytes += bytes.len();
+        self.parts.push(bytes);
+        if self.batch_is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Ends the chunk; `cv` is the BLAKE3 chaining value of its bytes at its offset in its tree, kept for scrubs.
+    ///
+    /// # Errors
+    /// Invalid for a chunk without bytes; Full, Poisoned, Closed. The chunk is then not acked: after a restart it is absent or,
+    /// if only the sync of its name failed, perhaps there and whole.
+    ///
+    /// # Durability
+    /// Ok: bytes, header and name are synced.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the chunk absent or whole; it becomes visible only if it was synced.
+    pub async fn finish(mut self, cv: [u8; 32]) -> Result<Stored, Error> {
+        let body = self.body().await?;
+        let parts = std::mem::take(&mut self.parts);
+        let (done, wait) = oneshot::channel();
+        spawn_blocking(move || body.seal(&parts, cv, done));
+        wait.await.unwrap_or(Err(Error::Closed))
+    }
+
+    fn batch_is_full(&self) -> bool {
+        self.parts_bytes >= BATCH_BYTES || self.parts.len() >= BATCH_PARTS
+    }
+
+    /// Hands the collected pieces to a blocking thread, after the batch before them.
+    async fn flush(&mut self) -> Result<(), Error> {
+        let body = self.body().await?;
+        let parts = std::mem::take(&mut self.parts);
+        self.parts_bytes = 0;
+        self.state = State::Busy(spawn_blocking(move || body.write(&parts)));
+        Ok(())
+    }
+
+    /// Takes the body out of the writer once it is idle; the caller puts it back without a pause between.
+    async fn body(&mut self) -> Result<Box<Body>, Error> {
+        if let State::Busy(job) = &mut self.state {
+            let result = job.await;
+            self.state = State::Gone;
+            self.state = State::Idle(result.unwrap_or(Err(Error::Closed))?);
+        }
+        match std::mem::replace(&mut self.state, State::Gone) {
+            State::Idle(body) => Ok(body),
+            State::Busy(_) | State::Gone => Err(Error::Closed),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Gone);
+        if matches!(state, State::Gone) {
+            return;
+        }
+        // Dropping a body unlinks a file, which is no work for an async thread.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(state))),
+            Err(_) => drop(state),
+        }
+    }
+}
+
+impl Body {
+    /// Makes the temporary file and sets its space aside; blocks.
+    pub(crate) fn create(
+        store: Arc<Inner>,
+        mut claim: Claim,
+        id: ChunkId,
+        tree_offset: u64,
+        reserved_bytes: u64,
+    ) -> Result<Self, Error> {
+        let path = store.names.temporary(id);
+        let file = match store.disk.create(&path) {
+            // Its owner is gone, since the claim is ours: a removal failed.
+            Err(error) if Cause::of(&error) == Cause::Exists => {
+                store.disk.remove(&path).and_then(|()| store.disk.create(&path))
+            }
+            result => result,
+        };
+        let file = file.map_err(|error| store.health.judge("create a chunk", error))?;
+        let temporary = Temporary { disk: store.disk.clone(), path, renamed: false };
+        let space = file.allocate(format::file_length(reserved_bytes));
+        space.map_err(|error| store.health.judge("reserve space for a chunk", error))?;
+        claim.allocated();
+        let sums = Sums::new();
+        Ok(Self { store, file, temporary, claim, id, tree_offset, sums, writeback_from: 0, reserved_bytes })
+    }
+
+    fn write(mut self: Box<Self>, parts: &[Bytes]) -> Result<Box<Self>, Error> {
+        self.store.health.check()?;
+        self.append(parts, None)?;
+        // Whole pages only: the last one is written to again.
+        let until = self.sums.length() / format::PAGE_BYTES * format::PAGE_BYTES;
+        if until - self.writeback_from >= WRITEBACK_BYTES {
+            let started = self.file.start_writeback(self.writeback_from, until - self.writeback_from);
+            started.map_err(|error| self.store.health.judge("start writeback of a chunk", error))?;
+            self.writeback_from = until;
+        }
+        Ok(self)
+    }
+
+    /// Writes pieces of data, or the last pieces and all that follows the data.
+    fn append(&mut self, parts: &[Bytes], cv: Option<[u8; 32]>) -> Result<Option<Header>, Error> {
+        let offset = self.sums.length();
+        parts.iter().for_each(|part| self.sums.update(part));
+        let header = cv.map(|cv| {
+            let list = self.sums.clone().into_list();
+            let (id, tree_offset, length) = (self.id, self.tree_offset, self.sums.length());
+            let header = Header { id, tree_offset, length, cv, crc: sums::of_list(&list) };
+            (header, format::encode_tail(&header, &list))
+        });
+        let tail = header.iter().map(|(_, tail)| IoSlice::new(tail));
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).chain(tail).collect();
+        self.file.write_at(offset, &slices).map_err(|error| self.store.health.judge("write a chunk", error))?;
+        Ok(header.map(|(header, _)| header))
+    }
+
+    /// Makes the chunk durable and answers; blocks. An answer of failure comes after the temporary file is gone.
+    fn seal(self: Box<Self>, parts: &[Bytes], cv: [u8; 32], done: oneshot::Sender<Result<Stored, Error>>) {
+        let (store, id) = (self.store.clone(), self.id);
+        let (claim, stored) = match self.publish(parts, cv) {
+            Ok(published) => published,
+            Err(error) => return drop(done.send(Err(error))), // the asker may have gone
+        };
+        let waiter = Waiter { claim, stored, file_bytes: format::file_length(stored.length), done };
+        let shelf = shelf_of(id);
+        let sync = || {
+            store.health.check()?;
+            let _ = shelf;
+            store.health.check()
+        };
+        store.lanes[usize::from(shelf)].join(waiter, sync, |waiter, synced: &Result<(), Error>| {
+            waiter.answer(&store, synced.is_ok());
+        });
+    }
+
+    /// Writes what is left, syncs the data and gives the chunk its name. Only then may it join a round.
+    fn publish(mut self: Box<Self>, parts: &[Bytes], cv: [u8; 32]) -> Result<(Claim, Stored), Error> {
+        let store = self.store.clone();
+        let health = &store.health;
+        health.check()?;
+        if self.sums.length() == 0 && parts.is_empty() {
+            return Err(Error::Invalid("a chunk has at least one byte"));
+        }
+        let header = self.append(parts, Some(cv))?.expect("a cv was given");
+        let file_bytes = format::file_length(header.length);
+        if file_bytes < format::file_length(self.reserved_bytes) {
+            let cut = self.file.set_len(file_bytes); // gives back what was reserved beyond the end
+            cut.map_err(|error| health.judge("cut a chunk's reservation", error))?;
+        }
+        health.sync_file(&*self.file)?;
+        health.check()?;
+        let to = store.names.chunk(self.id);
+        store.disk.rename(&self.temporary.path, &to).map_err(|error| health.judge("rename a chunk", error))?;
+        self.temporary.renamed = true;
+        Ok((self.claim, Stored { length: header.length, crc: header.crc }))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.renamed {
+            return;
+        }
+        if let Err(error) = self.disk.remove(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "temporary file of a chunk stays until the next start");
+        }
+    }
+}
+
+impl Waiter {
+    fn answer(self, store: &Inner, synced: bool) {
+        let answer = if synced {
+            store.counts.add(self.file_bytes);
+            drop(self.claim); // visible from here on
+            Ok(self.stored)
+        } else {
+            self.claim.hide();
+            Err(Error::Poisoned)
+        };
+        let _ = self.done.send(answer); // the asker may have gone; the chunk stays, synced and visible
+    }
+}

@@ -1,0 +1,19 @@
+//! The Rust SDK over the public REST API: puts, gets, lists and deletes files, and tries again where that is safe.
+//!
+//! Knows what a client may know: addresses, a token, the public routes. Nothing here is for talk between servers.
+
+mod client;
+mod content;
+mod error;
+mod exchange;
+mod get;
+mod list;
+mod put;
+mod retry;
+
+pub use client::{Client, Options};
+pub use content::PutBody;
+pub use error::{Error, Kind};
+pub use get::{ByteRange, Download, FileInfo};
+pub use list::ListQuery;
+pub use put::{DeleteOptions, Deleted, Put, PutOptions};

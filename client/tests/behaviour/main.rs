@@ -1,0 +1,8 @@
+//! What this crate promises, tried against services on loopback and in memory; one binary, since linking is slow.
+
+mod files;
+mod memory;
+mod peer;
+mod retries;
+mod service;
+mod transport;

@@ -1,0 +1,137 @@
+//! One download: manifest to pieces, fetched ahead in parallel over the nodes and given in order.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::fetch::{self, Fetcher, PIECE};
+use crate::metadata::{
+    self, Metadata,
+    read::ReadChunk,
+    rows::{Content, FileRow},
+};
+
+/// Pieces on their way or waiting for the client, per download.
+pub const PREFETCH: usize = 4;
+/// The memory of one big download, in bytes.
+pub const DOWNLOAD_BYTES: u32 = PREFETCH as u32 * PIECE as u32;
+
+/// Why a download breaks off: the connection is cut then, a short body is never a clean end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A piece could not be had.
+    #[error(transparent)]
+    Fetch(#[from] Arc<fetch::Error>),
+    /// The manifest could not be read.
+    #[error(transparent)]
+    Metadata(#[from] metadata::read::Error),
+    /// The manifest ends before the file does.
+    #[error("the manifest ends at byte {at} of {end}")]
+    Short {
+        /// Where it ends.
+        at: u64,
+        /// Where the file ends.
+        end: u64,
+    },
+}
+
+/// Streams `range` of a version.
+///
+/// # Bounds
+/// At most [`DOWNLOAD_BYTES`] in memory, which `held` stands for.
+pub fn stream_range(
+    metadata: Metadata,
+    fetcher: Fetcher,
+    file: FileRow,
+    range: Range<u64>,
+    held: Option<OwnedSemaphorePermit>,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+    if let Content::Inline(bytes) = &file.content {
+        let part = bytes.slice(range.start as usize..range.end as usize);
+        return stream::iter((!part.is_empty()).then_some(Ok(part))).left_stream();
+    }
+    let pieces = plan(metadata, file, range)
+        .map_ok(move |(chunk, part)| {
+            let fetcher = fetcher.clone();
+            async move { fetcher.piece(chunk, part).await.map_err(Error::Fetch) }
+        })
+        .try_buffered(PREFETCH);
+    pieces
+        .map(move |piece| {
+            let _held_to_the_end = &held;
+            piece
+        })
+        .right_stream()
+}
+
+/// Gives the pieces that make up `range`, in order; reads the manifest a segment at a time.
+fn plan(
+    metadata: Metadata,
+    file: FileRow,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<(Arc<ReadChunk>, Range<u64>), Error>> + Send {
+    let segments = stream::try_unfold((metadata, file, range), |(metadata, file, range)| async move {
+        if range.is_empty() {
+            return Ok::<_, Error>(None);
+        }
+        let chunks = metadata.chunks(&file, range.clone())?;
+        let next = chunks.last().map_or(range.start, |chunk| chunk.offset + chunk.length);
+        if next <= range.start {
+            return Err(Error::Short { at: range.start, end: range.end });
+        }
+        let pieces: Vec<_> = chunks.into_iter().flat_map(|chunk| pieces(chunk, &range)).map(Ok).collect();
+        let left = next.min(range.end)..range.end;
+        Ok(Some((stream::iter(pieces), (metadata, file, left))))
+    });
+    segments.try_flatten()
+}
+
+/// Cuts the part of a chunk that lies in the file's `range` into pieces, as ranges within the chunk.
+fn pieces(chunk: ReadChunk, range: &Range<u64>) -> Vec<(Arc<ReadChunk>, Range<u64>)> {
+    let from = range.start.max(chunk.offset) - chunk.offset;
+    let to = range.end.min(chunk.offset + chunk.length) - chunk.offset;
+    let chunk = Arc::new(chunk);
+    let mut pieces = Vec::new();
+    let mut at = from;
+    while at < to {
+        let end = to.min((at / PIECE + 1) * PIECE);
+        pieces.push((Arc::clone(&chunk), at..end));
+        at = end;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::{ChunkId, WriterId};
+
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_range_once_and_never_cross_a_piece() {
+        let chunk = |offset, length| ReadChunk {
+            id: ChunkId { writer: WriterId(1), seq: 1 },
+            offset,
+            length,
+            cv: [0; 32],
+            replicas: Vec::new(),
+        };
+        for (offset, length, range) in [
+            (0, 8 * PIECE, 0..8 * PIECE),
+            (0, 8 * PIECE, 1..PIECE + 1),
+            (8 * PIECE, 3 * PIECE + 7, 9 * PIECE - 1..11 * PIECE + 7),
+            (8 * PIECE, 5, 0..100 * PIECE),
+        ] {
+            let wanted = range.start.max(offset) - offset..range.end.min(offset + length) - offset;
+            let mut at = wanted.start;
+            for (_, piece) in pieces(chunk(offset, length), &range) {
+                assert_eq!(piece.start, at);
+                assert_eq!(piece.start / PIECE, (piece.end - 1) / PIECE);
+                at = piece.end;
+            }
+            assert_eq!(at, wanted.end);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The data path of one client request: body to chunks to replicas to commit, and back.
+
+pub mod cache;
+pub mod download;
+pub mod fetch;
+pub mod places;
+pub mod replicate;
+pub mod tree;
+pub mod upload;

@@ -1,0 +1,155 @@
+//! A gateway's stock of places for new chunks, asked from the leader a handful at a time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use flotilla_api::{
+    NodeId,
+    peer::{PlaceAnswer, PlaceRequest},
+};
+use flotilla_env::Clock;
+use tokio::time::Instant;
+
+use super::replicate::Hop;
+
+/// How many places one request to the leader brings.
+const STOCK: u32 = 16;
+/// A place older than this was chosen on statistics that no longer hold.
+const FRESH_FOR: Duration = Duration::from_millis(1000);
+/// How long a node that failed this gateway gets no chunks from it.
+const SUSPECT_FOR: Duration = Duration::from_secs(2);
+/// How long to wait for enough nodes: a new leader hears from all of them within a heartbeat or two.
+const WAIT_FOR_NODES: Duration = Duration::from_millis(2500);
+/// Between two asks while waiting.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Why there is no place for a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Fewer nodes than copies can take chunks.
+    #[error("{eligible} nodes can take chunks, {needed} are needed")]
+    TooFew {
+        /// How many can.
+        eligible: u32,
+        /// How many are needed.
+        needed: u32,
+    },
+    /// The disks are full.
+    #[error("the disks are full")]
+    Full,
+    /// The leader did not answer.
+    #[error("no leader placed the chunk: {0}")]
+    NoLeader(String),
+}
+
+/// Whoever asks the leader.
+#[async_trait]
+pub trait Placer: Send + Sync {
+    /// Asks the leader for places.
+    async fn place(&self, request: &PlaceRequest) -> Result<PlaceAnswer, String>;
+}
+
+/// The stock. Cheap to clone.
+#[derive(Clone)]
+pub struct Places {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: NodeId,
+    chunk_bytes: u64,
+    replicas: u32,
+    placer: Arc<dyn Placer>,
+    clock: Arc<dyn Clock>,
+    stock: Mutex<VecDeque<(Instant, Vec<Hop>)>>,
+    suspects: Mutex<HashMap<NodeId, Instant>>,
+    // One refill at a time: the callers that wait for it find its places in the stock.
+    refill: tokio::sync::Mutex<()>,
+}
+
+impl Places {
+    /// Makes an empty stock for chunks of at most `chunk_bytes`, `replicas` copies each.
+    #[must_use]
+    pub fn new(node: NodeId, chunk_bytes: u64, replicas: u32, placer: Arc<dyn Placer>, clock: Arc<dyn Clock>) -> Self {
+        let (stock, suspects, refill) = Default::default();
+        Self { inner: Arc::new(Inner { node, chunk_bytes, replicas, placer, clock, stock, suspects, refill }) }
+    }
+
+    /// Takes the nodes for one chunk; none of them is in `avoid` or failed this gateway lately.
+    ///
+    /// # Errors
+    /// [`Error`], after waiting a little for nodes to come back: the client may try again.
+    pub async fn take(&self, avoid: &[NodeId]) -> Result<Vec<Hop>, Error> {
+        let inner = &*self.inner;
+        let give_up = inner.clock.now() + WAIT_FOR_NODES;
+        loop {
+            if let Some(hops) = self.from_stock(avoid) {
+                return Ok(hops);
+            }
+            let error = {
+                let _one = inner.refill.lock().await;
+                if let Some(hops) = self.from_stock(avoid) {
+                    return Ok(hops);
+                }
+                match self.ask(avoid).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                }
+            };
+            if inner.clock.now() >= give_up || error == Error::Full {
+                return Err(error);
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Notes that a node failed, so that the next chunks go elsewhere at once.
+    pub fn failed(&self, node: NodeId) {
+        let until = self.inner.clock.now() + SUSPECT_FOR;
+        lock(&self.inner.suspects).insert(node, until);
+        lock(&self.inner.stock).retain(|(_, hops)| hops.iter().all(|(id, _)| *id != node));
+    }
+
+    fn from_stock(&self, avoid: &[NodeId]) -> Option<Vec<Hop>> {
+        let now = self.inner.clock.now();
+        let mut stock = lock(&self.inner.stock);
+        while stock.front().is_some_and(|(at, _)| now.duration_since(*at) > FRESH_FOR) {
+            stock.pop_front();
+        }
+        let at = stock.iter().position(|(_, hops)| hops.iter().all(|(id, _)| !avoid.contains(id)))?;
+        stock.remove(at).map(|(_, hops)| hops)
+    }
+
+    async fn ask(&self, avoid: &[NodeId]) -> Result<(), Error> {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let mut avoid = avoid.to_vec();
+        {
+            let mut suspects = lock(&inner.suspects);
+            suspects.retain(|_, until| *until > now);
+            avoid.extend(suspects.keys().copied());
+        }
+        let request = PlaceRequest { gateway: inner.node, count: STOCK, chunk_bytes: inner.chunk_bytes, avoid };
+        let answer = inner.placer.place(&request).await.map_err(Error::NoLeader)?;
+        if answer.chunks.is_empty() {
+            return Err(match answer.full {
+                true => Error::Full,
+                false => Error::TooFew { eligible: answer.eligible, needed: inner.replicas },
+            });
+        }
+        let mut stock = lock(&inner.stock);
+        stock.extend(answer.chunks.into_iter().map(|hops| (now, hops)));
+        while stock.len() > 4 * STOCK as usize {
+            stock.pop_front();
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,213 @@
+//! What a node tells on its own: statistics to the leader, and, as the leader, the cluster's report to the supernodes.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{
+    ClusterName, CommandId, NodeId, RequestId,
+    peer::{ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
+    route,
+};
+use flotilla_chunk_store::ChunkStore;
+use flotilla_client::{Lane, PeerClient};
+use flotilla_env::{Entropy, HostProbe};
+use flotilla_http_server::DocumentCache;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    board::{Board, HEARTBEAT_EVERY},
+    gateway::places::Placer,
+    metadata::{Command, Metadata},
+};
+
+/// How long a heartbeat or report may take: shorter than its interval, so that they never pile up.
+const TELL_DEADLINE: Duration = Duration::from_millis(450);
+/// How long the leader may take to place chunks.
+const PLACE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Who the node is to others.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Its id.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The cluster's identity.
+    pub uuid: Uuid,
+    /// Its peer address.
+    pub peer: String,
+    /// Its public address, as a URL.
+    pub public: String,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// The supernodes' peer addresses.
+    pub supernodes: Vec<String>,
+}
+
+/// Sends heartbeats and reports. Cheap to clone.
+#[derive(Clone)]
+pub struct Teller {
+    /// Who the node is.
+    pub card: Arc<Card>,
+    /// The way to other processes.
+    pub peers: PeerClient,
+    /// The group's metadata.
+    pub metadata: Metadata,
+    /// What the leader knows of the nodes.
+    pub board: Board,
+    /// This node's chunks.
+    pub store: ChunkStore,
+    /// The machine.
+    pub probe: Arc<dyn HostProbe>,
+    /// Body bytes that requests may hold; what is taken is in flight.
+    pub budget: Arc<Semaphore>,
+    /// The size of that budget.
+    pub budget_bytes: u64,
+    /// Decoded documents.
+    pub documents: DocumentCache,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Teller {
+    /// Tells until `stop`: twice a second, and at once when the leader changes.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut status = self.metadata.group().watch();
+        let mut leader = None;
+        let mut beat = tokio::time::interval(HEARTBEAT_EVERY);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = beat.tick() => {}
+                changed = status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = status.borrow_and_update().leader;
+                    if now == leader {
+                        continue;
+                    }
+                    leader = now;
+                }
+            }
+            self.tell().await;
+        }
+    }
+
+    async fn tell(&self) {
+        if let Err(error) = self.metadata.refresh(&self.documents) {
+            tracing::error!(%error, "documents can't be read");
+        }
+        let status = self.metadata.group().status();
+        let heartbeat = Heartbeat {
+            node: self.card.node,
+            peer: self.card.peer.clone(),
+            public: self.card.public.clone(),
+            zone: self.card.zone.clone(),
+            stats: self.stats().await,
+        };
+        if status.is_leader {
+            self.board.heard(heartbeat);
+            self.board.keep(|id| status.members.contains_key(&id));
+            self.report(status.term).await;
+        } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
+            let told: Result<(), _> =
+                self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
+            if let Err(error) = told {
+                tracing::debug!(%error, "leader did not take the heartbeat");
+            }
+        }
+    }
+
+    async fn stats(&self) -> NodeStats {
+        let probe = Arc::clone(&self.probe);
+        let host = tokio::task::spawn_blocking(move || probe.sample()).await.unwrap_or_default();
+        let usage = self.store.usage();
+        let free = self.budget.available_permits() as u64;
+        NodeStats {
+            cpu_busy: host.cpu_busy,
+            memory_free_bytes: host.memory_free_bytes,
+            memory_total_bytes: host.memory_total_bytes,
+            disk_free_bytes: usage.free_bytes.saturating_sub(usage.reserved_bytes),
+            disk_total_bytes: usage.total_bytes,
+            inflight_bytes: self.budget_bytes.saturating_sub(free),
+            requests: 0,
+            sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
+            accepts_chunks: !usage.full && !usage.poisoned,
+            full: usage.full,
+        }
+    }
+
+    async fn report(&self, term: u64) {
+        let report = ClusterReport {
+            cluster: self.card.cluster.clone(),
+            uuid: self.card.uuid,
+            leader: self.card.node,
+            term,
+            applied: self.metadata.group().applied_index(),
+            nodes: self.board.reports(),
+            documents: self.documents.revision(),
+        };
+        let told = self.card.supernodes.iter().map(|supernode| {
+            self.peers.post::<_, ReportAnswer>(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE)
+        });
+        let mut newest: Option<Documents> = None;
+        for answer in futures::future::join_all(told).await {
+            match answer {
+                Ok(ReportAnswer { documents }) => {
+                    newest = newest.max_by_revision(documents);
+                }
+                Err(error) => tracing::debug!(%error, "supernode did not take the report"),
+            }
+        }
+        if let Some(documents) = newest.filter(|documents| documents.revision > self.documents.revision()) {
+            let id = RequestId::from_bits(self.entropy.u128());
+            let id = CommandId { id, seen: Some(self.metadata.group().applied_index()) };
+            let told = self.metadata.propose(id, Command::PutDocuments(documents)).await;
+            if let Err(error) = told
+                .map_err(|error| error.to_string())
+                .and_then(|_| self.metadata.refresh(&self.documents).map_err(|error| error.to_string()))
+            {
+                tracing::warn!(%error, "documents were not taken over; the next report tries again");
+            }
+        }
+    }
+}
+
+/// The newer of two answers.
+trait Newest {
+    fn max_by_revision(self, other: Self) -> Self;
+}
+
+impl Newest for Option<Documents> {
+    fn max_by_revision(self, other: Self) -> Self {
+        [self, other].into_iter().flatten().max_by_key(|documents| documents.revision)
+    }
+}
+
+/// Asks the leader for places, wherever it is.
+pub struct LeaderPlacer {
+    /// The group's metadata.
+    pub metadata: Metadata,
+    /// What this node knows as the leader.
+    pub board: Board,
+    /// The way to other processes.
+    pub peers: PeerClient,
+    /// Copies per chunk.
+    pub replicas: u32,
+}
+
+#[async_trait::async_trait]
+impl Placer for LeaderPlacer {
+    async fn place(&self, request: &PlaceRequest) -> Result<PlaceAnswer, String> {
+        let status = self.metadata.group().status();
+        if status.is_leader {
+            return Ok(self.board.place(request, self.replicas as usize));
+        }
+        let leader = status.leader.and_then(|id| status.members.get(&id)).ok_or("no leader is known")?;
+        let place = self.peers.post(Lane::Control, &leader.peer, route::PEER_PLACE, request, PLACE_DEADLINE);
+        place.await.map_err(|error| error.to_string())
+    }
+}

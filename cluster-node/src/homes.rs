@@ -1,0 +1,99 @@
+//! Whether a key is at home here: the cluster's own log first, the supernodes' directory for what the log doesn't know.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{
+    ClusterName, Epoch, FileName,
+    peer::{ClaimAnswer, ClaimRequest, Home},
+    route,
+};
+use flotilla_client::{Lane, PeerClient};
+
+use crate::metadata::{
+    Metadata,
+    read::Error as MetadataError,
+    rows::{HomeState, KeyRow},
+};
+
+/// How long one supernode may take; the next one is asked then.
+const ASK_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Why a request can't be served here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key is at home in another cluster.
+    #[error("the key is at home in cluster '{0}'")]
+    Elsewhere(ClusterName),
+    /// No supernode answers.
+    #[error("no supernode answers: {0}")]
+    Directory(String),
+    /// The metadata could not be read.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
+/// Finds out whether keys are at home here. Cheap to clone.
+#[derive(Clone)]
+pub struct Homes {
+    cluster: ClusterName,
+    supernodes: Arc<[String]>,
+    peers: PeerClient,
+    metadata: Metadata,
+}
+
+impl Homes {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(cluster: ClusterName, supernodes: Vec<String>, peers: PeerClient, metadata: Metadata) -> Self {
+        Self { cluster, supernodes: supernodes.into(), peers, metadata }
+    }
+
+    /// The way to other processes.
+    #[must_use]
+    pub fn peers(&self) -> &PeerClient {
+        &self.peers
+    }
+
+    /// Gives the epoch to write under; a free key is claimed for this cluster.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing was claimed for this cluster then, or the claim stands and the next try finds it.
+    pub async fn to_write(&self, name: &FileName) -> Result<Epoch, Error> {
+        match self.metadata.key(name)? {
+            Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, .. }) => Ok(epoch),
+            Some(KeyRow { home: HomeState::Closed, .. }) | None => {
+                let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: None };
+                let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
+                self.own(answer.home)
+            }
+        }
+    }
+
+    /// Tells whether a key that this cluster does not know is at home elsewhere; Ok means that it is not.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn not_elsewhere(&self, name: &FileName) -> Result<(), Error> {
+        let home: Option<Home> = self.ask(route::PEER_LOOKUP, name).await?;
+        home.map_or(Ok(()), |home| self.own(home).map(drop))
+    }
+
+    fn own(&self, home: Home) -> Result<Epoch, Error> {
+        if home.cluster == self.cluster { Ok(home.epoch) } else { Err(Error::Elsewhere(home.cluster)) }
+    }
+
+    async fn ask<Q: serde::Serialize + Sync, A: serde::de::DeserializeOwned>(
+        &self,
+        route: &str,
+        request: &Q,
+    ) -> Result<A, Error> {
+        let mut why = "none is configured".to_owned();
+        for supernode in self.supernodes.iter() {
+            match self.peers.post(Lane::Control, supernode, route, request, ASK_DEADLINE).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => why = format!("{supernode}: {error}"),
+            }
+        }
+        Err(Error::Directory(why))
+    }
+}

@@ -1,0 +1,196 @@
+//! Chunks between nodes: a hop of a replication chain, ranges for readers, and where copies lie.
+
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use flotilla_api::{
+    ChunkId, Code, header,
+    peer::{ChunkAck, LocateAnswer},
+};
+use flotilla_chunk_store::Sums;
+use flotilla_http_server::{ApiError, BodyFault, Coded};
+use futures::StreamExt;
+use http::{HeaderMap, header::RANGE};
+
+use super::{
+    answer::set,
+    range::{self, Wanted},
+    routes::{PeerState, own_header},
+};
+use crate::gateway::{
+    fetch::PIECE,
+    replicate::{ChunkHead, Fan, Hop, Trailer},
+};
+
+/// The most nodes behind this one in a chain.
+const HOPS_MAX: usize = 8;
+/// The most chunks that one question may name.
+const LOCATE_MAX: usize = 1024;
+
+/// Takes a chunk: writes it here, sends it on at the same time, and answers when all copies are synced.
+pub(super) async fn put(
+    State(state): State<PeerState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Coded<ChunkAck>, ApiError> {
+    let member = state.member.ready()?;
+    let head = ChunkHead {
+        id: own_header(&headers, header::CHUNK)?,
+        tree_offset: own_header(&headers, header::CHUNK_OFFSET)?,
+        reserve: own_header(&headers, header::CHUNK_RESERVE)?,
+    };
+    let hops = hops(&headers)?;
+    let (mut fan, refused) = Fan::begin(head, member.node, Some(&member.store), &member.peers, &hops).await;
+    if let Some(error) = &refused {
+        tracing::warn!(chunk = %head.id, %error, "chunk can't be stored here");
+    }
+    let mut incoming = Incoming::default();
+    let mut body = body.into_data_stream();
+    while let Some(frame) = body.next().await {
+        let frame = frame.map_err(|error| BodyFault::of(&error).problem())?;
+        for data in incoming.push(frame).into_iter().filter(|data| !data.is_empty()) {
+            fan.write(member.node, data).await;
+        }
+        if fan.is_dead() {
+            break;
+        }
+    }
+    if fan.is_dead() {
+        let ack = fan.finish(member.node, 0, Trailer { cv: [0; 32], crc: 0 }).await;
+        return Ok(Coded(ack));
+    }
+    // A sender that gave up must not leave a short chunk behind: the trailer is the proof that this is the end.
+    let broken = || ApiError::new(Code::BodyInvalid, "the chunk's trailer does not match its bytes");
+    let (trailer, length) = incoming.finish().ok_or_else(broken)?;
+    Ok(Coded(fan.finish(member.node, length, trailer).await))
+}
+
+/// Gives a range of a chunk with the checksum of exactly those bytes.
+pub(super) async fn get(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let member = state.member.ready()?;
+    let id: ChunkId = own_header(&headers, header::CHUNK)?;
+    let wanted: String = own_header(&headers, RANGE.as_str())?;
+    let Wanted::Part(part) = range::resolve(Some(&wanted), u64::MAX) else {
+        return Err(ApiError::new(Code::HeaderInvalid, "a chunk is read by one range with both ends"));
+    };
+    if part.end - part.start > PIECE {
+        return Err(ApiError::new(Code::HeaderInvalid, format!("a range of a chunk has at most {PIECE} bytes")));
+    }
+    let bytes = member.store.read(id, part).await.map_err(|error| of_store(&error))?;
+    let mut sums = Sums::default();
+    sums.update(&bytes);
+    let mut response = Body::from(bytes).into_response();
+    set(response.headers_mut(), header::CHUNK_CRC, sums.finish().1.to_string());
+    Ok(response)
+}
+
+/// Says where copies lie on this node's disk.
+pub(super) async fn locate(
+    State(state): State<PeerState>,
+    Coded(ids): Coded<Vec<ChunkId>>,
+) -> Result<Coded<LocateAnswer>, ApiError> {
+    let member = state.member.ready()?;
+    let mut answer = LocateAnswer { found: Vec::new() };
+    for id in ids.into_iter().take(LOCATE_MAX) {
+        if let Ok(place) = member.store.locate(id).await {
+            answer.found.push((id, place.path.display().to_string(), place.file_offset, place.length));
+        }
+    }
+    Ok(Coded(answer))
+}
+
+fn of_store(error: &flotilla_chunk_store::Error) -> ApiError {
+    match error {
+        flotilla_chunk_store::Error::NotFound(_) => ApiError::new(Code::ChunkGone, "the chunk is not here"),
+        flotilla_chunk_store::Error::Corrupt { .. } => {
+            tracing::error!(%error, "a copy is corrupt");
+            ApiError::new(Code::DataCorrupt, "the copy here is corrupt")
+        }
+        other => {
+            tracing::error!(error = %other, "chunk can't be read");
+            ApiError::new(Code::Internal, "the chunk can't be read here")
+        }
+    }
+}
+
+fn hops(headers: &HeaderMap) -> Result<Vec<Hop>, ApiError> {
+    if !headers.contains_key(header::CHUNK_NEXT) {
+        return Ok(Vec::new());
+    }
+    let text: String = own_header(headers, header::CHUNK_NEXT)?;
+    let hop = |part: &str| {
+        let (id, address) = part.split_once('@')?;
+        Some((id.parse().ok()?, address.to_owned()))
+    };
+    let hops: Option<Vec<Hop>> = text.split(',').map(hop).collect();
+    let malformed = || ApiError::new(Code::HeaderInvalid, "the replication chain is malformed or too long");
+    hops.filter(|hops| hops.len() <= HOPS_MAX).ok_or_else(malformed)
+}
+
+/// Splits a chunk's stream into data and trailer, which only the end of the stream tells apart.
+#[derive(Default)]
+struct Incoming {
+    held: BytesMut,
+    sums: Sums,
+}
+
+impl Incoming {
+    /// Takes a frame and gives the bytes that are now known to be data.
+    fn push(&mut self, mut frame: Bytes) -> [Bytes; 2] {
+        let data = if frame.len() >= Trailer::LEN {
+            let held = self.held.split().freeze();
+            let tail = frame.split_off(frame.len() - Trailer::LEN);
+            self.held.extend_from_slice(&tail);
+            [held, frame]
+        } else {
+            self.held.extend_from_slice(&frame);
+            let surplus = self.held.len().saturating_sub(Trailer::LEN);
+            [self.held.split_to(surplus).freeze(), Bytes::new()]
+        };
+        for part in &data {
+            self.sums.update(part);
+        }
+        data
+    }
+
+    /// Gives the trailer and the data's length, if the trailer is whole and matches the data.
+    fn finish(self) -> Option<(Trailer, u64)> {
+        let trailer = Trailer::from_bytes(&self.held)?;
+        let (length, crc) = self.sums.finish();
+        (trailer.crc == crc).then_some((trailer, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_and_trailer_part_wherever_the_frames_are_cut() {
+        let data: Vec<u8> = (0..1000u32).map(|n| n as u8).collect();
+        let mut sums = Sums::default();
+        sums.update(&data);
+        let trailer = Trailer { cv: [7; 32], crc: sums.finish().1 };
+        let stream: Vec<u8> = [&data[..], &trailer.to_bytes()].concat();
+        for frame in [1, 7, 35, 36, 37, 100, 1035, 1036] {
+            let mut incoming = Incoming::default();
+            let mut out = Vec::new();
+            for part in stream.chunks(frame) {
+                incoming.push(Bytes::copy_from_slice(part)).iter().for_each(|data| out.extend_from_slice(data));
+            }
+            assert_eq!((out, incoming.finish()), (data.clone(), Some((trailer, 1000))), "frames of {frame}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_short_has_no_trailer() {
+        for cut in [0, 10, 36, 500] {
+            let mut incoming = Incoming::default();
+            incoming.push(Bytes::from(vec![3; cut]));
+            assert_eq!(incoming.finish(), None, "{cut} bytes");
+        }
+    }
+}

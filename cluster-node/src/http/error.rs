@@ -1,0 +1,125 @@
+//! The one place where the node's errors become problems: what the client reads here is not what the log says.
+
+use flotilla_api::{Code, Problem};
+use flotilla_http_server::{ApiError, BodyFault};
+use flotilla_member::problem;
+
+use crate::{
+    gateway::{download, fetch, places, upload},
+    homes,
+    metadata::{Refusal, read},
+};
+
+/// A file that does not exist.
+pub fn file_not_found() -> ApiError {
+    ApiError::new(Code::FileNotFound, "no file has this key")
+}
+
+/// A metadata error as a problem.
+pub fn of_metadata(error: &read::Error) -> ApiError {
+    match error {
+        read::Error::Raft(raft) => of_raft(raft),
+        read::Error::Kv(_) | read::Error::Corrupt { .. } => {
+            tracing::error!(%error, "metadata can't be read");
+            ApiError::new(Code::Internal, "the node's metadata can't be read")
+        }
+    }
+}
+
+/// A Raft error as a problem.
+pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
+    problem::of_raft(error, "the cluster")
+}
+
+/// A home error as a problem.
+pub fn of_home(error: &homes::Error) -> ApiError {
+    match error {
+        homes::Error::Elsewhere(cluster) => wrong_home(Some(cluster.as_str())),
+        homes::Error::Directory(why) => {
+            tracing::warn!(%why, "directory is unavailable");
+            ApiError::new(
+                Code::DirectoryUnavailable,
+                "no supernode answers, so it is not known where the key is at home",
+            )
+            .retry(1000)
+        }
+        homes::Error::Metadata(error) => of_metadata(error),
+    }
+}
+
+fn wrong_home(cluster: Option<&str>) -> ApiError {
+    let detail = cluster.map_or_else(
+        || "the key's home has left this cluster".to_owned(),
+        |name| format!("the key is at home in cluster '{name}'"),
+    );
+    Problem::new(Code::WrongHome, detail).hint("send the request to a supernode, or to a node of that cluster").into()
+}
+
+/// A refused change as a problem.
+pub fn of_refusal(refusal: &Refusal) -> ApiError {
+    match refusal {
+        Refusal::WrongHome => wrong_home(None),
+        Refusal::Sealed => ApiError::new(Code::Moving, "the key is moving to another cluster").retry(1000),
+        Refusal::BelowFloor => ApiError::new(Code::Conflict, "the claim on the key is too old; send the request again"),
+        Refusal::ChunkGone => {
+            ApiError::new(Code::ChunkGone, "the upload's writer has been retired; send the request again")
+        }
+        Refusal::NotFound => file_not_found(),
+        Refusal::Invalid(why) => ApiError::new(Code::TooLarge, why.clone()),
+    }
+}
+
+/// An upload error as a problem.
+pub fn of_upload(error: &upload::Error) -> ApiError {
+    match error {
+        upload::Error::Body(source) => BodyFault::of(&**source).problem(),
+        upload::Error::TooLarge { max_bytes } => {
+            ApiError::new(Code::TooLarge, format!("a file has at most {max_bytes} bytes here"))
+        }
+        upload::Error::Place(places::Error::Full) | upload::Error::Copies { full: true, .. } => {
+            ApiError::new(Code::Full, "too few nodes have space left; delete files or add nodes")
+        }
+        upload::Error::Place(error @ places::Error::TooFew { .. }) => {
+            ApiError::new(Code::ReplicasUnavailable, error.to_string()).retry(1000)
+        }
+        upload::Error::Place(places::Error::NoLeader(why)) => {
+            tracing::warn!(%why, "no leader placed a chunk");
+            ApiError::new(Code::NoLeader, "the cluster has no leader now, so nothing was changed").retry(500)
+        }
+        upload::Error::Copies { full: false, .. } => {
+            ApiError::new(Code::ReplicasUnavailable, format!("{error}; nothing was changed")).retry(1000)
+        }
+        upload::Error::Busy => ApiError::new(Code::RateLimited, "the node holds too many bodies in memory").retry(1000),
+        upload::Error::Metadata(error) => of_metadata(error),
+        upload::Error::Refused(refusal) => of_refusal(refusal),
+        upload::Error::Internal(why) => {
+            tracing::error!(%why, "upload failed");
+            ApiError::new(Code::Internal, "the upload failed inside the node; nothing was changed")
+        }
+    }
+}
+
+/// A download error as a problem; only for what fails before the first byte is sent.
+pub fn of_download(error: &download::Error) -> ApiError {
+    match error {
+        download::Error::Fetch(error) => match &**error {
+            fetch::Error::Unavailable { .. } => {
+                ApiError::new(Code::ReplicasUnavailable, "no node with a copy answers").retry(1000)
+            }
+            fetch::Error::Corrupt { .. } => ApiError::new(Code::DataCorrupt, "no good copy of the file is left"),
+        },
+        download::Error::Metadata(error) => of_metadata(error),
+        download::Error::Short { .. } => ApiError::new(Code::Internal, "the file's manifest is too short"),
+    }
+}
+
+/// Adds when to try again.
+trait Retry {
+    fn retry(self, after_ms: u64) -> Self;
+}
+
+impl Retry for ApiError {
+    fn retry(self, after_ms: u64) -> Self {
+        Problem::from(self).retry_after_ms(after_ms).into()
+    }
+}

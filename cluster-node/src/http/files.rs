@@ -1,0 +1,295 @@
+//! Files as clients and supernodes see them: put, get, delete, list. The routes add where the home comes from.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use flotilla_api::{
+    BucketName, ClusterName, Code, CommandId, Epoch, FileName, Key, RequestId,
+    files::{ListPage, PutAnswer},
+    header,
+    peer::ListRequest,
+};
+use flotilla_env::Entropy;
+use flotilla_http_server::{ApiError, DocumentCache};
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
+use tokio::sync::Semaphore;
+
+use super::{
+    answer::{file_headers, list_item, names_etag, quoted, set},
+    error::{file_not_found, of_download, of_home, of_metadata, of_refusal, of_upload},
+    range::{self, Wanted},
+};
+use crate::{
+    gateway::{
+        download::{self, DOWNLOAD_BYTES},
+        fetch::Fetcher,
+        upload::{self, Uploads},
+    },
+    homes::Homes,
+    metadata::{
+        Answer, Command, Delete, Metadata, Precondition, Refusal,
+        list::Entry,
+        rows::{FileRow, HomeState, KeyRow},
+    },
+};
+
+/// The longest media type that is kept with a file, in bytes.
+const MEDIA_TYPE_MAX: usize = 255;
+/// How long a download waits for memory before it is refused.
+const BUDGET_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What file requests need. Cheap to clone.
+#[derive(Clone)]
+pub struct FileService {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// Where keys are at home.
+    pub homes: Homes,
+    /// Uploads.
+    pub uploads: Uploads,
+    /// Pieces of chunks.
+    pub fetcher: Fetcher,
+    /// Buckets and principals.
+    pub documents: DocumentCache,
+    /// Body bytes that all requests of this node may hold.
+    pub budget: Arc<Semaphore>,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Where a request's home comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// A client came to this node: the home is found out here.
+    Direct,
+    /// A supernode sent the request here: it knows the home.
+    Forwarded,
+}
+
+impl FileService {
+    /// Makes the key of a client's command: its own Idempotency-Key, else one of ours.
+    pub fn command(&self, idempotency_key: Option<RequestId>) -> CommandId {
+        match idempotency_key {
+            Some(id) => CommandId { id, seen: None },
+            None => CommandId {
+                id: RequestId::from_bits(self.entropy.u128()),
+                seen: Some(self.metadata.group().applied_index()),
+            },
+        }
+    }
+
+    /// Refuses a bucket that does not exist.
+    pub async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
+        if self.documents.has_bucket(bucket) {
+            return Ok(());
+        }
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        self.metadata.refresh(&self.documents).map_err(|error| of_metadata(&error))?;
+        match self.documents.has_bucket(bucket) {
+            true => Ok(()),
+            false => Err(ApiError::new(Code::BucketNotFound, format!("there is no bucket '{bucket}'"))),
+        }
+    }
+
+    /// Stores a body.
+    pub async fn put(
+        &self,
+        name: FileName,
+        mut epoch: Epoch,
+        command: CommandId,
+        request_id: RequestId,
+        headers: &HeaderMap,
+        body: Body,
+        hop: Hop,
+    ) -> Result<Response, ApiError> {
+        if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
+            && (home == HomeState::Closed || held != epoch)
+        {
+            // Applied state may lag behind, but a row never goes back: better refuse before the body than after it.
+            match home {
+                HomeState::Open if hop == Hop::Direct => epoch = held,
+                HomeState::Open | HomeState::Sealed | HomeState::Closed => return Err(of_refusal(&Refusal::WrongHome)),
+            }
+        }
+        fail::fail_point!("gateway.after_claim");
+        let request = upload::Request {
+            name: name.clone(),
+            epoch,
+            command,
+            media_type: media_type(headers)?,
+            length: content_length(headers),
+        };
+        let body = body.into_data_stream().map(|frame| frame.map_err(Into::into));
+        let done = self.uploads.put(request, body).await.map_err(|error| of_upload(&error))?;
+        let answer = PutAnswer {
+            bucket: name.bucket,
+            key: name.key,
+            size: done.size,
+            etag: done.etag.clone(),
+            version: done.version.to_string(),
+            cluster: self.cluster.clone(),
+            epoch: done.version.epoch,
+            replicas: self.uploads.replicas(),
+            request_id: request_id.to_string(),
+        };
+        let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = (status, Json(answer)).into_response();
+        let headers = response.headers_mut();
+        set(headers, header::VERSION, done.version.to_string());
+        set(headers, header::CLUSTER, self.cluster.to_string());
+        set(headers, header::EPOCH, done.version.epoch.to_string());
+        let etag = HeaderValue::try_from(quoted(&done.etag)).expect("an ETag is hex");
+        headers.insert(std_header::ETAG, etag);
+        Ok(response)
+    }
+
+    /// Finds the current version of a file, linearizably.
+    pub async fn find(&self, name: &FileName, hop: Hop) -> Result<(Epoch, FileRow), ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        match self.metadata.key(name).map_err(|error| of_metadata(&error))? {
+            Some(KeyRow { home: HomeState::Closed, .. }) => Err(of_refusal(&Refusal::WrongHome)),
+            Some(KeyRow { epoch, file: Some(file), .. }) => Ok((epoch, file)),
+            Some(KeyRow { file: None, .. }) => Err(file_not_found()),
+            None => {
+                self.check_bucket(&name.bucket).await?;
+                if hop == Hop::Direct {
+                    self.homes.not_elsewhere(name).await.map_err(|error| of_home(&error))?;
+                }
+                Err(file_not_found())
+            }
+        }
+    }
+
+    /// Answers GET and HEAD.
+    pub async fn get(&self, name: &FileName, headers: &HeaderMap, head: bool, hop: Hop) -> Result<Response, ApiError> {
+        let (epoch, file) = self.find(name, hop).await?;
+        let mut answer = file_headers(&self.cluster, epoch, &file);
+        let text = |name: std_header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let etag = file.etag.to_string();
+        if text(std_header::IF_NONE_MATCH).is_some_and(|list| names_etag(list, &etag)) {
+            answer.remove(std_header::CONTENT_TYPE);
+            return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+        }
+        // A Range with an If-Range that names another version is no Range.
+        let same = text(std_header::IF_RANGE).is_none_or(|held| held == quoted(&etag));
+        let wanted = text(std_header::RANGE).filter(|_| same && !head);
+        let (status, part) = match range::resolve(wanted, file.size) {
+            Wanted::Whole => (StatusCode::OK, 0..file.size),
+            Wanted::Part(part) => {
+                let text = format!("bytes {}-{}/{}", part.start, part.end - 1, file.size);
+                answer.insert(std_header::CONTENT_RANGE, HeaderValue::try_from(text).expect("numbers are ASCII"));
+                (StatusCode::PARTIAL_CONTENT, part)
+            }
+            Wanted::Unsatisfiable => {
+                let error = ApiError::new(Code::RangeInvalid, format!("the file has {} bytes", file.size));
+                let size = HeaderValue::try_from(format!("bytes */{}", file.size)).expect("numbers are ASCII");
+                return Ok(([(std_header::CONTENT_RANGE, size)], error).into_response());
+            }
+        };
+        answer.insert(std_header::CONTENT_LENGTH, (part.end - part.start).into());
+        if head {
+            return Ok((status, answer).into_response());
+        }
+        let body = self.body(file, part).await?;
+        Ok((status, answer, body).into_response())
+    }
+
+    async fn body(&self, file: FileRow, part: std::ops::Range<u64>) -> Result<Body, ApiError> {
+        let length = u32::try_from(part.end - part.start).unwrap_or(u32::MAX).clamp(1, DOWNLOAD_BYTES);
+        let acquire = Arc::clone(&self.budget).acquire_many_owned(length);
+        let held = match tokio::time::timeout(BUDGET_WAIT, acquire).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => {
+                return Err(ApiError::new(Code::RateLimited, "the node holds too many bodies in memory"));
+            }
+        };
+        let (metadata, fetcher) = (self.metadata.clone(), self.fetcher.clone());
+        let stream = download::stream_range(metadata, fetcher, file, part, Some(held));
+        let mut stream = Box::pin(stream);
+        // The first piece is fetched before the head is sent: a file without a copy is an error, not a broken connection.
+        match stream.next().await {
+            None => Ok(Body::empty()),
+            Some(Err(error)) => {
+                tracing::error!(%error, "download can't begin");
+                Err(of_download(&error))
+            }
+            Some(Ok(first)) => {
+                let rest = stream.inspect(|piece| {
+                    if let Err(error) = piece {
+                        tracing::error!(%error, "download broke off");
+                    }
+                });
+                Ok(Body::from_stream(futures::stream::iter([Ok(first)]).chain(rest)))
+            }
+        }
+    }
+
+    /// Ends a file.
+    pub async fn delete(&self, name: FileName, command: CommandId, hop: Hop) -> Result<Response, ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        let epoch = match self.metadata.key(&name).map_err(|error| of_metadata(&error))? {
+            Some(KeyRow { home: HomeState::Closed, .. }) => return Err(of_refusal(&Refusal::WrongHome)),
+            Some(KeyRow { epoch, .. }) => epoch,
+            None => {
+                self.find(&name, hop).await?;
+                return Err(file_not_found());
+            }
+        };
+        let delete = Delete { name, epoch, precondition: Precondition::Always };
+        let applied =
+            self.metadata.propose(command, Command::Delete(delete)).await.map_err(|error| of_metadata(&error))?;
+        match applied.answer {
+            Answer::Deleted { version } => {
+                let mut response = StatusCode::NO_CONTENT.into_response();
+                set(response.headers_mut(), header::VERSION, version.to_string());
+                set(response.headers_mut(), header::CLUSTER, self.cluster.to_string());
+                set(response.headers_mut(), header::EPOCH, version.epoch.to_string());
+                Ok(response)
+            }
+            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+            other => Err(of_upload(&upload::Error::Internal(format!("a delete was answered with {other:?}")))),
+        }
+    }
+
+    /// Lists one page of this cluster, linearizably; `next` is a plain name.
+    pub async fn list(&self, request: &ListRequest) -> Result<ListPage, ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        let (metadata, request) = (self.metadata.clone(), request.clone());
+        let page = tokio::task::spawn_blocking(move || metadata.list(&request)).await;
+        let page = page.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
+        let page = page.map_err(|error| of_metadata(&error))?;
+        let mut answer = ListPage { next: page.next, ..ListPage::default() };
+        for entry in page.entries {
+            match entry {
+                Entry::Prefix(prefix) => answer.prefixes.push(prefix),
+                Entry::File(key, file) => match Key::try_from(key) {
+                    Ok(key) => answer.items.push(list_item(&self.cluster, key, &file)),
+                    Err(error) => tracing::error!(%error, "a stored key breaks a rule; it is not listed"),
+                },
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(std_header::CONTENT_TYPE) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= MEDIA_TYPE_MAX => Ok(Some(text.to_owned())),
+        Ok(_) | Err(_) => Err(ApiError::new(
+            Code::HeaderInvalid,
+            format!("a Content-Type is at most {MEDIA_TYPE_MAX} bytes of visible ASCII"),
+        )),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(std_header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

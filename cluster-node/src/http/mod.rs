@@ -1,0 +1,13 @@
+//! The node's routes: clients on the public listener, other Flotilla processes on the peer listener.
+
+mod answer;
+mod chunks;
+mod cluster;
+mod error;
+mod files;
+mod peer_files;
+mod range;
+mod routes;
+
+pub use files::FileService;
+pub use routes::{Member, peer_router, public_router};

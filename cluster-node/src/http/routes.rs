@@ -1,0 +1,158 @@
+//! The routers of both listeners, and what a handler gets before the node is ready: nothing.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use flotilla_api::{Code, NodeId, Problem, RequestId, header, route};
+use flotilla_chunk_store::ChunkStore;
+use flotilla_client::PeerClient;
+use flotilla_http_server::{
+    ApiError, Caller, Late,
+    files::{ListQuery, Target, file_name, idempotency_key, list_query, refuse_preconditions, target, to_cursor},
+};
+use flotilla_raft_store::formation::Formation;
+use http::{HeaderMap, Method, Uri};
+
+use super::{
+    chunks, cluster,
+    error::of_home,
+    files::{FileService, Hop},
+    peer_files,
+};
+use crate::{board::Board, metadata::Metadata};
+
+/// What the node is within its group, once it has an identity.
+#[derive(Clone)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// The group's metadata.
+    pub metadata: Metadata,
+    /// What the leader knows of the nodes.
+    pub board: Board,
+    /// This node's chunks.
+    pub store: ChunkStore,
+    /// The way to other processes.
+    pub peers: PeerClient,
+    /// Copies per chunk.
+    pub replicas: u32,
+}
+
+/// What the peer routes need.
+#[derive(Clone)]
+pub(super) struct PeerState {
+    pub formation: Arc<Formation>,
+    pub member: Late<Member>,
+    pub files: Late<FileService>,
+}
+
+/// Makes the router of the public listener.
+pub fn public_router(files: Late<FileService>) -> Router {
+    let file = get(get_file).put(put_file).delete(delete_file).head(get_file);
+    Router::new()
+        .route(&format!("{}/{{*name}}", route::FILES), file)
+        .layer(DefaultBodyLimit::disable())
+        .with_state(files)
+}
+
+/// Makes the router of the peer listener.
+pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<FileService>) -> Router {
+    let file = get(peer_files::get).put(peer_files::put).delete(peer_files::delete).head(peer_files::get);
+    Router::new()
+        .route(route::PEER_FILE, file)
+        .route(route::PEER_LIST, post(peer_files::list))
+        .route(route::PEER_CHUNK, put(chunks::put).get(chunks::get))
+        .route(route::PEER_LOCATE, post(chunks::locate))
+        .route(route::PEER_PLACE, post(cluster::place))
+        .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))
+        .route(route::PEER_FORM, post(cluster::form))
+        .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(cluster::raft))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(PeerState { formation, member, files })
+}
+
+async fn put_file(
+    State(files): State<Late<FileService>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let files = files.ready()?;
+    let name = file_name(&uri)?;
+    refuse_preconditions(&headers)?;
+    let command = files.command(idempotency_key(&headers)?);
+    files.check_bucket(&name.bucket).await?;
+    let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
+    files.put(name, epoch, command, request_id, &headers, body, Hop::Direct).await
+}
+
+async fn get_file(
+    State(files): State<Late<FileService>>,
+    Extension(caller): Extension<Caller>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let files = files.ready()?;
+    match target(&uri)? {
+        Target::File(name) if uri.query().is_some_and(|query| query.split('&').any(|part| part == "layout")) => {
+            if !caller.root {
+                return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
+            }
+            peer_files::layout(files, &name, Hop::Direct).await
+        }
+        Target::File(name) => files.get(&name, &headers, method == Method::HEAD, Hop::Direct).await,
+        Target::Bucket(bucket) => {
+            let ListQuery { prefix, delimiter, limit, after, partial } = list_query(&uri)?;
+            if !partial {
+                let problem = Problem::new(Code::ListIncomplete, "a node lists only its own cluster");
+                return Err(problem.hint("ask a supernode, or add partial=true").into());
+            }
+            files.check_bucket(&bucket).await?;
+            let limit = limit as u32;
+            let request = flotilla_api::peer::ListRequest { bucket, prefix, delimiter, after, limit };
+            let mut page = files.list(&request).await?;
+            page.next = page.next.as_deref().map(to_cursor);
+            Ok(Json(page).into_response())
+        }
+    }
+}
+
+async fn delete_file(
+    State(files): State<Late<FileService>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let files = files.ready()?;
+    let name = file_name(&uri)?;
+    refuse_preconditions(&headers)?;
+    let command = files.command(idempotency_key(&headers)?);
+    files.check_bucket(&name.bucket).await?;
+    files.delete(name, command, Hop::Direct).await
+}
+
+/// Reads one of our own headers.
+///
+/// # Errors
+/// 400 `header_invalid`: a bug of the other process.
+pub(super) fn own_header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static str) -> Result<T, ApiError> {
+    let text = headers.get(name).and_then(|value| value.to_str().ok());
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| ApiError::new(Code::HeaderInvalid, format!("header '{name}' is missing or malformed")))
+}
+
+/// Reads the file's name from its header.
+///
+/// # Errors
+/// As [`own_header`].
+pub(super) fn name_header(headers: &HeaderMap) -> Result<flotilla_api::FileName, ApiError> {
+    let text: String = own_header(headers, header::NAME)?;
+    flotilla_api::FileName::from_header(&text).map_err(|error| ApiError::new(Code::HeaderInvalid, error.to_string()))
+}

@@ -1,0 +1,76 @@
+//! The families and keys of the metadata, and nothing about what the rows mean.
+
+use flotilla_api::{FileName, NodeId};
+use flotilla_kv::Family;
+
+/// Key: [`FileName::to_row`]. Value: [`super::rows::KeyRow`].
+pub const FILES: Family = "sm_files";
+/// Key: [`SegmentId::to_bytes`]. Value: [`super::rows::SegmentRow`].
+pub const SEGMENTS: Family = "sm_segments";
+/// Key: `ChunkId::to_bytes`. Value: [`super::rows::ChunkRow`].
+pub const CHUNKS: Family = "sm_chunks";
+/// Key: upload id, u64 BE. Value: [`super::rows::UploadRow`].
+pub const UPLOADS: Family = "sm_uploads";
+/// Key: node id, u64 BE. Value: the writer id that the node holds now; every other writer of that node is retired.
+pub const WRITERS: Family = "sm_writers";
+/// Key: log index, u64 BE. Value: [`super::rows::ReclaimRow`], what a later command releases.
+pub const RECLAIM: Family = "sm_reclaim";
+/// Key: a name below. Value: as told there.
+pub const SYSTEM: Family = "sm_system";
+
+/// All families of the metadata, as they go into snapshots.
+pub const FAMILIES: &[Family] = &[FILES, SEGMENTS, CHUNKS, UPLOADS, WRITERS, RECLAIM, SYSTEM];
+
+/// In [`SYSTEM`]: the next writer id, u64.
+pub const NEXT_WRITER: &[u8] = b"next_writer";
+/// In [`SYSTEM`]: the sealed floor, an epoch.
+pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
+/// In [`SYSTEM`]: the supernode group's documents, `flotilla_api::peer::Documents`.
+pub const DOCUMENTS: &[u8] = b"documents";
+
+/// Where a segment was appended: it is unique, since a command appends at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct SegmentId(pub u64);
+
+impl SegmentId {
+    /// Gives the id as a database key.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        self.0.to_be_bytes().to_vec()
+    }
+}
+
+/// Gives a node's key in [`WRITERS`].
+#[must_use]
+pub fn node(id: NodeId) -> Vec<u8> {
+    id.0.to_be_bytes().to_vec()
+}
+
+/// Gives the range of a bucket's rows whose keys begin with `prefix`: first key, and the first key behind it.
+#[must_use]
+pub fn prefix_range(bucket: &str, prefix: &str) -> (Vec<u8>, Option<Vec<u8>>) {
+    let mut from = bucket.as_bytes().to_vec();
+    from.push(0);
+    from.extend_from_slice(prefix.as_bytes());
+    let to = after_prefix(&from);
+    (from, to)
+}
+
+/// Gives the first key that sorts behind every key with this prefix.
+#[must_use]
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut to = prefix.to_vec();
+    while let Some(last) = to.pop() {
+        if last < u8::MAX {
+            to.push(last + 1);
+            return Some(to);
+        }
+    }
+    None
+}
+
+/// Gives a file's key in [`FILES`].
+#[must_use]
+pub fn file(name: &FileName) -> Vec<u8> {
+    name.to_row()
+}

@@ -1,0 +1,302 @@
+//! The composition root: a node's parts in the order in which they come to life, and back.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use flotilla_api::{CommandId, NodeId, RequestId, WriterId, peer::auth::FleetSecret};
+use flotilla_chunk_store::ChunkStore;
+use flotilla_client::{Http, PeerClient};
+use flotilla_env::{Entropy, disk::RealDisk};
+use flotilla_http_server::{
+    DocumentCache, Edge, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind,
+    install_metrics, secret,
+};
+use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
+use flotilla_raft_store::{
+    formation::{Formation, Plan},
+    identity::{FolderLock, Identity},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    board::Board,
+    gateway::{
+        fetch::Fetcher,
+        places::Places,
+        upload::{Parts, Uploads},
+    },
+    heartbeat::{Card, LeaderPlacer, Teller},
+    homes::Homes,
+    http::{FileService, Member, peer_router, public_router},
+    metadata::{Answer, Command, FileMachine, Metadata},
+    ops,
+};
+
+/// Body bytes that all requests of a node hold at once: with cache, database and code it stays well below 400 MB.
+const BODY_BUDGET_BYTES: usize = 96 << 20;
+/// Free space that chunks never use: Raft's log and the database live on the same disk.
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Between two tries to be granted a writer id.
+const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Runs a node until `stop`.
+///
+/// # Errors
+/// [`Error`], whose exit code tells the supervisor what to do.
+///
+/// # Cancel safety
+/// Dropping the future is like a crash: nothing acked is lost.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let addresses = settings.check()?;
+    let secret = secret::read(&settings.fleet_secret_file)?;
+    let _folder = FolderLock::take(&settings.data_dir)?;
+    marks::check(&settings.data_dir)?;
+    let seams = Seams::system();
+    let peers =
+        PeerClient::new(secret.clone(), &*addresses.peer, seams.clock.clone(), &*seams.entropy, Arc::new(Http::new()));
+    let plan = Plan {
+        dir: settings.data_dir.clone(),
+        fleet: secret.fleet(),
+        group: settings.cluster.to_string(),
+        own: addresses.peer.clone(),
+        members: settings.initial_members.clone(),
+    };
+    let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
+    let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
+    let sites = sites(&settings, &addresses, &secret, &seams, &formation, &member, &files, &documents, &stop)?;
+
+    let drained = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let drained = drained.clone();
+        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
+    });
+    let serve = serve(&settings, &addresses, &seams, &peers, &formation, &member, &files, documents, &stop);
+    let result = tokio::select! {
+        result = serve => result,
+        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
+    };
+    if let (Ok(()), Some(member)) = (&result, member.get()) {
+        hand_over(member.metadata.group()).await;
+    }
+    drained.cancel();
+    while tasks.join_next().await.is_some() {}
+    if let Some(member) = member.get() {
+        member.metadata.group().shutdown().await;
+    }
+    result
+}
+
+#[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses
+fn sites(
+    settings: &Settings,
+    addresses: &Addresses,
+    secret: &FleetSecret,
+    seams: &Seams,
+    formation: &Arc<Formation>,
+    member: &Late<Member>,
+    files: &Late<FileService>,
+    documents: &DocumentCache,
+    stop: &CancellationToken,
+) -> Result<Sites, Error> {
+    let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
+    let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), ops::name);
+    let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
+    let readiness = Arc::new(Ready { member: member.clone(), files: files.clone() });
+    let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics);
+    let scrapers = Arc::new(documents.clone());
+    Ok(Sites {
+        public: Site::public(
+            bind(settings.public, true)?,
+            public_router(files.clone()),
+            Arc::new(documents.clone()),
+            edge.clone(),
+        ),
+        peer: Site::peer(
+            bind(settings.peer, true)?,
+            peer_router(formation.clone(), member.clone(), files.clone()),
+            auth,
+            &edge,
+        ),
+        operations: Site::operations(bind(settings.ops, true)?, operations.scrapers(scrapers), &edge),
+    })
+}
+
+/// Joins the group and serves files until `stop`.
+#[allow(clippy::too_many_arguments)] // as `sites`
+async fn serve(
+    settings: &Settings,
+    addresses: &Addresses,
+    seams: &Seams,
+    peers: &PeerClient,
+    formation: &Arc<Formation>,
+    late_member: &Late<Member>,
+    late_files: &Late<FileService>,
+    documents: DocumentCache,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let others = FormPeers(peers.clone());
+    let identity = tokio::select! {
+        identity = formation.run(&others) => identity?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let dir = &settings.data_dir;
+    let store = open_store(dir, seams).await?;
+    let fatal = Fatal::default();
+    let seat = Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, fatal: &fatal };
+    let group = seat.open(&identity, FileMachine).await?;
+    let metadata = Metadata::new(group);
+    let board = Board::new(seams.clock.clone(), seams.entropy.clone());
+    let member = Member {
+        node: identity.node,
+        metadata: metadata.clone(),
+        board: board.clone(),
+        store: store.clone(),
+        peers: peers.clone(),
+        replicas: settings.replicas,
+    };
+    late_member.set(member);
+
+    let work = async {
+        seat.form(metadata.group(), formation).await?;
+        let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
+        formation.set_formed();
+        let budget = Arc::new(Semaphore::new(BODY_BUDGET_BYTES));
+        let placer = LeaderPlacer {
+            metadata: metadata.clone(),
+            board: board.clone(),
+            peers: peers.clone(),
+            replicas: settings.replicas,
+        };
+        let chunk_size = settings.chunk_size.as_u64();
+        let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
+        let uploads = Uploads::new(Parts {
+            node: identity.node,
+            writer,
+            metadata: metadata.clone(),
+            store: store.clone(),
+            peers: peers.clone(),
+            places,
+            chunk_size,
+            replicas: settings.replicas,
+            budget: budget.clone(),
+            clock: seams.clock.clone(),
+            entropy: seams.entropy.clone(),
+        });
+        let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
+        let cache_bytes = settings.cache_bytes.as_u64();
+        let fetcher = Fetcher::new(
+            identity.node,
+            store.clone(),
+            peers.clone(),
+            metadata.clone(),
+            cache_bytes,
+            seams.entropy.clone(),
+        );
+        let teller = Teller {
+            card: Arc::new(card(settings, addresses, &identity)),
+            peers: peers.clone(),
+            metadata: metadata.clone(),
+            board: board.clone(),
+            store: store.clone(),
+            probe: flotilla_env::host::system(),
+            budget: budget.clone(),
+            budget_bytes: BODY_BUDGET_BYTES as u64,
+            documents: documents.clone(),
+            entropy: seams.entropy.clone(),
+        };
+        late_files.set(FileService {
+            cluster: settings.cluster.clone(),
+            metadata: metadata.clone(),
+            homes,
+            uploads,
+            fetcher,
+            documents,
+            budget,
+            entropy: seams.entropy.clone(),
+        });
+        tracing::info!(node = %identity.node, %writer, "node serves");
+        teller.run(stop.clone()).await;
+        Ok(())
+    };
+    tokio::select! {
+        result = work => result,
+        why = fatal.wait() => {
+            marks::leave(dir, &why);
+            Err(Error::Metadata(why))
+        }
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+async fn open_store(dir: &Path, seams: &Seams) -> Result<ChunkStore, Error> {
+    let options = flotilla_chunk_store::Options::new(dir.join("chunks"), seams.disk.clone(), DISK_RESERVE_BYTES);
+    let (store, recovery) = ChunkStore::open(options).await.map_err(|error| Error::Chunks(error.to_string()))?;
+    tracing::info!(?recovery, "chunk store is open");
+    Ok(store)
+}
+
+/// Asks for a writer id until there is one: without it nothing can be written, and there is nothing else to do.
+async fn grant_writer(metadata: &Metadata, node: NodeId, entropy: &dyn Entropy) -> WriterId {
+    let id = RequestId::from_bits(entropy.u128());
+    loop {
+        let id = CommandId { id: id.clone(), seen: None };
+        match metadata.propose(id, Command::GrantWriter { node }).await.map(|applied| applied.answer) {
+            Ok(Answer::Writer(writer)) => return writer,
+            Ok(other) => tracing::error!(answer = ?other, "a grant was answered with something else"),
+            Err(error) => tracing::debug!(%error, "no writer id yet"),
+        }
+        tokio::time::sleep(GRANT_AGAIN_AFTER).await;
+    }
+}
+
+fn card(settings: &Settings, addresses: &Addresses, identity: &Identity) -> Card {
+    Card {
+        node: identity.node,
+        cluster: settings.cluster.clone(),
+        uuid: identity.uuid,
+        peer: addresses.peer.clone(),
+        public: addresses.public.clone(),
+        zone: settings.zone.clone(),
+        supernodes: settings.supernodes.clone(),
+    }
+}
+
+/// Removes the marks of a failed disk: the operator trusts the folder again.
+///
+/// # Errors
+/// [`Error`]: the folder is in use, or a mark can't be removed.
+pub async fn accept_disk(dir: &Path) -> Result<(), Error> {
+    let _folder = FolderLock::take(dir)?;
+    marks::remove(dir)?;
+    ChunkStore::accept(dir.join("chunks"), Arc::new(RealDisk)).await.map_err(|error| Error::Chunks(error.to_string()))
+}
+
+/// Whether the node can serve: a read index within a second, space for a chunk, a store that syncs.
+struct Ready {
+    member: Late<Member>,
+    files: Late<FileService>,
+}
+
+#[async_trait]
+impl Readiness for Ready {
+    async fn reasons(&self) -> Vec<Reason> {
+        let Some(member) = self.member.get() else { return vec![Reason::NoQuorum] };
+        let mut reasons = Vec::new();
+        let usage = member.store.usage();
+        if usage.full {
+            reasons.push(Reason::DiskFull);
+        }
+        if usage.poisoned {
+            reasons.push(Reason::DiskFailed);
+        }
+        if member.metadata.group().status().catching_up {
+            reasons.push(Reason::CatchingUp);
+        } else if self.files.get().is_none() || member.metadata.barrier().await.is_err() {
+            reasons.push(Reason::NoQuorum);
+        }
+        reasons
+    }
+}

@@ -1,0 +1,28 @@
+//! Names of operations in metrics and logs: few and fixed, whatever is requested.
+
+use flotilla_api::route;
+use http::Method;
+
+/// Names a request's operation.
+#[must_use]
+pub fn name(method: &Method, route: Option<&str>) -> &'static str {
+    let file = |method: &Method| match method.as_str() {
+        "PUT" => "put",
+        "GET" => "get",
+        "HEAD" => "head",
+        "DELETE" => "delete",
+        _ => "other",
+    };
+    match route {
+        Some(path) if path.starts_with(route::FILES) || path == route::PEER_FILE => file(method),
+        Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
+        Some(route::PEER_LIST) => "list",
+        Some(route::PEER_CHUNK) if method == Method::PUT => "chunk_put",
+        Some(route::PEER_CHUNK) => "chunk_get",
+        Some(route::PEER_PLACE) => "place",
+        Some(route::PEER_HEARTBEAT) => "heartbeat",
+        Some(route::PEER_LOCATE) => "locate",
+        Some(route::PEER_FORM) => "form",
+        Some(_) | None => "other",
+    }
+}

@@ -1,0 +1,60 @@
+//! The command line as clap sees it: names, arguments, help and examples. Does nothing.
+
+use clap::{Parser, Subcommand};
+
+mod client;
+mod dev;
+mod place;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientArgs, ConnectionArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs, StatusArgs};
+pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
+pub use place::Place;
+pub use server::{NodeArgs, NodeCommand, ServerArgs, SupernodeArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  flotilla dev up                        a deployment on this machine
+  flotilla put report.pdf demo/2026/report.pdf
+  flotilla get demo/2026/report.pdf -    to stdout
+  flotilla ls -r demo/2026/
+
+Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 precondition or conflict, 5 denied, 6 unavailable (try again),
+7 outcome not known, 8 verification failed, 9 partly done, 130 interrupted; servers: 74 disk failed, 78 identity or
+configuration.";
+
+/// Stores files across clusters of machines: servers, a development deployment, and the client commands.
+#[derive(Debug, Parser)]
+#[command(name = "flotilla", version, max_term_width = 120, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Store a file, a tree of files, or stdin
+    Put(PutArgs),
+    /// Fetch a file or a tree of files, verified
+    Get(GetArgs),
+    /// List files
+    Ls(LsArgs),
+    /// Delete a file or a tree of files
+    Rm(RmArgs),
+    /// Show what is known of a file
+    Stat(StatArgs),
+    /// Show the clusters and their nodes
+    Status(StatusArgs),
+    /// Run a deployment of real processes on this machine
+    Dev(DevArgs),
+    /// Measure a deployment, or write and check a ledger of acked writes
+    Loadtest(LoadtestArgs),
+    /// Run a node of a cluster
+    Node(NodeArgs),
+    /// Run a supernode
+    Supernode(SupernodeArgs),
+}

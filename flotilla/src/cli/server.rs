@@ -1,0 +1,127 @@
+//! Arguments of the servers; every one of them is a setting of the same name.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// What both servers take.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Any setting; the last one of a key wins
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The process's name in logs and on /healthz
+    #[arg(long)]
+    name: Option<String>,
+    /// Folder for everything that is stored
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Address for clients
+    #[arg(long, value_name = "IP:PORT")]
+    public: Option<String>,
+    /// Address for other Flotilla processes
+    #[arg(long, value_name = "IP:PORT")]
+    peer: Option<String>,
+    /// Address for health and metrics
+    #[arg(long, value_name = "IP:PORT")]
+    ops: Option<String>,
+    /// Peer addresses of those that form the group, parted by commas; the first one forms it
+    #[arg(long, value_name = "HOST:PORT,…")]
+    initial_members: Option<String>,
+    /// File with the fleet's secret
+    #[arg(long, value_name = "FILE")]
+    fleet_secret_file: Option<String>,
+}
+
+impl ServerArgs {
+    /// Gives the flags that were given as keys and values.
+    fn pairs(&self) -> Vec<(&'static str, &Option<String>)> {
+        vec![
+            ("name", &self.name),
+            ("data_dir", &self.data_dir),
+            ("public", &self.public),
+            ("peer", &self.peer),
+            ("ops", &self.ops),
+            ("initial_members", &self.initial_members),
+            ("fleet_secret_file", &self.fleet_secret_file),
+        ]
+    }
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node --config node.toml
+  FLOTILLA_ZONE=rack-7 flotilla node --config node.toml --set cache_bytes=256MiB
+
+A flag comes before FLOTILLA_KEY in the environment, before the file, before the default.
+Logs are JSON lines on stderr; FLOTILLA_LOG sets their level.")]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct NodeArgs {
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<NodeCommand>,
+    /// What both servers take.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The cluster that the node belongs to
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Peer addresses of the supernodes, parted by commas
+    #[arg(long, value_name = "HOST:PORT,…")]
+    supernodes: Option<String>,
+    /// The node's zone
+    #[arg(long)]
+    zone: Option<String>,
+}
+
+/// What can be done with a node that does not run.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Trust a disk again after a node ended with exit code 74: removes the mark that keeps it from starting
+    AcceptDisk {
+        /// The node's data folder
+        #[arg(value_name = "DATA_DIR")]
+        data_dir: PathBuf,
+    },
+}
+
+impl NodeArgs {
+    /// Gives the flags that were given as keys and values.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let own = [("cluster", &self.cluster), ("supernodes", &self.supernodes), ("zone", &self.zone)];
+        given(self.server.pairs().into_iter().chain(own))
+    }
+}
+
+/// Arguments of `supernode`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla supernode --config supernode.toml
+
+A flag comes before FLOTILLA_KEY in the environment, before the file, before the default.
+Logs are JSON lines on stderr; FLOTILLA_LOG sets their level.")]
+pub struct SupernodeArgs {
+    /// What both servers take.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// File with the root key; made at the group's first start
+    #[arg(long, value_name = "FILE")]
+    root_key_file: Option<String>,
+}
+
+impl SupernodeArgs {
+    /// Gives the flags that were given as keys and values.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        given(self.server.pairs().into_iter().chain([("root_key_file", &self.root_key_file)]))
+    }
+}
+
+fn given<'a>(pairs: impl Iterator<Item = (&'static str, &'a Option<String>)>) -> Vec<(String, String)> {
+    pairs.filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
+}

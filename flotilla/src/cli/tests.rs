@@ -1,0 +1,99 @@
+//! What the command line takes and refuses.
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+
+use super::*;
+use crate::settings::known;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_definition_has_no_contradictions() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn pinned_commands_parse() {
+    for line in [
+        "flotilla put - demo/x",
+        "flotilla put -r dir demo/k --json --api http://a:1,http://b:2 --token-file t",
+        "flotilla get demo/x -",
+        "flotilla get -r demo/k dir",
+        "flotilla ls demo",
+        "flotilla ls -r demo/a/b --json",
+        "flotilla rm -r demo/k",
+        "flotilla stat demo/x --layout --json",
+        "flotilla status",
+        "flotilla dev up --dir d --clusters 2 --nodes 3 --supernodes 1 --port-base 7400 --detach --set chunk_size=1MiB",
+        "flotilla dev status --json --dir d",
+        "flotilla dev down --dir d",
+        "flotilla loadtest run seed-tables --api http://a:1",
+        "flotilla loadtest ledger run --file f --clients 2 --seconds 5",
+        "flotilla loadtest ledger check --file f",
+        "flotilla node --config f --set zone=x",
+        "flotilla node accept-disk d",
+        "flotilla supernode --name s",
+    ] {
+        if let Err(e) = parse(line) {
+            panic!("{line}: {e}");
+        }
+    }
+}
+
+#[test]
+fn a_typo_is_told_what_was_meant() {
+    let error = parse("flotilla stats").expect_err("no such command");
+    assert!(error.to_string().contains("'stat'"), "{error}");
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn bad_arguments_are_usage_errors() {
+    for (line, kind) in [
+        ("flotilla dev up --supernodes 4", ErrorKind::ValueValidation),
+        ("flotilla put a UPPER/x", ErrorKind::ValueValidation),
+        ("flotilla put a demo/x -j 0", ErrorKind::ValueValidation),
+        ("flotilla rm -r demo/x --if-match e", ErrorKind::ArgumentConflict),
+        ("flotilla dev up --detach --live", ErrorKind::ArgumentConflict),
+    ] {
+        assert_eq!(parse(line).expect_err(line).kind(), kind, "{line}");
+    }
+}
+
+#[test]
+fn server_flags_are_settings() {
+    let Command::Node(node) = parse("flotilla node --name a-n1 --cluster a --zone z").expect("it parses").command
+    else {
+        panic!("a node is started");
+    };
+    let pairs = node.pairs();
+    assert_eq!(pairs.len(), 3);
+    let all = parse(
+        "flotilla supernode --name n --data-dir d --public p --peer q --ops o --initial-members m --fleet-secret-file f \
+         --root-key-file r",
+    );
+    let Command::Supernode(supernode) = all.expect("it parses").command else { panic!("a supernode is started") };
+    for (key, _) in supernode.pairs() {
+        assert!(known::<flotilla_supernode::Settings>().contains(&key.as_str()), "{key}");
+    }
+    for (key, _) in pairs {
+        assert!(known::<flotilla_cluster_node::Settings>().contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn a_place_is_a_bucket_and_what_follows() {
+    let place: Place = "demo/a/b".parse().expect("a good place");
+    assert_eq!((place.bucket.as_str(), place.key.as_str()), ("demo", "a/b"));
+    assert_eq!(place.file().expect("a good key").to_string(), "demo/a/b");
+    assert_eq!(place.tree_prefix(), "a/b/");
+    let bucket: Place = "demo/".parse().expect("a bucket alone");
+    assert_eq!((bucket.key.as_str(), bucket.tree_prefix().as_str()), ("", ""));
+    assert!(bucket.file().is_err());
+    let folder: Place = "demo/a/".parse().expect("a good place");
+    assert_eq!(folder.tree_prefix(), "a/");
+    assert_eq!("demo//".parse::<Place>().expect("a good place").tree_prefix(), "/");
+    assert!("demo/../x".parse::<Place>().expect("the bucket is good").file().is_err());
+}

@@ -1,0 +1,51 @@
+//! The commands, one file each: arguments in, exit code out.
+
+pub mod dev;
+mod get;
+mod loadtest;
+mod ls;
+mod put;
+mod rm;
+pub mod server;
+mod stat;
+mod status;
+
+use crate::{
+    cli::Command,
+    exit::{Exit, Failure},
+    output::Report,
+};
+
+/// Runs a command that is no server; failures are told here.
+///
+/// # Cancel safety
+/// Temporary files are removed; requests under way may or may not take effect.
+pub async fn run(command: Command) -> u8 {
+    let json = match &command {
+        Command::Put(args) => args.client.json,
+        Command::Get(args) => args.client.json,
+        Command::Ls(args) => args.client.json,
+        Command::Rm(args) => args.client.json,
+        Command::Stat(args) => args.client.json,
+        Command::Status(args) => args.client.json,
+        Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
+        Command::Loadtest(_) | Command::Node(_) | Command::Supernode(_) => false,
+    };
+    let result = match command {
+        Command::Put(args) => Box::pin(put::run(args)).await.map(Exit::code),
+        Command::Get(args) => Box::pin(get::run(args)).await.map(Exit::code),
+        Command::Ls(args) => Box::pin(ls::run(args)).await.map(Exit::code),
+        Command::Rm(args) => Box::pin(rm::run(args)).await.map(Exit::code),
+        Command::Stat(args) => Box::pin(stat::run(args)).await.map(Exit::code),
+        Command::Status(args) => Box::pin(status::run(args)).await.map(Exit::code),
+        Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
+        Command::Loadtest(args) => Box::pin(loadtest::run(args)).await,
+        Command::Node(_) | Command::Supernode(_) => {
+            Err(Failure::new(Exit::Other, "servers have a runtime of their own"))
+        }
+    };
+    result.unwrap_or_else(|failure| {
+        Report::new(json).failure(&failure);
+        failure.exit().code()
+    })
+}

@@ -1,0 +1,26 @@
+//! `flotilla loadtest`: hands a deployment over to the load tests.
+
+use flotilla_loadtest::Target;
+
+use crate::{
+    cli::LoadtestArgs,
+    connect,
+    exit::{Exit, Failure, chain},
+    output::Report,
+};
+
+/// Runs the command; gives its own exit code.
+///
+/// # Errors
+/// No deployment is known.
+pub async fn run(args: LoadtestArgs) -> Result<u8, Failure> {
+    let connection = connect::resolve(&args.connection, &|name| std::env::var(name).ok())?;
+    let target = Target { api: connection.api, token: connection.token, dev_json: connection.dev_json };
+    match flotilla_loadtest::run(args.command, target).await {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            Report::new(false).failure(&Failure::new(Exit::Other, chain(&error)));
+            Ok(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `flotilla node` and `flotilla supernode`: settings in, a server until a signal comes, its exit code out.
+
+use std::{future::Future, path::Path};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{NodeArgs, NodeCommand, ServerArgs, SupernodeArgs},
+    exit::{Exit, Failure, chain},
+    logging,
+    output::{self, Report},
+    runtime::{self, Stop},
+    settings::{self, Sources},
+};
+
+/// Runs a node, or does what is to be done with one that does not run.
+pub fn node(args: &NodeArgs) -> u8 {
+    if let Some(NodeCommand::AcceptDisk { data_dir }) = &args.command {
+        return accept_disk(data_dir);
+    }
+    serve::<flotilla_cluster_node::Settings, _, _>("node", &args.server, args.pairs(), |settings, stop| async move {
+        flotilla_cluster_node::run(settings, stop).await.map_err(|e| (e.exit_code(), chain(&e)))
+    })
+}
+
+/// Runs a supernode.
+pub fn supernode(args: &SupernodeArgs) -> u8 {
+    serve::<flotilla_supernode::Settings, _, _>("supernode", &args.server, args.pairs(), |settings, stop| async move {
+        flotilla_supernode::run(settings, stop).await.map_err(|e| (e.exit_code(), chain(&e)))
+    })
+}
+
+fn accept_disk(data_dir: &Path) -> u8 {
+    runtime::run("accept-disk", runtime::CLIENT, async {
+        match flotilla_cluster_node::accept_disk(data_dir).await {
+            Ok(()) => {
+                output::note(format_args!("{} is trusted again; the node can be started", data_dir.display()));
+                Exit::Ok.code()
+            }
+            Err(e) => {
+                Report::new(false).failure(&Failure::new(Exit::Other, chain(&e)).about(data_dir.display()));
+                e.exit_code()
+            }
+        }
+    })
+}
+
+/// What a server that failed leaves with: its exit code, and the reason.
+type Ended = Result<(), (u8, String)>;
+
+fn serve<T, F, Fut>(what: &'static str, args: &ServerArgs, pairs: Vec<(String, String)>, run: F) -> u8
+where
+    T: DeserializeOwned,
+    F: FnOnce(T, CancellationToken) -> Fut,
+    Fut: Future<Output = Ended>,
+{
+    let refuse = |detail: String| {
+        Report::new(false).failure(&Failure::new(Exit::Config, detail));
+        Exit::Config.code()
+    };
+    let settings = match sources(args, pairs).and_then(|sources| settings::load(&sources)) {
+        Ok(settings) => settings,
+        Err(e) => return refuse(chain(&e)),
+    };
+    let _failpoints = match failpoints::set_up() {
+        Ok(scenario) => scenario,
+        Err(why) => return refuse(why),
+    };
+    logging::server();
+    let files_max = raise_files_max();
+    tracing::info!(what, pid = std::process::id(), files_max, "starting");
+    runtime::run(what, runtime::SERVER, async {
+        let stop = CancellationToken::new();
+        let listener = match Stop::listen() {
+            Ok(signals) => tokio::spawn(pass_on(signals, stop.clone())),
+            Err(e) => {
+                tracing::error!(error = chain(&e), "signals can't be listened for");
+                return Exit::Other.code();
+            }
+        };
+        let ended = Box::pin(run(settings, stop)).await;
+        listener.abort();
+        match ended {
+            Ok(()) => {
+                tracing::info!(what, "stopped");
+                Exit::Ok.code()
+            }
+            Err((exit_code, why)) => {
+                tracing::error!(what, exit_code, error = why, "ended");
+                exit_code
+            }
+        }
+    })
+}
+
+/// Puts the sources in their order: a named flag comes behind `--set`, so that it wins.
+fn sources(args: &ServerArgs, pairs: Vec<(String, String)>) -> Result<Sources, settings::Error> {
+    let mut flags = args.set.iter().map(|text| settings::pair(text)).collect::<Result<Vec<_>, _>>()?;
+    flags.extend(pairs);
+    // Variables that are not UTF-8 can't be settings.
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Sources { file: args.config.clone(), env: env.collect(), flags })
+}
+
+/// The first signal asks the server to stop, the second one ends the process, as acked data allows at any time.
+async fn pass_on(mut signals: Stop, stop: CancellationToken) {
+    let signal = signals.wait().await;
+    tracing::info!(signal, "stopping");
+    stop.cancel();
+    let signal = signals.wait().await;
+    tracing::warn!(signal, "ending at once");
+    std::process::exit(Exit::Interrupted.code().into());
+}
+
+/// Allows as many open files as the system lets this process have; RocksDB and chunk files need thousands.
+fn raise_files_max() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What can't be raised stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current
+}
+
+#[cfg(feature = "failpoints")]
+mod failpoints {
+    //! Failpoints of the servers, set by `FAILPOINTS=NAME=ACTION;…` in the environment.
+
+    /// Sets them up; they hold as long as what is given lives.
+    pub fn set_up() -> Result<fail::FailScenario<'static>, String> {
+        // The crate panics on a text that it does not understand.
+        std::panic::catch_unwind(fail::FailScenario::setup)
+            .map_err(|_| "FAILPOINTS is not NAME=ACTION;NAME=ACTION".to_owned())
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+mod failpoints {
+    //! This build has no failpoints.
+
+    /// Sets nothing up.
+    pub fn set_up() -> Result<(), String> {
+        Ok(())
+    }
+}

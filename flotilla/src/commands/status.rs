@@ -1,0 +1,92 @@
+//! `flotilla status`: the clusters and their nodes, as a supernode knows them.
+
+use flotilla_api::files::ClusterStatus;
+
+use crate::{
+    cli::StatusArgs,
+    connect::Session,
+    exit::{Exit, Failure},
+    output,
+};
+
+/// Runs the command.
+///
+/// # Errors
+/// No supernode answers.
+pub async fn run(args: StatusArgs) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client)?;
+    let clusters = session.client.clusters().await?.clusters;
+    if session.report.is_json() {
+        clusters.iter().try_for_each(output::json)?;
+    } else {
+        output::line(text(&clusters))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(clusters: &[ClusterStatus]) -> String {
+    if clusters.is_empty() {
+        return "no cluster has reported yet".to_owned();
+    }
+    let heading = ["CLUSTER", "NODE", "STATE", "DISK FREE", "CPU", "REQUESTS", "PUBLIC"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for cluster in clusters {
+        if cluster.nodes.is_empty() {
+            rows.push(vec![cluster.name.to_string(), "-".to_owned(), "not reported".to_owned()]);
+        }
+        for node in &cluster.nodes {
+            let state = match (cluster.reachable, node.alive) {
+                (false, _) => "unreachable",
+                (true, false) => "silent",
+                (true, true) if cluster.leader == Some(node.id) => "leader",
+                (true, true) => "up",
+            };
+            rows.push(vec![
+                cluster.name.to_string(),
+                node.id.to_string(),
+                state.to_owned(),
+                output::size(node.stats.disk_free_bytes),
+                format!("{:.0} %", node.stats.cpu_busy * 100.0),
+                node.stats.requests.to_string(),
+                node.public.clone(),
+            ]);
+        }
+    }
+    output::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::{NodeId, peer::NodeReport};
+
+    use super::*;
+
+    #[test]
+    fn the_leader_and_silent_nodes_are_told_apart() {
+        let node = |id, alive| NodeReport {
+            id: NodeId(id),
+            peer: String::new(),
+            public: format!("http://n{id}"),
+            zone: None,
+            alive,
+            stats: Default::default(),
+        };
+        let mut cluster = ClusterStatus {
+            name: "a".parse().expect("a good name"),
+            reachable: true,
+            report_age_ms: Some(3),
+            leader: Some(NodeId(1)),
+            nodes: vec![node(1, true), node(2, true), node(3, false)],
+        };
+        let states = |cluster: &ClusterStatus| {
+            let text = text(std::slice::from_ref(cluster));
+            text.lines()
+                .skip(1)
+                .filter_map(|line| line.split_whitespace().nth(2).map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(states(&cluster), ["leader", "up", "silent"]);
+        cluster.reachable = false;
+        assert_eq!(states(&cluster), ["unreachable"; 3]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Request and response bodies: idle timeouts per frame, whole bodies within a limit, codec values, and what a broken body means.
+//!
+//! There is no timeout and no limit for a body as a whole here: uploads are as long as they are. It must not know routes.
+
+use std::{
+    error::Error as StdError,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use flotilla_api::{Code, Problem, codec};
+use http::{HeaderValue, header};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{patience::Patience, problem::ApiError};
+
+/// How long a body may rest between two frames: longer than any sync or hop that works, shorter than a client's patience.
+pub const IDLE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The media type of [`codec`] values.
+pub const CODED_MEDIA_TYPE: &str = "application/vnd.flotilla.coded";
+
+/// The largest codec value that [`Coded`] takes where the route names no other: a full page of a list has half of it.
+pub const CODED_BYTES_MAX: usize = 4 << 20;
+
+/// The most that axum's own buffering extractors (`Bytes`, `Json`) take; a `Body` is never limited by it.
+pub const BUFFERED_BYTES_MAX: usize = 1 << 20;
+
+/// No frame came for the given time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("body rested for {0:?}")]
+pub struct Stalled(pub Duration);
+
+/// What went wrong with a request's body. None of them is the server's fault, so none is a 5xx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyFault {
+    /// The bytes break the chunked coding.
+    Malformed,
+    /// The client went away or ended before the announced length.
+    Gone,
+    /// The client sent nothing for too long.
+    Stalled,
+}
+
+impl BodyFault {
+    /// Tells what an error of reading a body means, from its chain of sources.
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<Stalled>() {
+                return Self::Stalled;
+            }
+            // Hyper reports a chunk that does not parse as one of these two kinds; everything else is the connection's end.
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+            {
+                return Self::Malformed;
+            }
+            next = error.source();
+        }
+        Self::Gone
+    }
+
+    /// Gives the answer: 400 `body_invalid`.
+    #[must_use]
+    pub fn problem(self) -> ApiError {
+        let (detail, retryable) = match self {
+            Self::Malformed => ("the body breaks the chunked transfer coding", false),
+            Self::Gone => ("the body ended before its announced end", true),
+            Self::Stalled => ("the body rested for too long", true),
+        };
+        let mut problem = Problem::new(Code::BodyInvalid, detail);
+        problem.retryable = retryable;
+        problem.into()
+    }
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+/// 413 `too_large` over `limit` bytes, before a byte is read if the length is announced; else what [`BodyFault`] says.
+pub async fn read_all(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let over = || ApiError::new(Code::TooLarge, format!("the body is over {limit} bytes"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(over());
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| BodyFault::of(&error).problem())?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(over());
+        }
+        // Most bodies of this kind are one frame, which needs no copy.
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(first.len() + rest.len());
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&rest);
+    Ok(all.freeze())
+}
+
+/// A [`codec`] value as the whole body of a request or an answer between our processes.
+///
+/// # Bounds
+/// At most `LIMIT` bytes are read; more answers 413 `too_large`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coded<T, const LIMIT: usize = CODED_BYTES_MAX>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Coded<T, LIMIT> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let bytes = read_all(request.into_body(), LIMIT).await?;
+        let value = codec::decode(&bytes).map_err(|error| ApiError::new(Code::BodyInvalid, error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize, const LIMIT: usize> IntoResponse for Coded<T, LIMIT> {
+    fn into_response(self) -> Response {
+        let media_type = HeaderValue::from_static(CODED_MEDIA_TYPE);
+        ([(header::CONTENT_TYPE, media_type)], codec::encode(&self.0)).into_response()
+    }
+}
+
+/// A body that fails with [`Stalled`] when its reader waits too long for a frame, and counts its bytes.
+///
+/// Time in which nobody asks for a frame does not count: a reader that is held up by its disk is no fault of the client.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    inner: Body,
+    patience: Patience,
+    counted: Arc<AtomicU64>,
+    failed: bool,
+}
+
+impl Idle {
+    pub(crate) fn new(inner: Body, limit: Duration, counted: Arc<AtomicU64>) -> Self {
+        Self { inner, patience: Patience::new(limit), counted, failed: false }
+    }
+}
+
+impl http_body::Body for Idle {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.patience.progress();
+                if let Some(Ok(frame)) = &frame
+                    && let Some(data) = frame.data_ref()
+                {
+                    self.counted.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                Poll::Ready(frame)
+            }
+            Poll::Pending => {
+                ready!(self.patience.poll_waiting(cx));
+                self.failed = true;
+                Poll::Ready(Some(Err(axum::Error::new(Stalled(self.patience.limit())))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

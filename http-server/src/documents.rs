@@ -1,0 +1,75 @@
+//! The supernode group's documents as both servers read them on every request: buckets and principals, decoded once.
+//!
+//! It must not know where documents are stored.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use flotilla_api::{
+    BucketName,
+    peer::{Document, Documents},
+};
+
+use crate::credentials::{Authenticator, Caller};
+
+#[derive(Debug, Default)]
+struct Decoded {
+    revision: u64,
+    buckets: HashSet<BucketName>,
+    callers: HashMap<[u8; 32], Caller>,
+}
+
+/// The documents. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct DocumentCache {
+    decoded: Arc<RwLock<Arc<Decoded>>>,
+}
+
+impl DocumentCache {
+    /// Takes over other documents.
+    pub fn replace(&self, documents: Documents) {
+        let decoded = Arc::new(decode(documents));
+        *self.decoded.write().unwrap_or_else(PoisonError::into_inner) = decoded;
+    }
+
+    /// The revision that was taken over last.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.held().revision
+    }
+
+    /// Whether a bucket is known.
+    #[must_use]
+    pub fn has_bucket(&self, name: &BucketName) -> bool {
+        self.held().buckets.contains(name)
+    }
+
+    fn held(&self) -> Arc<Decoded> {
+        Arc::clone(&self.decoded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Authenticator for DocumentCache {
+    /// Looks the token's hash up: what the comparison takes time for is a hash that nobody can steer.
+    fn authenticate(&self, token: &str) -> Option<Caller> {
+        self.held().callers.get(blake3::hash(token.as_bytes()).as_bytes()).cloned()
+    }
+}
+
+fn decode(documents: Documents) -> Decoded {
+    let mut decoded = Decoded { revision: documents.revision, ..Decoded::default() };
+    for document in documents.entries {
+        match document {
+            Document::Bucket { name } => {
+                decoded.buckets.insert(name);
+            }
+            Document::Principal(principal) => {
+                let caller = Caller { principal: principal.name, root: principal.root };
+                decoded.callers.insert(principal.key_hash, caller);
+            }
+        }
+    }
+    decoded
+}

@@ -1,0 +1,170 @@
+//! The operations routes: alive, ready, metrics. They answer while everything else drains.
+//!
+//! It must not know what readiness means for a node or a supernode; [`Readiness`] does.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, Request, State},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use flotilla_api::route::{HEALTHZ, METRICS, READYZ};
+use flotilla_env::Clock;
+use http::{Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{
+    credentials::{self, Authenticator},
+    problem,
+    telemetry::Metrics,
+};
+
+/// How long readiness may take in all; a read index that needs longer means that there is no quorum to speak of.
+pub const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why a process is not ready. The set is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No read index was confirmed in time.
+    NoQuorum,
+    /// No space can be reserved.
+    DiskFull,
+    /// The last sync failed.
+    DiskFailed,
+    /// A snapshot is being installed.
+    CatchingUp,
+    /// The process is stopping.
+    HandingOver,
+    /// The cluster's lease ran out.
+    Lease,
+}
+
+/// Tells whether a process can do its work, without writing anything.
+#[async_trait]
+pub trait Readiness: Send + Sync {
+    /// Gives everything that keeps the process from its work; nothing when it is ready. Cut off after [`READY_WITHIN`].
+    async fn reasons(&self) -> Vec<Reason>;
+}
+
+/// The answer of `/healthz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The process's name, for example `a-n1`.
+    pub name: String,
+    /// `node` or `supernode`.
+    pub role: String,
+    /// The process id.
+    pub pid: u32,
+    /// The revision of the binary.
+    pub rev: String,
+    /// Time since the start, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Whether the process can do its work.
+    pub ready: bool,
+    /// Why not, sorted; left out when ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+}
+
+/// What the operations routes answer from.
+#[derive(Clone)]
+pub struct Operations {
+    name: String,
+    role: &'static str,
+    started: Instant,
+    clock: Arc<dyn Clock>,
+    readiness: Arc<dyn Readiness>,
+    metrics: Metrics,
+    scrapers: Option<Arc<dyn Authenticator>>,
+}
+
+impl Operations {
+    /// Makes the answers of a process that starts now. Metrics are served to loopback alone.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        role: &'static str,
+        clock: Arc<dyn Clock>,
+        readiness: Arc<dyn Readiness>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { name: name.into(), role, started: clock.now(), clock, readiness, metrics, scrapers: None }
+    }
+
+    /// Serves metrics also to callers from elsewhere that have a credential.
+    #[must_use]
+    pub fn scrapers(self, authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { scrapers: Some(authenticator), ..self }
+    }
+
+    /// Gives the routes.
+    pub fn router(self) -> Router {
+        let routes = Router::new()
+            .route(HEALTHZ, get(healthz))
+            .route(READYZ, get(readyz))
+            .route(METRICS, get(metrics))
+            .with_state(Arc::new(self));
+        problem::with_fallbacks(routes)
+    }
+}
+
+/// Names the operations of this router for the metrics.
+#[must_use]
+pub fn op(_method: &Method, route: Option<&str>) -> &'static str {
+    match route {
+        Some(HEALTHZ) => "healthz",
+        Some(READYZ) => "readyz",
+        Some(METRICS) => "metrics",
+        _ => "other",
+    }
+}
+
+async fn healthz(State(operations): State<Arc<Operations>>) -> Json<Health> {
+    let uptime = operations.clock.now().saturating_duration_since(operations.started);
+    Json(Health {
+        name: operations.name.clone(),
+        role: operations.role.to_owned(),
+        pid: std::process::id(),
+        rev: crate::REV.to_owned(),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+async fn readyz(State(operations): State<Arc<Operations>>) -> (StatusCode, Json<Ready>) {
+    let asked = tokio::time::timeout(READY_WITHIN, operations.readiness.reasons()).await;
+    let mut reasons = asked.unwrap_or_else(|_elapsed| vec![Reason::NoQuorum]);
+    reasons.sort_unstable();
+    reasons.dedup();
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { ready, reasons }))
+}
+
+async fn metrics(State(operations): State<Arc<Operations>>, request: Request) -> Response {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if !from.is_some_and(|ConnectInfo(from)| from.ip().to_canonical().is_loopback()) {
+        let scrapers = operations.scrapers.as_deref().unwrap_or(&Nobody);
+        if let Err(error) = credentials::caller(request.headers(), scrapers) {
+            return credentials::refuse(error);
+        }
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], operations.metrics.render()).into_response()
+}
+
+struct Nobody;
+
+impl Authenticator for Nobody {
+    fn authenticate(&self, _token: &str) -> Option<credentials::Caller> {
+        None
+    }
+}

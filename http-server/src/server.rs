@@ -1,0 +1,100 @@
+//! One process's listeners together: public, peer, operations, and the order in which they end.
+//!
+//! It must not know what is served.
+
+use std::{io, sync::Arc};
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    credentials::{self, Authenticator},
+    edge::Edge,
+    listener::{Limits, serve},
+    operations::{self, Operations},
+    peers::{self, PeerAuth},
+    problem,
+};
+
+/// Connections of the operations listener: a scraper, probes and some people.
+pub const OPERATIONS_CONNECTIONS_MAX: usize = 256;
+
+/// One listener with what it serves.
+#[derive(Debug)]
+pub struct Site {
+    /// Where it listens.
+    pub listener: TcpListener,
+    /// What it serves.
+    pub router: Router,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+impl Site {
+    /// Makes the public site: every route and fallback behind credentials.
+    #[must_use]
+    pub fn public(listener: TcpListener, routes: Router, authenticator: Arc<dyn Authenticator>, edge: Edge) -> Self {
+        let router = edge.wrap(credentials::require(problem::with_fallbacks(routes), authenticator));
+        Self { listener, router, limits: Limits::default() }
+    }
+
+    /// Makes the peer site: every route and fallback behind signatures.
+    #[must_use]
+    pub fn peer(listener: TcpListener, routes: Router, auth: Arc<PeerAuth>, edge: &Edge) -> Self {
+        let router = edge.quiet().wrap(peers::require(problem::with_fallbacks(routes), auth));
+        Self { listener, router, limits: Limits::default() }
+    }
+
+    /// Makes the operations site.
+    #[must_use]
+    pub fn operations(listener: TcpListener, operations: Operations, edge: &Edge) -> Self {
+        let edge = Edge { op: operations::op, ..edge.quiet() };
+        let limits = Limits { connections: OPERATIONS_CONNECTIONS_MAX, ..Limits::default() };
+        Self { listener, router: edge.wrap(operations.router()), limits }
+    }
+
+    fn spawn(self, stop: CancellationToken) -> AbortOnDropHandle<io::Result<()>> {
+        AbortOnDropHandle::new(tokio::spawn(serve(self.listener, self.router, self.limits, stop)))
+    }
+}
+
+/// The sites of one process.
+#[derive(Debug)]
+pub struct Sites {
+    /// For clients.
+    pub public: Site,
+    /// For other processes of the fleet.
+    pub peer: Site,
+    /// For probes and scrapers.
+    pub operations: Site,
+}
+
+/// Serves all sites until `stop`, then ends them one after the other.
+///
+/// Public requests end first; they may need this process's part of a quorum, so peers are served until then, and probes are
+/// answered to the last.
+///
+/// # Errors
+/// The first error of a listener; the others are stopped then.
+///
+/// # Cancel safety
+/// Dropping the future closes everything at once.
+pub async fn run(sites: Sites, stop: CancellationToken) -> io::Result<()> {
+    let first = stop.child_token();
+    let (second, third) = (CancellationToken::new(), CancellationToken::new());
+    let phase = async |site: Site, until: &CancellationToken, next: Option<&CancellationToken>| {
+        let result = site.spawn(until.clone()).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        match next {
+            Some(next) if result.is_ok() => next.cancel(),
+            _ => [&first, &second, &third].into_iter().for_each(CancellationToken::cancel),
+        }
+        result
+    };
+    let (public, peer, operations) = futures::join!(
+        phase(sites.public, &first, Some(&second)),
+        phase(sites.peer, &second, Some(&third)),
+        phase(sites.operations, &third, None),
+    );
+    public.and(peer).and(operations)
+}

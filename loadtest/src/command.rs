@@ -1,0 +1,119 @@
+//! The commands of `flotilla loadtest`: arguments in, exit code out. Knows no workload's inside.
+
+use std::{future::Future, io::Write, path::PathBuf};
+
+use crate::{
+    Error,
+    ledger::{self, CheckArgs, LedgerArgs},
+    seed_tables,
+};
+
+/// Everything was as it should be.
+pub(crate) const EXIT_OK: u8 = 0;
+/// Something failed that is not a finding.
+pub(crate) const EXIT_ERROR: u8 = 1;
+/// The arguments make no sense.
+pub(crate) const EXIT_USAGE: u8 = 2;
+/// The deployment could not be read; the same command can succeed later.
+pub(crate) const EXIT_UNAVAILABLE: u8 = 6;
+/// A byte or a file was wrong.
+pub(crate) const EXIT_WRONG: u8 = 8;
+/// The user ended the command; what was measured till then was printed.
+pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+
+/// The profiles that exist.
+const PROFILES: &[&str] = &[seed_tables::NAME];
+
+/// What `flotilla loadtest` can do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Measure a profile of work (only `seed-tables` now) and print a table
+    Run(RunArgs),
+    /// Write with a ledger of what was acked, or check a ledger against what can be read
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// The ledger's two commands.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum LedgerCommand {
+    /// Put, replace and delete seeded files; survives servers being killed
+    Run(LedgerArgs),
+    /// Read every key of a ledger and compare it with what was acked; 8 if something is wrong
+    Check(CheckArgs),
+}
+
+/// Arguments of `flotilla loadtest run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    /// The profile: `seed-tables`
+    pub profile: String,
+    /// Also write the report as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Multiply sizes and counts, for example 0.01 for a quick look
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Run the whole table this often and print medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeat: u32,
+    /// Seed of all content
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The bucket to work in
+    #[arg(long, default_value = "demo")]
+    pub bucket: String,
+}
+
+/// The deployment that a load test works on.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Addresses of its supernodes, `http://HOST:PORT`.
+    pub api: Vec<String>,
+    /// The bearer token.
+    pub token: String,
+    /// The `dev.json` of a dev deployment; without it there are no processor and memory figures.
+    pub dev_json: Option<PathBuf>,
+}
+
+/// Runs one command, prints its report on stdout and gives the exit code.
+///
+/// Ctrl-C ends it early with code 130; what was found until then is still printed.
+///
+/// # Errors
+/// See [`Error`]; [`Error::exit_code`] is the code to leave with.
+///
+/// # Cancel safety
+/// Dropping the future loses the report. Requests that were under way may or may not take effect; the ledger on disk
+/// says so.
+pub async fn run(command: Command, target: Target) -> Result<u8, Error> {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the system ends the process itself; nothing is left to wait for here.
+            std::future::pending::<()>().await;
+        }
+    };
+    run_until(command, target, &mut std::io::stdout(), interrupt).await
+}
+
+/// Does what [`run`] does, with the printing and the interruption as parameters.
+pub(crate) async fn run_until(
+    command: Command,
+    target: Target,
+    out: &mut (dyn Write + Send),
+    interrupt: impl Future<Output = ()> + Send,
+) -> Result<u8, Error> {
+    if target.api.is_empty() {
+        return Err(Error::Usage("no API address is known: give --api, or start a dev deployment".to_owned()));
+    }
+    match command {
+        Command::Run(args) if args.profile == seed_tables::NAME => {
+            Box::pin(seed_tables::run(args, target, out, interrupt)).await
+        }
+        Command::Run(args) => {
+            Err(Error::Usage(format!("profile '{}' does not exist; there is: {}", args.profile, PROFILES.join(", "))))
+        }
+        Command::Ledger(LedgerCommand::Run(args)) => Box::pin(ledger::run(args, target, out, interrupt)).await,
+        Command::Ledger(LedgerCommand::Check(args)) => Box::pin(ledger::check(args, target, out, interrupt)).await,
+    }
+}

@@ -1,0 +1,124 @@
+//! From an empty folder to a running Raft group, and the hand-over at the end.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use flotilla_api::{
+    NodeId,
+    peer::{FormAnswer, FormRequest},
+    route,
+};
+use flotilla_client::{Lane, PeerClient};
+use flotilla_env::{Clock, Disk, Entropy, disk::RealDisk};
+use flotilla_kv::{Kv, RocksKv};
+use flotilla_raft_store::{
+    Group, Machine, Member, Options, Settings,
+    formation::{Formation, Peers},
+    identity::Identity,
+};
+
+use crate::{Error, Fatal, PeerTransport};
+
+/// How long another member may take to answer a question of formation.
+const FORM_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a hand-over of leadership may take at the end.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The seams that a process runs on.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Seams {
+    /// The machine itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            clock: flotilla_env::clock::system(),
+            entropy: flotilla_env::entropy::system(),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}
+
+/// A place in a group: what is needed to take it.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    /// The group's name, also in metrics.
+    pub group: String,
+    /// The data folder.
+    pub dir: PathBuf,
+    /// The seams.
+    pub seams: &'a Seams,
+    /// The way to the other members.
+    pub peers: &'a PeerClient,
+    /// Where a fatal error is raised.
+    pub fatal: &'a Fatal,
+}
+
+impl Seat<'_> {
+    /// Opens the database and the group in it.
+    ///
+    /// # Errors
+    /// [`Error`]; the process ends with its exit code.
+    pub async fn open<M: Machine>(&self, identity: &Identity, machine: M) -> Result<Group<M>, Error> {
+        let options = flotilla_kv::Options::new(self.dir.join("meta"), &flotilla_raft_store::families::<M>());
+        let kv: Arc<dyn Kv> = tokio::task::spawn_blocking(move || RocksKv::open(options))
+            .await
+            .map_err(|error| Error::Metadata(error.to_string()))??;
+        let fatal = self.fatal.clone();
+        let options = Options {
+            id: identity.node,
+            group: self.group.clone(),
+            settings: Settings::default(),
+            kv,
+            disk: self.seams.disk.clone(),
+            snapshot_dir: self.dir.join("snapshots"),
+            machine: Arc::new(machine),
+            transport: Arc::new(PeerTransport(self.peers.clone())),
+            clock: self.seams.clock.clone(),
+            on_fatal: Arc::new(move |why| fatal.raise(why)),
+        };
+        Ok(Group::open(options).await?)
+    }
+
+    /// Initialises a group that every member has agreed to, if this is the member to do it and it was not done.
+    ///
+    /// # Errors
+    /// [`Error::Raft`].
+    pub async fn form<M: Machine>(&self, group: &Group<M>, formation: &Formation) -> Result<(), Error> {
+        if !formation.is_first() || group.is_formed() {
+            return Ok(());
+        }
+        let member =
+            |(id, peer): (NodeId, &str)| (id, Member { name: format!("{}-n{id}", self.group), peer: peer.to_owned() });
+        let members: BTreeMap<NodeId, Member> = formation.members().map(member).collect();
+        Ok(group.form(members).await?)
+    }
+}
+
+/// Gives leadership away before the process ends, so that nobody waits for an election.
+pub async fn hand_over<M: Machine>(group: &Group<M>) {
+    if group.status().is_leader {
+        let moved = tokio::time::timeout(HAND_OVER_WITHIN, group.transfer_leader(None)).await;
+        tracing::info!(moved = matches!(moved, Ok(Ok(_))), "leadership handed over");
+    }
+}
+
+/// Asks other members over the peer listener.
+#[derive(Debug)]
+pub struct FormPeers(pub PeerClient);
+
+#[async_trait]
+impl Peers for FormPeers {
+    async fn ask(&self, address: &str, request: &FormRequest) -> Result<FormAnswer, String> {
+        let answer = self.0.post(Lane::Control, address, route::PEER_FORM, request, FORM_DEADLINE).await;
+        answer.map_err(|error| error.to_string())
+    }
+}

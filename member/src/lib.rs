@@ -1,0 +1,18 @@
+//! A process as a member of a Raft group: what nodes and supernodes do alike before and around their own work.
+//!
+//! Folder, marks of failed disks, formation over signed requests, Raft messages over signed requests, the group on its database.
+//! It knows neither files nor directories.
+
+pub mod addresses;
+mod error;
+mod fatal;
+mod group;
+pub mod marks;
+pub mod problem;
+mod transport;
+
+pub use addresses::Addresses;
+pub use error::{EXIT_CONFIG, EXIT_DISK, Error};
+pub use fatal::Fatal;
+pub use group::{FormPeers, Seams, Seat, hand_over};
+pub use transport::PeerTransport;

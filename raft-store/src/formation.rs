@@ -1,0 +1,281 @@
+//! How a new group comes to be: once, by its first initial member, and only when every listed member has agreed.
+//!
+//! The first member writes down a uuid, asks every other one whether its folder is empty, has all of them write the uuid down
+//! (synced), writes its own identity last and only then initialises Raft. Every step can be repeated after a crash.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use flotilla_api::{
+    NodeId,
+    peer::{FormAnswer, FormRequest},
+};
+use flotilla_env::{Disk, Entropy};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::identity::{self, Identity};
+
+/// Between two rounds of questions.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// The file in which the first member keeps its proposal.
+const PROPOSAL: &str = "forming";
+
+/// Asks other members of the group that forms.
+#[async_trait]
+pub trait Peers: Send + Sync {
+    /// Asks the member at `address`; an error means that it doesn't answer now.
+    async fn ask(&self, address: &str, request: &FormRequest) -> Result<FormAnswer, String>;
+}
+
+/// What a process is told of its group.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// The fleet.
+    pub fleet: Uuid,
+    /// The group's name.
+    pub group: String,
+    /// This process's peer address.
+    pub own: String,
+    /// The peer addresses of all initial members; node ids are counted from 1 in this order.
+    pub members: Vec<String>,
+}
+
+/// Why a process has no place in its group: configuration, so exit code 78.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The identity file failed.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The folder belongs to something else.
+    #[error(
+        "the data folder belongs to {what} '{held}', not '{told}'; point data_dir at the right folder, or at an empty one"
+    )]
+    Foreign {
+        /// What differs.
+        what: &'static str,
+        /// What the folder says.
+        held: String,
+        /// What the settings say.
+        told: String,
+    },
+    /// The own address is not among the members.
+    #[error(
+        "this process's peer address {own} is not in initial_members; add it, or set advertise_peer to the one that is"
+    )]
+    NotListed {
+        /// The own address.
+        own: String,
+    },
+    /// The folder is empty, but the group exists.
+    #[error(
+        "the data folder is empty, but group '{group}' is at work at {peer}; restore the folder, or add the node as a new one"
+    )]
+    EmptyButKnown {
+        /// The group.
+        group: String,
+        /// The member that said so.
+        peer: String,
+    },
+    /// A member refuses the group.
+    #[error("member {peer} refuses to form group '{group}': {why}")]
+    Refused {
+        /// The group.
+        group: String,
+        /// The member.
+        peer: String,
+        /// Its reason.
+        why: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Proposal {
+    uuid: Uuid,
+}
+
+/// The formation of one process's group, and its answers to the other members'.
+pub struct Formation {
+    plan: Plan,
+    disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
+    identity: watch::Sender<Option<Identity>>,
+    formed: AtomicBool,
+}
+
+impl Formation {
+    /// Reads the folder and checks it against the plan.
+    ///
+    /// # Errors
+    /// [`Error`]; the process should end with exit code 78.
+    pub fn open(plan: Plan, disk: Arc<dyn Disk>, entropy: Arc<dyn Entropy>) -> Result<Self, Error> {
+        let held = Identity::read(&*disk, &plan.dir)?;
+        if let Some(identity) = &held {
+            let foreign = |what, held: String, told: String| Error::Foreign { what, held, told };
+            if identity.fleet != plan.fleet {
+                return Err(foreign("the fleet", identity.fleet.to_string(), plan.fleet.to_string()));
+            }
+            if identity.group != plan.group {
+                return Err(foreign("group", identity.group.clone(), plan.group));
+            }
+        } else if !plan.members.contains(&plan.own) {
+            return Err(Error::NotListed { own: plan.own });
+        }
+        Ok(Self { plan, disk, entropy, identity: watch::Sender::new(held), formed: AtomicBool::new(false) })
+    }
+
+    /// The initial members with their ids.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        self.plan.members.iter().zip(1..).map(|(address, id)| (NodeId(id), address.as_str()))
+    }
+
+    /// Whether this process is the one that forms the group.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.plan.members.first() == Some(&self.plan.own)
+    }
+
+    /// Notes that the group is at work, so that empty members are told.
+    pub fn set_formed(&self) {
+        self.formed.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers another member.
+    pub fn answer(&self, request: &FormRequest) -> FormAnswer {
+        let refused = |why: String| FormAnswer::Refused { why };
+        let (FormRequest::Probe { group } | FormRequest::Assign { group, .. }) = request;
+        if *group != self.plan.group {
+            return refused(format!("it is of group '{}'", self.plan.group));
+        }
+        let held = self.identity.borrow().clone();
+        match (request, held) {
+            (_, Some(identity)) if self.formed.load(Ordering::Relaxed) => FormAnswer::Formed { uuid: identity.uuid },
+            (FormRequest::Assign { uuid, .. }, Some(identity)) if identity.uuid != *uuid => {
+                refused(format!("its folder belongs to {}", identity.uuid))
+            }
+            (_, Some(identity)) => FormAnswer::Member { uuid: identity.uuid, node: identity.node },
+            (FormRequest::Probe { .. }, None) => FormAnswer::Empty,
+            (FormRequest::Assign { uuid, node, .. }, None) => {
+                match self.members().find(|(_, address)| *address == self.plan.own) {
+                    Some((id, _)) if id == *node => {}
+                    place => return refused(format!("its initial_members give it {place:?}, not id {node}")),
+                }
+                match self.take(*uuid, *node) {
+                    Ok(()) => FormAnswer::Member { uuid: *uuid, node: *node },
+                    Err(error) => refused(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Waits until this process has an identity.
+    ///
+    /// # Errors
+    /// [`Error`]; the process should end with exit code 78. Members that don't answer are asked again for ever.
+    ///
+    /// # Cancel safety
+    /// Every step can be repeated.
+    pub async fn run(&self, peers: &dyn Peers) -> Result<Identity, Error> {
+        let mut identity = self.identity.subscribe();
+        if let Some(identity) = identity.borrow().clone() {
+            return Ok(identity);
+        }
+        if self.is_first() {
+            return self.form(peers).await;
+        }
+        loop {
+            tokio::select! {
+                found = identity.wait_for(Option::is_some) => {
+                    if let Ok(Some(identity)) = found.as_deref() {
+                        return Ok(identity.clone());
+                    }
+                }
+                () = tokio::time::sleep(5 * ASK_AGAIN_AFTER) => self.check_not_formed(peers).await?,
+            }
+        }
+    }
+
+    async fn form(&self, peers: &dyn Peers) -> Result<Identity, Error> {
+        let path = self.plan.dir.join(PROPOSAL);
+        let uuid = match identity::read::<Proposal>(&*self.disk, &path)? {
+            Some(proposal) => proposal.uuid,
+            None => {
+                let uuid = uuid::Builder::from_random_bytes(self.entropy.u128().to_le_bytes()).into_uuid();
+                identity::write_synced(&*self.disk, &path, &Proposal { uuid })?;
+                uuid
+            }
+        };
+        let group = self.plan.group.clone();
+        for (id, address) in self.members().skip(1) {
+            self.until_agreed(peers, address, &FormRequest::Probe { group: group.clone() }, uuid, id).await?;
+        }
+        for (id, address) in self.members().skip(1) {
+            let assign = FormRequest::Assign { group: group.clone(), uuid, node: id };
+            self.until_agreed(peers, address, &assign, uuid, id).await?;
+        }
+        self.take(uuid, NodeId(1))?;
+        Ok(self.identity.borrow().clone().expect("the identity was just taken"))
+    }
+
+    async fn until_agreed(
+        &self,
+        peers: &dyn Peers,
+        address: &str,
+        request: &FormRequest,
+        uuid: Uuid,
+        id: NodeId,
+    ) -> Result<(), Error> {
+        let group = self.plan.group.clone();
+        let refused = |why: String| Error::Refused { group: group.clone(), peer: address.to_owned(), why };
+        loop {
+            match (peers.ask(address, request).await, request) {
+                (Ok(FormAnswer::Empty), FormRequest::Probe { .. }) => return Ok(()),
+                (Ok(FormAnswer::Member { uuid: held, node }), _) if held == uuid && node == id => return Ok(()),
+                (Ok(FormAnswer::Member { uuid, node }), _) => {
+                    return Err(refused(format!("it is node {node} of {uuid}")));
+                }
+                (Ok(FormAnswer::Formed { .. }), _) => {
+                    return Err(Error::EmptyButKnown { group, peer: address.to_owned() });
+                }
+                (Ok(FormAnswer::Refused { why }), _) => return Err(refused(why)),
+                (Ok(FormAnswer::Empty), FormRequest::Assign { .. }) => {}
+                (Err(why), _) => tracing::debug!(peer = %address, %why, "member does not answer yet"),
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+
+    async fn check_not_formed(&self, peers: &dyn Peers) -> Result<(), Error> {
+        for (_, address) in self.members().filter(|(_, address)| *address != self.plan.own) {
+            let probe = FormRequest::Probe { group: self.plan.group.clone() };
+            if let Ok(FormAnswer::Formed { .. }) = peers.ask(address, &probe).await {
+                return Err(Error::EmptyButKnown { group: self.plan.group.clone(), peer: address.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, uuid: Uuid, node: NodeId) -> Result<(), Error> {
+        let identity = Identity {
+            format: 1,
+            fleet: self.plan.fleet,
+            group: self.plan.group.clone(),
+            uuid,
+            node,
+            disk: uuid::Builder::from_random_bytes(self.entropy.u128().to_le_bytes()).into_uuid(),
+        };
+        identity.write(&*self.disk, &self.plan.dir)?;
+        self.identity.send_replace(Some(identity));
+        Ok(())
+    }
+}

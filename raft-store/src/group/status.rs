@@ -1,0 +1,148 @@
+//! What a node knows of its group, for readers, for waiters and for the metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use flotilla_api::NodeId;
+use metrics::{Counter, Gauge, counter, gauge};
+use openraft::{RaftMetrics, ServerState, alias::WatchReceiverOf, async_runtime::WatchReceiver};
+use tokio::sync::watch;
+
+use crate::{
+    network::Member,
+    store::{
+        state_machine::{Applied, Once},
+        types::Types,
+    },
+};
+
+/// A group as one of its nodes sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// Whether this node leads. A leader that is cut off learns late that another one took over: only a read or a proposal that
+    /// succeeds proves that it leads.
+    pub is_leader: bool,
+    /// The current term.
+    pub term: u64,
+    /// The log's last index; 0 if it is empty.
+    pub last_log_index: u64,
+    /// The last applied index.
+    pub applied_index: u64,
+    /// The last index in the current snapshot.
+    pub snapshot_index: Option<u64>,
+    /// The last index that was purged from the log.
+    pub purged_index: Option<u64>,
+    /// The nodes that vote; those of both sides while the membership changes.
+    pub voters: BTreeSet<NodeId>,
+    /// The nodes that only follow.
+    pub learners: BTreeSet<NodeId>,
+    /// All nodes.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Whether a snapshot is being installed, so that the state is not whole.
+    pub catching_up: bool,
+}
+
+impl Status {
+    pub(super) fn new(metrics: &RaftMetrics<Types>, applied: &Applied) -> Self {
+        let membership = metrics.membership_config.membership();
+        let running = metrics.running_state.is_ok();
+        Self {
+            id: NodeId(metrics.id),
+            leader: metrics.current_leader.filter(|_| running).map(NodeId),
+            is_leader: running && metrics.state == ServerState::Leader,
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: *applied.index.borrow(),
+            snapshot_index: metrics.snapshot.map(|id| id.index()),
+            purged_index: metrics.purged.map(|id| id.index()),
+            voters: membership.voter_ids().map(NodeId).collect(),
+            learners: membership.learner_ids().map(NodeId).collect(),
+            members: membership.nodes().map(|(id, member)| (NodeId(*id), member.clone())).collect(),
+            catching_up: *applied.catching_up.borrow(),
+        }
+    }
+
+    /// Whether anything but the ends of the log differs.
+    fn differs(&self, other: &Self) -> bool {
+        let Self { last_log_index, applied_index, .. } = *other;
+        Self { last_log_index, applied_index, ..self.clone() } != *other
+    }
+}
+
+/// The group's figures.
+struct Figures {
+    is_leader: Gauge,
+    term: Gauge,
+    last_log_index: Gauge,
+    applied_index: Gauge,
+    elections: Counter,
+}
+
+impl Figures {
+    fn new(group: &str) -> Self {
+        let group = group.to_owned();
+        Self {
+            is_leader: gauge!("flotilla_raft_is_leader", "group" => group.clone()),
+            term: gauge!("flotilla_raft_term", "group" => group.clone()),
+            last_log_index: gauge!("flotilla_raft_last_log_index", "group" => group.clone()),
+            applied_index: gauge!("flotilla_raft_applied_index", "group" => group.clone()),
+            elections: counter!("flotilla_elections_total", "group" => group),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // gauges are floating point; indexes stay below 2^53
+    fn show(&self, status: &Status, term_before: u64) {
+        self.is_leader.set(if status.is_leader { 1.0 } else { 0.0 });
+        self.term.set(status.term as f64);
+        self.last_log_index.set(status.last_log_index as f64);
+        self.applied_index.set(status.applied_index as f64);
+        // A term begins with an election, so a node counts those it lived to see.
+        self.elections.increment(status.term.saturating_sub(term_before));
+    }
+}
+
+/// Publishes the status until the group stops, and says so if nobody asked it to.
+pub(super) async fn publish(
+    group: String,
+    mut metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
+    applied: Arc<Applied>,
+    status: watch::Sender<Status>,
+    fatal: Arc<Once>,
+) {
+    let figures = Figures::new(&group);
+    let mut index = applied.index.subscribe();
+    let mut catching_up = applied.catching_up.subscribe();
+    let mut term = status.borrow().term;
+    loop {
+        let seen = metrics.borrow_watched().clone();
+        let now = Status::new(&seen, &applied);
+        figures.show(&now, term);
+        term = now.term;
+        status.send_if_modified(|before| {
+            let differs = before.differs(&now);
+            if differs {
+                *before = now;
+            }
+            differs
+        });
+        if let Err(error) = seen.running_state {
+            fatal.call(|| format!("raft of group '{group}' stopped: {error}"));
+            return;
+        }
+        let alive = tokio::select! {
+            changed = metrics.changed() => changed.is_ok(),
+            changed = index.changed() => changed.is_ok(),
+            changed = catching_up.changed() => changed.is_ok(),
+        };
+        if !alive {
+            fatal.call(|| format!("raft of group '{group}' ended without a word"));
+            return;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Formation, learners, voters and hand-over of leadership.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_api::NodeId;
+
+use super::{
+    cluster::{Cluster, LONG, member},
+    counter::{add, get},
+};
+use crate::{Error, Kind, Settings, store::lock};
+
+fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+    ids.into_iter().map(NodeId).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn formation_can_be_repeated_and_changes_nothing() {
+    let mut cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("a", 1)).await.unwrap();
+    for node in [1, 2] {
+        let others: BTreeMap<_, _> = [(NodeId(node), member(node))].into();
+        cluster.group(node).form(others).await.unwrap();
+        assert_eq!(cluster.group(node).status().voters, ids([1, 2, 3]));
+        assert!(cluster.group(node).is_formed());
+    }
+    cluster.add_node(9).await;
+    assert!(!cluster.group(9).is_formed());
+    let error = cluster.group(9).form([(NodeId(1), member(1))].into()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn learner_follows_and_can_be_made_a_voter() {
+    let mut cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("a", 1)).await.unwrap();
+    cluster.add_node(4).await;
+    let leader = cluster.leader(&[1, 2, 3]).await;
+    let group = cluster.group(leader);
+    group.add_learner(NodeId(4), member(4)).await.unwrap();
+    cluster.group(4).wait_applied(group.applied_index(), LONG).await.unwrap();
+    cluster.group(4).read(LONG).await.unwrap();
+    assert_eq!(get(&*cluster.nodes[&4].kv, "a"), Some(1));
+    assert_eq!(group.status().learners, ids([4]));
+
+    let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    group.set_voters(ids([leader, others[0], 4])).await.unwrap();
+    let status = cluster.wait(4, |status| status.voters.contains(&NodeId(4)) && status.voters.len() == 3).await;
+    assert_eq!(status.voters, ids([leader, others[0], 4]));
+    assert_eq!(status.learners, ids([others[1]]));
+    assert_eq!(status.members.len(), 4);
+
+    group.remove_learner(NodeId(others[1])).await.unwrap();
+    cluster.wait(4, |status| status.members.len() == 3).await;
+    let error = group.remove_learner(NodeId(4)).await.unwrap_err();
+    assert!(matches!(error, Error::Membership(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_on_a_follower_names_the_leader() {
+    let cluster = Cluster::start(3, Settings::default()).await;
+    let leader = cluster.leader(&[1, 2, 3]).await;
+    let follower = cluster.group(leader % 3 + 1);
+    let error = follower.add_learner(NodeId(4), member(4)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotLeader { hint: Some(NodeId(leader)) });
+    let error = follower.transfer_leader(None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotLeader { hint: Some(NodeId(leader)) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over_without_a_pause() {
+    let cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("a", 1)).await.unwrap();
+    let old = cluster.leader(&[1, 2, 3]).await;
+    let wanted = old % 3 + 1;
+    let started = tokio::time::Instant::now();
+    cluster.group(old).transfer_leader(Some(NodeId(wanted))).await.unwrap();
+    cluster.wait(old, |status| status.leader == Some(NodeId(wanted))).await;
+    assert!(started.elapsed() < Settings::default().election_min, "no election timeout had to pass");
+    cluster.propose(old, add("a", 1)).await.unwrap();
+
+    cluster.group(wanted).transfer_leader(None).await.unwrap();
+    cluster.wait(wanted, |status| status.leader.is_some_and(|leader| leader != NodeId(wanted))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asked_for_end_is_not_fatal() {
+    let cluster = Cluster::start(1, Settings::default()).await;
+    let group = cluster.group(1);
+    group.shutdown().await;
+    let error = group.propose(cluster.id(None), add("a", 1), LONG).await.unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
+    assert!(matches!(group.read(LONG).await, Err(Error::Stopped)));
+    assert!(lock(&cluster.nodes[&1].fatal).is_empty());
+}

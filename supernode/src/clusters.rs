@@ -1,0 +1,155 @@
+//! What a supernode knows of its clusters from their reports: soft state, fresh for seconds.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use flotilla_api::{
+    ClusterName,
+    files::ClusterStatus,
+    peer::{ClusterReport, NodeReport},
+};
+use flotilla_env::{Clock, Entropy};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::route::{self, Candidate};
+
+/// A report older than this says nothing about load; a cluster without a newer one gets no new keys.
+const FRESH_FOR: Duration = Duration::from_millis(2500);
+
+/// How long a request waits for the first report of a cluster.
+const WAIT_FOR_REPORT: Duration = Duration::from_secs(3);
+
+struct Known {
+    report: ClusterReport,
+    at: Instant,
+    dispatched: Arc<AtomicU64>,
+}
+
+/// The clusters as this supernode sees them. Cheap to clone.
+#[derive(Clone)]
+pub struct Clusters {
+    known: Arc<Mutex<BTreeMap<ClusterName, Known>>>,
+    heard: Arc<Notify>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// A request on its way to a cluster; counted until it is dropped.
+pub struct Dispatched(Arc<AtomicU64>);
+
+impl Drop for Dispatched {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Clusters {
+    /// Makes an empty view.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { known: Arc::default(), heard: Arc::default(), clock, entropy }
+    }
+
+    /// Takes a report; one of an older term than the last is ignored.
+    pub fn heard(&self, report: ClusterReport) {
+        let mut known = self.lock();
+        let dispatched = match known.get(&report.cluster) {
+            Some(before) if before.report.term > report.term => return,
+            Some(before) => Arc::clone(&before.dispatched),
+            None => Arc::default(),
+        };
+        known.insert(report.cluster.clone(), Known { at: self.clock.now(), report, dispatched });
+        drop(known);
+        self.heard.notify_waiters();
+    }
+
+    /// Gives what `find` finds, after waiting for reports if it finds nothing: a supernode that just started hears from every
+    /// cluster within a second.
+    pub async fn wait_for<T>(&self, find: impl Fn(&Self) -> Option<T>) -> Option<T> {
+        let give_up = self.clock.now() + WAIT_FOR_REPORT;
+        loop {
+            let heard = self.heard.notified();
+            if let Some(found) = find(self) {
+                return Some(found);
+            }
+            tokio::time::timeout_at(give_up, heard).await.ok()?;
+        }
+    }
+
+    /// The applied index that a cluster's leader last reported; ids made for that cluster carry it.
+    #[must_use]
+    pub fn applied(&self, cluster: &ClusterName) -> Option<u64> {
+        self.lock().get(cluster).map(|known| known.report.applied)
+    }
+
+    /// Chooses the cluster for a new key; none if no cluster with a fresh report can take one.
+    #[must_use]
+    pub fn for_new_key(&self) -> Option<ClusterName> {
+        let now = self.clock.now();
+        let candidates: Vec<Candidate> = self
+            .lock()
+            .values()
+            .filter(|known| now.duration_since(known.at) < FRESH_FOR)
+            .map(|known| Candidate {
+                cluster: known.report.cluster.clone(),
+                nodes: known.report.nodes.clone(),
+                dispatched: known.dispatched.load(Ordering::Relaxed),
+                queued: 0,
+            })
+            .collect();
+        route::cluster(&candidates, || self.entropy.u64()).map(|chosen| chosen.cluster.clone())
+    }
+
+    /// Chooses a node of a cluster to serve a request; none before the cluster's first report.
+    #[must_use]
+    pub fn gateway(&self, cluster: &ClusterName, avoid: &[String]) -> Option<String> {
+        let known = self.lock();
+        let nodes: &[NodeReport] = &known.get(cluster)?.report.nodes;
+        route::gateway(nodes, avoid, || self.entropy.u64()).map(|node| node.peer.clone())
+    }
+
+    /// Counts a request towards a cluster until the answer is dropped.
+    #[must_use]
+    pub fn dispatch(&self, cluster: &ClusterName) -> Option<Dispatched> {
+        let counter = Arc::clone(&self.lock().get(cluster)?.dispatched);
+        counter.fetch_add(1, Ordering::Relaxed);
+        Some(Dispatched(counter))
+    }
+
+    /// Gives what is known of the registered clusters, for people.
+    #[must_use]
+    pub fn status(&self, registered: &[ClusterName]) -> Vec<ClusterStatus> {
+        let now = self.clock.now();
+        let known = self.lock();
+        let status = |name: &ClusterName| match known.get(name) {
+            None => ClusterStatus {
+                name: name.clone(),
+                reachable: false,
+                report_age_ms: None,
+                leader: None,
+                nodes: Vec::new(),
+            },
+            Some(cluster) => {
+                let age = now.duration_since(cluster.at);
+                ClusterStatus {
+                    name: name.clone(),
+                    reachable: age < FRESH_FOR,
+                    report_age_ms: Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+                    leader: Some(cluster.report.leader),
+                    nodes: cluster.report.nodes.clone(),
+                }
+            }
+        };
+        registered.iter().map(status).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterName, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

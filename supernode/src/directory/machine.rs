@@ -1,0 +1,189 @@
+//! The directory's rules: the first claim in the log wins; an epoch is granted once. Pure.
+
+use flotilla_api::{
+    ClusterName, Epoch, FileName, codec,
+    peer::{Document, Home},
+};
+use flotilla_kv::Family;
+use flotilla_raft_store::{Fault, Machine, Position, Txn};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use super::rows::{
+    CLUSTERS, CLUSTERS_MAX, COUNT, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, FAMILIES, HOMES, HomeRow, REVISION,
+    SYSTEM, document_key,
+};
+
+/// A change to the directory. Stored in the log: variants are only added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Grants a free key to a cluster; answers the home in any case.
+    Claim {
+        /// The key.
+        name: FileName,
+        /// The cluster that wants it.
+        cluster: ClusterName,
+    },
+    /// Grants the same home a fresh epoch, if it still stands at `passed`.
+    Refresh {
+        /// The key.
+        name: FileName,
+        /// The cluster.
+        cluster: ClusterName,
+        /// The epoch that the cluster's sealed floor has passed.
+        passed: Epoch,
+    },
+    /// Frees a key whose home was closed, if it still stands at `epoch`.
+    Release {
+        /// The key.
+        name: FileName,
+        /// The epoch of the home that was closed.
+        epoch: Epoch,
+    },
+    /// Registers a cluster under its identity.
+    Register {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Its identity.
+        uuid: Uuid,
+    },
+    /// Writes a document.
+    PutDocument(Document),
+}
+
+/// What a command did. Kept for retries: variants are only added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The home after a claim.
+    Home {
+        /// The home.
+        home: Home,
+        /// Whether this command granted it.
+        granted: bool,
+    },
+    /// Done, or nothing to do.
+    Done,
+    /// The command changed nothing.
+    Refused(Refusal),
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The cluster is not registered.
+    UnknownCluster,
+    /// The name belongs to a cluster with another identity.
+    ForeignCluster,
+    /// There are as many as there may be.
+    TooMany,
+    /// The home no longer stands as the command says.
+    Passed,
+}
+
+/// The rules of the directory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DirectoryMachine;
+
+impl Machine for DirectoryMachine {
+    type Command = Command;
+    type Answer = Answer;
+
+    const FAMILIES: &'static [Family] = FAMILIES;
+
+    fn apply(&self, state: &mut dyn Txn, command: Command, _at: Position) -> Result<Answer, Fault> {
+        match command {
+            Command::Claim { name, cluster } => claim(state, &name, cluster),
+            Command::Refresh { name, cluster, passed } => refresh(state, &name, cluster, passed),
+            Command::Release { name, epoch } => release(state, &name, epoch),
+            Command::Register { cluster, uuid } => register(state, &cluster, uuid),
+            Command::PutDocument(document) => put_document(state, &document),
+        }
+    }
+}
+
+fn claim(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Answer, Fault> {
+    let key = name.to_row();
+    if let Some(HomeRow { home }) = get(state, HOMES, &key)? {
+        return Ok(Answer::Home { home, granted: false });
+    }
+    if state.get(CLUSTERS, cluster.as_str().as_bytes())?.is_none() {
+        return Ok(Answer::Refused(Refusal::UnknownCluster));
+    }
+    grant(state, key, cluster)
+}
+
+fn refresh(state: &mut dyn Txn, name: &FileName, cluster: ClusterName, passed: Epoch) -> Result<Answer, Fault> {
+    let key = name.to_row();
+    match get(state, HOMES, &key)? {
+        Some(HomeRow { home }) if home.cluster == cluster && home.epoch == passed => grant(state, key, cluster),
+        Some(HomeRow { home }) => Ok(Answer::Home { home, granted: false }),
+        None => claim(state, name, cluster),
+    }
+}
+
+fn grant(state: &mut dyn Txn, key: Vec<u8>, cluster: ClusterName) -> Result<Answer, Fault> {
+    let epoch = Epoch(get::<u64>(state, SYSTEM, EPOCH)?.unwrap_or(0) + 1);
+    put(state, SYSTEM, EPOCH.to_vec(), &epoch.0);
+    let home = Home { cluster, epoch };
+    put(state, HOMES, key, &HomeRow { home: home.clone() });
+    Ok(Answer::Home { home, granted: true })
+}
+
+fn release(state: &mut dyn Txn, name: &FileName, epoch: Epoch) -> Result<Answer, Fault> {
+    let key = name.to_row();
+    match get::<HomeRow>(state, HOMES, &key)? {
+        Some(HomeRow { home }) if home.epoch == epoch => {
+            state.delete(HOMES, key);
+            Ok(Answer::Done)
+        }
+        Some(_) | None => Ok(Answer::Refused(Refusal::Passed)),
+    }
+}
+
+fn register(state: &mut dyn Txn, cluster: &ClusterName, uuid: Uuid) -> Result<Answer, Fault> {
+    let key = cluster.as_str().as_bytes().to_vec();
+    match get::<ClusterRow>(state, CLUSTERS, &key)? {
+        Some(row) if row.uuid == uuid => Ok(Answer::Done),
+        Some(_) => Ok(Answer::Refused(Refusal::ForeignCluster)),
+        None if state.scan(CLUSTERS, &[], None, CLUSTERS_MAX)?.len() >= CLUSTERS_MAX => {
+            Ok(Answer::Refused(Refusal::TooMany))
+        }
+        None => {
+            put(state, CLUSTERS, key, &ClusterRow { uuid });
+            Ok(Answer::Done)
+        }
+    }
+}
+
+fn put_document(state: &mut dyn Txn, document: &Document) -> Result<Answer, Fault> {
+    let key = document_key(document);
+    match get::<Document>(state, DOCUMENTS, &key)? {
+        Some(held) if held == *document => return Ok(Answer::Done),
+        Some(_) => {}
+        None => {
+            let count: u64 = get(state, SYSTEM, COUNT)?.unwrap_or(0);
+            if count >= DOCUMENTS_MAX {
+                return Ok(Answer::Refused(Refusal::TooMany));
+            }
+            put(state, SYSTEM, COUNT.to_vec(), &(count + 1));
+        }
+    }
+    let revision: u64 = get(state, SYSTEM, REVISION)?.unwrap_or(0);
+    put(state, SYSTEM, REVISION.to_vec(), &(revision + 1));
+    put(state, DOCUMENTS, key, document);
+    Ok(Answer::Done)
+}
+
+fn get<T: DeserializeOwned>(state: &dyn Txn, family: Family, key: &[u8]) -> Result<Option<T>, Fault> {
+    state
+        .get(family, key)?
+        .map(|bytes| codec::decode(&bytes).map_err(|source| Fault::Corrupt { family, source }))
+        .transpose()
+}
+
+fn put<T: Serialize>(state: &mut dyn Txn, family: Family, key: Vec<u8>, row: &T) {
+    state.put(family, key, codec::encode(row));
+}
+
+#[cfg(test)]
+mod tests;

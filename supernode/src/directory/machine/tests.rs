@@ -1,0 +1,116 @@
+//! The directory's rules, one by one, on a map.
+
+use std::collections::BTreeMap;
+
+use flotilla_kv::Row;
+
+use super::*;
+
+#[derive(Default)]
+struct Map(BTreeMap<(Family, Vec<u8>), Vec<u8>>);
+
+impl Txn for Map {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(self.0.get(&(family, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, family: Family, from: &[u8], _to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, Fault> {
+        let rows = self.0.range((family, from.to_vec())..).take_while(|((f, _), _)| *f == family);
+        Ok(rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect())
+    }
+
+    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
+        self.0.insert((family, key), value);
+    }
+
+    fn delete(&mut self, family: Family, key: Vec<u8>) {
+        self.0.remove(&(family, key));
+    }
+}
+
+fn apply(state: &mut Map, command: Command) -> Answer {
+    DirectoryMachine.apply(state, command, Position { index: 1, term: 1 }).expect("a map never fails")
+}
+
+fn cluster(name: &str) -> ClusterName {
+    name.parse().expect("a good name")
+}
+
+fn name(key: &str) -> FileName {
+    FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
+}
+
+fn with_clusters() -> Map {
+    let mut state = Map::default();
+    for (n, name) in ["a", "b"].into_iter().enumerate() {
+        let uuid = Uuid::from_u128(n as u128);
+        assert_eq!(apply(&mut state, Command::Register { cluster: cluster(name), uuid }), Answer::Done);
+    }
+    state
+}
+
+fn claim(state: &mut Map, key: &str, by: &str) -> Answer {
+    apply(state, Command::Claim { name: name(key), cluster: cluster(by) })
+}
+
+fn home(by: &str, epoch: u64, granted: bool) -> Answer {
+    Answer::Home { home: Home { cluster: cluster(by), epoch: Epoch(epoch) }, granted }
+}
+
+#[test]
+fn the_first_claim_in_the_log_wins() {
+    let mut state = with_clusters();
+    assert_eq!(claim(&mut state, "k", "a"), home("a", 1, true));
+    assert_eq!(claim(&mut state, "k", "b"), home("a", 1, false));
+    assert_eq!(claim(&mut state, "k", "a"), home("a", 1, false));
+    assert_eq!(claim(&mut state, "other", "b"), home("b", 2, true));
+    assert_eq!(claim(&mut state, "third", "unknown"), Answer::Refused(Refusal::UnknownCluster));
+}
+
+#[test]
+fn an_epoch_is_granted_once_also_after_a_release() {
+    let mut state = with_clusters();
+    claim(&mut state, "k", "a");
+    let release = |epoch| Command::Release { name: name("k"), epoch: Epoch(epoch) };
+    assert_eq!(apply(&mut state, release(7)), Answer::Refused(Refusal::Passed));
+    assert_eq!(apply(&mut state, release(1)), Answer::Done);
+    assert_eq!(apply(&mut state, release(1)), Answer::Refused(Refusal::Passed));
+    assert_eq!(claim(&mut state, "k", "b"), home("b", 2, true));
+}
+
+#[test]
+fn a_refresh_changes_only_the_home_that_it_saw() {
+    let mut state = with_clusters();
+    claim(&mut state, "k", "a");
+    let refresh = |by: &str, passed| Command::Refresh { name: name("k"), cluster: cluster(by), passed: Epoch(passed) };
+    assert_eq!(apply(&mut state, refresh("b", 1)), home("a", 1, false));
+    assert_eq!(apply(&mut state, refresh("a", 1)), home("a", 2, true));
+    assert_eq!(apply(&mut state, refresh("a", 1)), home("a", 2, false));
+}
+
+#[test]
+fn a_cluster_of_the_same_name_with_another_identity_is_refused() {
+    let mut state = with_clusters();
+    let register = |uuid| Command::Register { cluster: cluster("a"), uuid: Uuid::from_u128(uuid) };
+    assert_eq!(apply(&mut state, register(0)), Answer::Done);
+    assert_eq!(apply(&mut state, register(9)), Answer::Refused(Refusal::ForeignCluster));
+}
+
+#[test]
+fn a_document_raises_the_revision_only_when_it_changes() {
+    let mut state = with_clusters();
+    let bucket = |name: &str| Command::PutDocument(Document::Bucket { name: name.parse().expect("a good name") });
+    for (name, revision) in [("one", 1), ("one", 1), ("two", 2)] {
+        assert_eq!(apply(&mut state, bucket(name)), Answer::Done);
+        assert_eq!(get::<u64>(&state, SYSTEM, REVISION).expect("a map"), Some(revision));
+    }
+}
+
+#[test]
+fn stored_shapes_are_pinned_by_bytes() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let row = HomeRow { home: Home { cluster: cluster("a"), epoch: Epoch(300) } };
+    assert_eq!(hex(&codec::encode(&row)), "010161ac02");
+    let command = Command::Claim { name: name("k"), cluster: cluster("a") };
+    assert_eq!(hex(&codec::encode(&command)), "01000464656d6f016b0161");
+}

@@ -1,0 +1,8 @@
+//! The directory: the supernode group's replicated map of keys to homes, and its documents.
+
+pub mod machine;
+pub mod read;
+pub mod rows;
+
+pub use machine::{Answer, Command, DirectoryMachine, Refusal};
+pub use read::Directory;

@@ -1,0 +1,160 @@
+//! The directory as the supernode's other parts use it: changes by Raft, reads of applied state, read barriers for misses.
+
+use std::time::Duration;
+
+use flotilla_api::{
+    BucketName, ClusterName, CommandId, FileName, RequestId, codec,
+    peer::{Document, Documents, Home},
+};
+use flotilla_kv::Family;
+use flotilla_raft_store::Group;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Answer, Command, DirectoryMachine,
+    rows::{
+        CLUSTERS, CLUSTERS_MAX, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, HOMES, HomeRow, REVISION, SYSTEM, bucket_key,
+    },
+};
+
+/// How long a read barrier or a proposal may take; a new leader is elected well within it.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why the directory could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Raft group could not serve.
+    #[error(transparent)]
+    Raft(#[from] flotilla_raft_store::Error),
+    /// The database failed.
+    #[error(transparent)]
+    Kv(#[from] flotilla_kv::Error),
+    /// A row does not decode.
+    #[error("directory row of '{family}' is corrupt: {what}")]
+    Corrupt {
+        /// The family.
+        family: Family,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A cheap handle to the directory.
+#[derive(Clone)]
+pub struct Directory {
+    group: Group<DirectoryMachine>,
+}
+
+impl Directory {
+    /// Wraps the supernode's Raft group.
+    #[must_use]
+    pub fn new(group: Group<DirectoryMachine>) -> Self {
+        Self { group }
+    }
+
+    /// The group itself, for status and Raft messages.
+    #[must_use]
+    pub fn group(&self) -> &Group<DirectoryMachine> {
+        &self.group
+    }
+
+    /// Changes the directory; `bits` make the command's id and must be random.
+    ///
+    /// # Errors
+    /// [`Error::Raft`], whose kind tells whether the change can have happened.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the command on its way. Every command of the directory can be repeated.
+    pub async fn propose(&self, bits: u128, command: Command) -> Result<Answer, Error> {
+        let id = CommandId { id: RequestId::from_bits(bits), seen: Some(self.group.applied_index()) };
+        Ok(self.group.propose(id, command, DEADLINE).await?.answer)
+    }
+
+    /// Gives a key's home. A hit comes from applied state and may be stale: its cluster refuses it then. A miss is answered only
+    /// after a read barrier of the group.
+    ///
+    /// # Errors
+    /// [`Error`]; the caller may try again.
+    pub async fn home(&self, name: &FileName) -> Result<Option<Home>, Error> {
+        match self.applied_home(name)? {
+            Some(home) => Ok(Some(home)),
+            None => self.fresh_home(name).await,
+        }
+    }
+
+    /// Gives a key's home after a read barrier.
+    ///
+    /// # Errors
+    /// As [`Directory::home`].
+    pub async fn fresh_home(&self, name: &FileName) -> Result<Option<Home>, Error> {
+        self.group.read(DEADLINE).await?;
+        self.applied_home(name)
+    }
+
+    /// Gives a key's home as it is applied here.
+    ///
+    /// # Errors
+    /// [`Error::Kv`] and [`Error::Corrupt`]; trying again does not help.
+    pub fn applied_home(&self, name: &FileName) -> Result<Option<Home>, Error> {
+        Ok(self.row::<HomeRow>(HOMES, &name.to_row())?.map(|row| row.home))
+    }
+
+    /// Whether a bucket exists; a miss is answered only after a read barrier.
+    ///
+    /// # Errors
+    /// As [`Directory::home`].
+    pub async fn has_bucket(&self, name: &BucketName) -> Result<bool, Error> {
+        let key = bucket_key(name.as_str());
+        if self.group.consistent_view()?.get(DOCUMENTS, &key)?.is_some() {
+            return Ok(true);
+        }
+        self.group.read(DEADLINE).await?;
+        Ok(self.group.consistent_view()?.get(DOCUMENTS, &key)?.is_some())
+    }
+
+    /// Gives all documents as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn documents(&self) -> Result<Documents, Error> {
+        let view = self.group.consistent_view()?;
+        let revision = match view.get(SYSTEM, REVISION)? {
+            Some(bytes) => decode(SYSTEM, &bytes)?,
+            None => 0,
+        };
+        let rows = view.scan(DOCUMENTS, &[], None, DOCUMENTS_MAX as usize)?;
+        let entries: Result<Vec<Document>, Error> = rows.iter().map(|(_, bytes)| decode(DOCUMENTS, bytes)).collect();
+        Ok(Documents { revision, entries: entries? })
+    }
+
+    /// The documents' revision as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn revision(&self) -> Result<u64, Error> {
+        Ok(self.row(SYSTEM, REVISION)?.unwrap_or(0))
+    }
+
+    /// Gives the registered clusters as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn clusters(&self) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
+        let rows = self.group.consistent_view()?.scan(CLUSTERS, &[], None, CLUSTERS_MAX)?;
+        rows.iter()
+            .map(|(key, bytes)| {
+                let name = String::from_utf8_lossy(key).parse::<ClusterName>();
+                let name = name.map_err(|error| Error::Corrupt { family: CLUSTERS, what: error.to_string() })?;
+                Ok((name, decode(CLUSTERS, bytes)?))
+            })
+            .collect()
+    }
+
+    fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
+        self.group.consistent_view()?.get(family, key)?.map(|bytes| decode(family, &bytes)).transpose()
+    }
+}
+
+fn decode<T: DeserializeOwned>(family: Family, bytes: &[u8]) -> Result<T, Error> {
+    codec::decode(bytes).map_err(|error| Error::Corrupt { family, what: error.to_string() })
+}

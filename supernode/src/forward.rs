@@ -1,0 +1,244 @@
+//! One file request on its way to its home cluster: which node, with which headers, and what to do when that node fails.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use flotilla_api::{ClusterName, Code, CommandId, FileName, Problem, RequestId, header, peer::Home, route};
+use flotilla_client::{
+    Body as PeerBody, Lane, PeerClient, body,
+    peer::{self, Executed},
+};
+use flotilla_env::Entropy;
+use flotilla_http_server::ApiError;
+use futures::StreamExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
+use std::sync::Arc;
+
+use crate::{
+    clusters::Clusters,
+    directory::Directory,
+    http::error::{cluster_unavailable, of_directory},
+    lent::Lent,
+};
+
+/// How many nodes a request is tried on.
+const TRIES_MAX: usize = 3;
+/// How long a node may take to answer a request without a body.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// Headers of a client's request that the gateway needs.
+const TO_GATEWAY: [HeaderName; 5] = [
+    std_header::CONTENT_TYPE,
+    std_header::CONTENT_LENGTH,
+    std_header::RANGE,
+    std_header::IF_RANGE,
+    std_header::IF_NONE_MATCH,
+];
+/// Headers of an answer that belong to the connection it came on.
+const HOP_BY_HOP: [HeaderName; 4] =
+    [std_header::CONNECTION, std_header::TRANSFER_ENCODING, std_header::DATE, HeaderName::from_static("keep-alive")];
+
+/// A body that a request brings.
+pub enum Upload {
+    /// None.
+    Empty,
+    /// A small one, kept until it is answered.
+    Kept(Bytes),
+    /// A big one, streamed once.
+    Streamed(Body),
+}
+
+/// A request to be sent on.
+pub struct Request<'a> {
+    /// What to do.
+    pub method: Method,
+    /// With which file.
+    pub name: &'a FileName,
+    /// The client's headers.
+    pub headers: &'a HeaderMap,
+    /// The request's id.
+    pub request_id: &'a RequestId,
+    /// The client's own id for a mutating request.
+    pub idempotency_key: Option<RequestId>,
+    /// Asks for the layout instead of the content.
+    pub layout: bool,
+}
+
+/// Sends requests on. Cheap to clone.
+#[derive(Clone)]
+pub struct Forwarder {
+    /// Keys and homes.
+    pub directory: Directory,
+    /// Clusters and their nodes.
+    pub clusters: Clusters,
+    /// The way to nodes.
+    pub peers: PeerClient,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Forwarder {
+    /// Sends a request to `home` and streams the answer back.
+    ///
+    /// A body that was not begun, and a small one, is tried on another node of the cluster; so is a request without a body. A
+    /// cluster that says that it is not the home is believed once, after a read barrier of the directory.
+    ///
+    /// # Errors
+    /// The gateway's problem, or one that says what is known of the outcome.
+    pub async fn send(&self, request: Request<'_>, mut home: Home, upload: Upload) -> Result<Response, ApiError> {
+        let (lent, kept) = match upload {
+            Upload::Streamed(body) => (Some(Lent::new(body)), Bytes::new()),
+            Upload::Kept(bytes) => (None, bytes),
+            Upload::Empty => (None, Bytes::new()),
+        };
+        let bits = self.entropy.u128();
+        let mut avoid: Vec<String> = Vec::new();
+        let mut rerouted = false;
+        loop {
+            let cluster = home.cluster.clone();
+            let node = self.clusters.wait_for(|known| known.gateway(&cluster, &avoid)).await;
+            let node = node.ok_or_else(|| cluster_unavailable(&cluster))?;
+            let headers = self.headers(&request, &home, bits);
+            let body = lent.as_ref().map_or_else(|| body::full(kept.clone()), Lent::lend);
+            let dispatched = self.clusters.dispatch(&cluster);
+            let error = match self.exchange(&request, &node, headers, body).await {
+                Ok(answer) => {
+                    let (mut parts, body) = answer.into_parts();
+                    for name in &HOP_BY_HOP {
+                        parts.headers.remove(name);
+                    }
+                    let body = Body::new(body).into_data_stream().inspect(move |_| {
+                        let _counted_to_the_end = &dispatched;
+                    });
+                    return Ok((parts.status, parts.headers, Body::from_stream(body)).into_response());
+                }
+                Err(error) => error,
+            };
+            let fresh_body = lent.as_ref().is_none_or(Lent::is_untouched);
+            let next = after(&error, fresh_body);
+            tracing::debug!(%node, %error, ?next, "gateway failed");
+            match next {
+                Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
+                Next::AnotherHome if !rerouted => {
+                    rerouted = true;
+                    let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
+                    match found {
+                        Some(found) if found != home => home = found,
+                        Some(_) | None => return Err(problem_of(error, &cluster, true)),
+                    }
+                }
+                Next::AnotherNode | Next::AnotherHome | Next::Answer => {
+                    let sent_whole = lent.as_ref().is_none_or(Lent::is_finished);
+                    return Err(problem_of(error, &cluster, sent_whole));
+                }
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        node: &str,
+        headers: HeaderMap,
+        body: PeerBody,
+    ) -> Result<http::Response<PeerBody>, peer::Error> {
+        let route = if request.layout { format!("{}?layout", route::PEER_FILE) } else { route::PEER_FILE.to_owned() };
+        // An upload takes as long as its client; the node watches its progress.
+        let deadline = (request.method != Method::PUT).then_some(HEAD_DEADLINE);
+        self.peers.stream(Lane::Data, request.method.clone(), node, &route, headers, body, deadline).await
+    }
+
+    fn headers(&self, request: &Request<'_>, home: &Home, bits: u128) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in TO_GATEWAY {
+            if let Some(value) = request.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        // The same bits on every try: a command that was applied once is answered, not applied, the next time.
+        let command = match request.idempotency_key.clone() {
+            Some(id) => CommandId { id, seen: None },
+            None => CommandId { id: RequestId::from_bits(bits), seen: self.clusters.applied(&home.cluster) },
+        };
+        let ours = [
+            (header::NAME, request.name.to_header()),
+            (header::EPOCH, home.epoch.to_string()),
+            (header::COMMAND, command.to_header()),
+            (header::REQUEST_ID, request.request_id.to_string()),
+        ];
+        for (name, text) in ours {
+            let value = HeaderValue::try_from(text).expect("names are percent-encoded, ids and numbers visible ASCII");
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        headers
+    }
+}
+
+/// What to do after a failed try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    AnotherNode,
+    AnotherHome,
+    Answer,
+}
+
+fn after(error: &peer::Error, fresh_body: bool) -> Next {
+    if !fresh_body {
+        return Next::Answer;
+    }
+    match error.code() {
+        Some(Code::WrongHome) => Next::AnotherHome,
+        Some(Code::NotReady | Code::CatchingUp | Code::RateLimited) => Next::AnotherNode,
+        Some(_) => Next::Answer,
+        None => Next::AnotherNode,
+    }
+}
+
+fn problem_of(error: peer::Error, cluster: &ClusterName, sent_whole: bool) -> ApiError {
+    match (error.executed(), error) {
+        (_, peer::Error::Problem(problem)) => (*problem).into(),
+        (Executed::No, _) => cluster_unavailable(cluster),
+        (Executed::Maybe, error) if sent_whole => {
+            tracing::warn!(%error, "outcome of a request is not known");
+            let problem = Problem::new(
+                Code::Indeterminate,
+                "the gateway was lost before it answered; the change may have happened",
+            );
+            problem.hint("read the file, or send the request again with the same Idempotency-Key").into()
+        }
+        (Executed::Maybe, error) => {
+            tracing::warn!(%error, "upload lost its gateway");
+            let problem = Problem::new(
+                Code::UploadInterrupted,
+                "the upload lost its gateway before the commit; nothing was changed",
+            );
+            problem.retry_after_ms(500).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begun_body_is_never_sent_twice_and_a_refusal_is_an_answer() {
+        let problem = |code| peer::Error::Problem(Box::new(Problem::new(code, "")));
+        assert_eq!(after(&problem(Code::NotReady), true), Next::AnotherNode);
+        assert_eq!(after(&problem(Code::NotReady), false), Next::Answer);
+        assert_eq!(after(&problem(Code::WrongHome), true), Next::AnotherHome);
+        assert_eq!(after(&problem(Code::FileNotFound), true), Next::Answer);
+        assert_eq!(after(&problem(Code::Indeterminate), true), Next::Answer);
+    }
+
+    #[test]
+    fn a_lost_gateway_is_interrupted_before_the_end_of_the_body_and_indeterminate_after_it() {
+        let cluster: ClusterName = "a".parse().expect("a good name");
+        let lost = || peer::Error::Timeout { target: "h:1".into(), deadline: HEAD_DEADLINE };
+        assert_eq!(problem_of(lost(), &cluster, false).code, Code::UploadInterrupted);
+        assert_eq!(problem_of(lost(), &cluster, true).code, Code::Indeterminate);
+    }
+}

@@ -1,0 +1,57 @@
+//! The one place where the supernode's errors become problems.
+
+use flotilla_api::{ClusterName, Code, Problem};
+use flotilla_http_server::ApiError;
+use flotilla_member::problem;
+
+use crate::directory::{Refusal, read};
+
+/// The home cluster of a key can't be reached.
+pub fn cluster_unavailable(cluster: &ClusterName) -> ApiError {
+    let problem =
+        Problem::new(Code::ClusterUnavailable, format!("no node of cluster '{cluster}' answers; nothing was changed"));
+    problem.retry_after_ms(1000).into()
+}
+
+/// No cluster can take a new key.
+pub fn no_cluster() -> ApiError {
+    let problem = Problem::new(
+        Code::ClusterUnavailable,
+        "no cluster with space has reported lately, so none can take a new file",
+    );
+    problem.retry_after_ms(1000).into()
+}
+
+/// A bucket that does not exist.
+pub fn bucket_not_found(name: &flotilla_api::BucketName) -> ApiError {
+    let problem = Problem::new(Code::BucketNotFound, format!("there is no bucket '{name}'"));
+    problem.hint(format!("make it with PUT /v1/buckets/{name}")).into()
+}
+
+/// A directory error as a problem.
+pub fn of_directory(error: &read::Error) -> ApiError {
+    match error {
+        read::Error::Raft(raft) => of_raft(raft),
+        read::Error::Kv(_) | read::Error::Corrupt { .. } => {
+            tracing::error!(%error, "directory can't be read");
+            ApiError::new(Code::Internal, "the directory can't be read")
+        }
+    }
+}
+
+/// A Raft error as a problem.
+pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
+    problem::of_raft(error, "the supernode group")
+}
+
+/// A refused change of the directory as a problem.
+pub fn of_refusal(refusal: &Refusal) -> ApiError {
+    match refusal {
+        Refusal::UnknownCluster => no_cluster(),
+        Refusal::ForeignCluster => {
+            ApiError::new(Code::Conflict, "another cluster is registered under this name; give this one another name")
+        }
+        Refusal::TooMany => ApiError::new(Code::QuotaExceeded, "there are as many buckets or clusters as there may be"),
+        Refusal::Passed => ApiError::new(Code::Conflict, "the key's home has changed meanwhile"),
+    }
+}

@@ -1,0 +1,203 @@
+//! Files as clients see them: where a key is at home is found out, or claimed, before a byte of a body is read.
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use flotilla_api::{
+    BucketName, ClusterName, Code, FileName, Problem, RequestId,
+    files::{ListItem, ListPage},
+    peer::{Home, ListRequest},
+    route,
+};
+use flotilla_client::Lane;
+use flotilla_http_server::{
+    ApiError, Caller,
+    files::{ListQuery, Target, file_name, idempotency_key, list_query, refuse_preconditions, target, to_cursor},
+    read_all,
+};
+use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+
+use super::{
+    Late, Service,
+    error::{bucket_not_found, no_cluster, of_directory, of_refusal},
+};
+use crate::{
+    directory::{Answer, Command},
+    forward::{Request, Upload},
+    merge::{ClusterPage, merge},
+};
+
+/// Bodies up to this length are kept until they are answered, so that a lost gateway costs the client nothing.
+const KEPT_BYTES_MAX: u64 = 64 << 10;
+/// How long a cluster may take for a page.
+const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+pub(super) async fn put(
+    State(service): State<Late<Service>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let name = file_name(&uri)?;
+    refuse_preconditions(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?;
+    service.check_bucket(&name.bucket).await?;
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let home = service.home_or_claim(&name).await?;
+    let upload = match length {
+        Some(length) if length <= KEPT_BYTES_MAX => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
+        Some(_) | None => Upload::Streamed(body),
+    };
+    let (headers, request_id, name) = (&headers, &request_id, &name);
+    let request = Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false };
+    service.forwarder.send(request, home, upload).await
+}
+
+pub(super) async fn get(
+    State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
+    Extension(request_id): Extension<RequestId>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let name = match target(&uri)? {
+        Target::File(name) => name,
+        Target::Bucket(bucket) => return service.list(bucket, list_query(&uri)?).await,
+    };
+    let layout = uri.query().is_some_and(|query| query.split('&').any(|part| part == "layout"));
+    if layout && !caller.root {
+        return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
+    }
+    let home = service.home(&name).await?;
+    let (name, headers, request_id) = (&name, &headers, &request_id);
+    let request = Request { method, name, headers, request_id, idempotency_key: None, layout };
+    service.forwarder.send(request, home, Upload::Empty).await
+}
+
+pub(super) async fn delete(
+    State(service): State<Late<Service>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let name = file_name(&uri)?;
+    refuse_preconditions(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?;
+    let home = service.home(&name).await?;
+    let (name, headers, request_id) = (&name, &headers, &request_id);
+    let request = Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false };
+    service.forwarder.send(request, home, Upload::Empty).await
+}
+
+impl Service {
+    async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
+        if self.documents.has_bucket(bucket) {
+            return Ok(());
+        }
+        match self.directory().has_bucket(bucket).await.map_err(|error| of_directory(&error))? {
+            true => Ok(()),
+            false => Err(bucket_not_found(bucket)),
+        }
+    }
+
+    /// The home of a key that should exist.
+    async fn home(&self, name: &FileName) -> Result<Home, ApiError> {
+        match self.directory().home(name).await.map_err(|error| of_directory(&error))? {
+            Some(home) => Ok(home),
+            None => {
+                self.check_bucket(&name.bucket).await?;
+                Err(ApiError::new(Code::FileNotFound, "no file has this key"))
+            }
+        }
+    }
+
+    /// The home of a key that is to be written; a free key is claimed for the best cluster.
+    async fn home_or_claim(&self, name: &FileName) -> Result<Home, ApiError> {
+        let hit = self.directory().applied_home(name).map_err(|error| of_directory(&error))?;
+        if let Some(home) = hit {
+            self.count_routed(&home.cluster, "home");
+            return Ok(home);
+        }
+        let clusters = &self.forwarder.clusters;
+        let cluster = clusters.wait_for(|known| known.for_new_key()).await.ok_or_else(no_cluster)?;
+        let claim = Command::Claim { name: name.clone(), cluster };
+        let answer = self.directory().propose(self.forwarder.entropy.u128(), claim).await;
+        match answer.map_err(|error| of_directory(&error))? {
+            Answer::Home { home, granted } => {
+                metrics::counter!("flotilla_claims_total", "result" => if granted { "granted" } else { "lost" })
+                    .increment(1);
+                self.count_routed(&home.cluster, if granted { "new" } else { "home" });
+                Ok(home)
+            }
+            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+            Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
+        }
+    }
+
+    fn count_routed(&self, cluster: &ClusterName, why: &'static str) {
+        metrics::counter!("flotilla_routed_total", "cluster" => cluster.to_string(), "why" => why).increment(1);
+    }
+
+    async fn list(&self, bucket: BucketName, query: ListQuery) -> Result<Response, ApiError> {
+        self.check_bucket(&bucket).await?;
+        let registered = self.directory().clusters().map_err(|error| of_directory(&error))?;
+        let request = ListRequest {
+            bucket: bucket.clone(),
+            prefix: query.prefix,
+            delimiter: query.delimiter,
+            after: query.after,
+            limit: query.limit as u32,
+        };
+        let asked =
+            registered.iter().map(|(cluster, _)| async { (cluster.clone(), self.page(cluster, &request).await) });
+        let mut pages = Vec::new();
+        let mut incomplete = Vec::new();
+        for (cluster, answer) in futures::future::join_all(asked).await {
+            match answer {
+                Ok(page) => pages.push(ClusterPage { cluster, page }),
+                Err(why) => {
+                    tracing::warn!(%cluster, %why, "cluster can't be listed");
+                    incomplete.push(cluster);
+                }
+            }
+        }
+        if !incomplete.is_empty() && !query.partial {
+            let names: Vec<&str> = incomplete.iter().map(ClusterName::as_str).collect();
+            let problem =
+                Problem::new(Code::ListIncomplete, format!("these clusters do not answer: {}", names.join(", ")));
+            return Err(problem.hint("try again, or add partial=true to list the others").retry_after_ms(1000).into());
+        }
+        let is_home = |item: &ListItem| {
+            let name = FileName { bucket: bucket.clone(), key: item.key.clone() };
+            self.directory().applied_home(&name).ok().flatten().is_some_and(|home| home.cluster == item.cluster)
+        };
+        let mut page: ListPage = merge(pages, query.limit, is_home);
+        page.next = page.next.as_deref().map(to_cursor);
+        page.incomplete = incomplete;
+        Ok(Json(page).into_response())
+    }
+
+    /// One page of one cluster, from the first of its nodes that answers.
+    async fn page(&self, cluster: &ClusterName, request: &ListRequest) -> Result<ListPage, String> {
+        let forwarder = &self.forwarder;
+        let mut avoid = Vec::new();
+        let mut why = "no node of it is known".to_owned();
+        while avoid.len() < 2 {
+            let Some(node) = forwarder.clusters.wait_for(|known| known.gateway(cluster, &avoid)).await else { break };
+            match forwarder.peers.post(Lane::Control, &node, route::PEER_LIST, request, LIST_DEADLINE).await {
+                Ok(page) => return Ok(page),
+                Err(error) => why = error.to_string(),
+            }
+            avoid.push(node);
+        }
+        Err(why)
+    }
+}

@@ -1,0 +1,96 @@
+//! The supernode's routes: clients on the public listener, nodes on the peer listener.
+
+mod documents;
+pub mod error;
+mod files;
+mod peers;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post, put},
+};
+use flotilla_api::route;
+use flotilla_http_server::DocumentCache;
+use flotilla_raft_store::{Rpc, formation::Formation};
+use std::sync::Arc;
+
+use crate::{directory::Directory, forward::Forwarder};
+
+/// What the routes need. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    /// Requests on their way to clusters.
+    pub forwarder: Forwarder,
+    /// Decoded documents.
+    pub documents: DocumentCache,
+}
+
+impl Service {
+    fn directory(&self) -> &Directory {
+        &self.forwarder.directory
+    }
+}
+
+/// What the peer routes need.
+#[derive(Clone)]
+struct PeerState {
+    formation: Arc<Formation>,
+    service: Late<Service>,
+}
+
+/// Something that is there only later in the start.
+pub type Late<T> = flotilla_http_server::Late<T>;
+
+/// Makes the router of the public listener.
+pub fn public_router(service: Late<Service>) -> Router {
+    let file = get(files::get).put(files::put).delete(files::delete).head(files::get);
+    Router::new()
+        .route(&format!("{}/{{*name}}", route::FILES), file)
+        .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
+        .route(route::BUCKETS, get(documents::buckets))
+        .route(route::CLUSTERS, get(documents::clusters))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(service)
+}
+
+/// Makes the router of the peer listener.
+pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router {
+    Router::new()
+        .route(route::PEER_FORM, post(peers::form))
+        .route(route::PEER_REPORT, post(peers::report))
+        .route(route::PEER_CLAIM, post(peers::claim))
+        .route(route::PEER_LOOKUP, post(peers::lookup))
+        .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(peers::raft))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(PeerState { formation, service })
+}
+
+/// Names a request's operation for metrics and logs: few and fixed, whatever is requested.
+#[must_use]
+pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
+    match route {
+        Some(path) if path.starts_with(route::FILES) => match method.as_str() {
+            "PUT" => "put",
+            "GET" => "get",
+            "HEAD" => "head",
+            "DELETE" => "delete",
+            _ => "other",
+        },
+        Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
+        Some(path) if path.starts_with(route::BUCKETS) => "buckets",
+        Some(route::CLUSTERS) => "clusters",
+        Some(route::PEER_REPORT) => "report",
+        Some(route::PEER_CLAIM) => "claim",
+        Some(route::PEER_LOOKUP) => "lookup",
+        Some(route::PEER_FORM) => "form",
+        Some(_) | None => "other",
+    }
+}
+
+/// Reads the kind of a Raft message from its route.
+fn rpc(kind: &str) -> Result<Rpc, flotilla_http_server::ApiError> {
+    kind.parse().map_err(|_| {
+        flotilla_http_server::ApiError::new(flotilla_api::Code::RouteNotFound, "there is no such Raft message")
+    })
+}

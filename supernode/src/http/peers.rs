@@ -1,0 +1,91 @@
+//! What clusters and other supernodes ask: reports, claims, look-ups, formation, Raft messages.
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+};
+use flotilla_api::{
+    Code, FileName,
+    peer::{ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, Home, ReportAnswer},
+};
+use flotilla_http_server::{ApiError, Coded, read_all};
+use flotilla_raft_store::BODY_BYTES_MAX;
+
+use super::{
+    PeerState,
+    error::{of_directory, of_raft, of_refusal},
+    rpc,
+};
+use crate::directory::{Answer, Command};
+
+pub(super) async fn form(
+    State(state): State<PeerState>,
+    Coded(request): Coded<FormRequest>,
+) -> Result<Coded<FormAnswer>, ApiError> {
+    let answer = tokio::task::spawn_blocking(move || state.formation.answer(&request)).await;
+    Ok(Coded(answer.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
+}
+
+pub(super) async fn raft(
+    State(state): State<PeerState>,
+    Path(kind): Path<String>,
+    body: Body,
+) -> Result<Vec<u8>, ApiError> {
+    let service = state.service.ready()?;
+    let message = read_all(body, BODY_BYTES_MAX).await?;
+    let answer = service.directory().group().handle(rpc(&kind)?, message).await.map_err(|error| of_raft(&error))?;
+    Ok(answer.into())
+}
+
+/// Takes a cluster's report; a cluster that is not registered yet is registered first.
+pub(super) async fn report(
+    State(state): State<PeerState>,
+    Coded(report): Coded<ClusterReport>,
+) -> Result<Coded<ReportAnswer>, ApiError> {
+    let service = state.service.ready()?;
+    let directory = service.directory();
+    let registered = directory.clusters().map_err(|error| of_directory(&error))?;
+    if !registered.iter().any(|(name, row)| *name == report.cluster && row.uuid == report.uuid) {
+        let register = Command::Register { cluster: report.cluster.clone(), uuid: report.uuid };
+        let answer = directory.propose(service.forwarder.entropy.u128(), register).await;
+        if let Answer::Refused(refusal) = answer.map_err(|error| of_directory(&error))? {
+            tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered");
+            return Err(of_refusal(&refusal));
+        }
+    }
+    let behind = report.documents < directory.revision().map_err(|error| of_directory(&error))?;
+    service.forwarder.clusters.heard(report);
+    let documents = match behind {
+        true => Some(directory.documents().map_err(|error| of_directory(&error))?),
+        false => None,
+    };
+    Ok(Coded(ReportAnswer { documents }))
+}
+
+/// Grants a free key to the cluster that asks, or says where it is at home.
+pub(super) async fn claim(
+    State(state): State<PeerState>,
+    Coded(request): Coded<ClaimRequest>,
+) -> Result<Coded<ClaimAnswer>, ApiError> {
+    let service = state.service.ready()?;
+    let ClaimRequest { name, cluster, refresh } = request;
+    let command = match refresh {
+        None => Command::Claim { name, cluster },
+        Some(passed) => Command::Refresh { name, cluster, passed },
+    };
+    let answer = service.directory().propose(service.forwarder.entropy.u128(), command).await;
+    match answer.map_err(|error| of_directory(&error))? {
+        Answer::Home { home, .. } => Ok(Coded(ClaimAnswer { home })),
+        Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+        Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
+    }
+}
+
+/// Tells a key's home; a miss is confirmed by a read barrier.
+pub(super) async fn lookup(
+    State(state): State<PeerState>,
+    Coded(name): Coded<FileName>,
+) -> Result<Coded<Option<Home>>, ApiError> {
+    let service = state.service.ready()?;
+    Ok(Coded(service.directory().home(&name).await.map_err(|error| of_directory(&error))?))
+}

@@ -1,0 +1,177 @@
+//! Which cluster gets a new key, and which of its nodes gets a request: the better of two random ones. Pure.
+
+use flotilla_api::{ClusterName, peer::NodeReport};
+
+/// The least share of its disks that a cluster keeps free; below it, it gets no new keys.
+const FREE_SHARE_MIN: f64 = 0.05;
+
+/// A cluster as routing sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its nodes, from its last fresh report.
+    pub nodes: Vec<NodeReport>,
+    /// Requests that this supernode has sent there and not yet seen answered.
+    pub dispatched: u64,
+    /// Requests that wait for it here.
+    pub queued: u64,
+}
+
+/// Chooses the cluster for a new key; none if no cluster can take one.
+///
+/// Of two random clusters the better one wins: free capacity, processor, memory and disk load, and queue, on fresh statistics.
+pub fn cluster<'a>(candidates: &'a [Candidate], mut random: impl FnMut() -> u64) -> Option<&'a Candidate> {
+    let able: Vec<&Candidate> = candidates.iter().filter(|c| takes_new_keys(c)).collect();
+    let (first, second) = two_of(able.len(), &mut random)?;
+    let (a, b) = (able[first], able[second]);
+    Some(if score(b) > score(a) { b } else { a })
+}
+
+/// Chooses the node of a cluster that serves a request: the better of two random live ones.
+pub fn gateway<'a>(
+    nodes: &'a [NodeReport],
+    avoid: &[String],
+    mut random: impl FnMut() -> u64,
+) -> Option<&'a NodeReport> {
+    let fit = |n: &&NodeReport| n.alive && !avoid.contains(&n.peer);
+    let mut able: Vec<&NodeReport> = nodes.iter().filter(fit).collect();
+    if able.is_empty() {
+        // The last report may be wrong about all of them; an answer from the node itself is better than none.
+        able = nodes.iter().filter(|n| !avoid.contains(&n.peer)).collect();
+    }
+    let (first, second) = two_of(able.len(), &mut random)?;
+    let (a, b) = (able[first], able[second]);
+    Some(if load(b) < load(a) { b } else { a })
+}
+
+/// A cluster's score; higher is better.
+#[must_use]
+pub fn score(candidate: &Candidate) -> f64 {
+    let alive: Vec<&NodeReport> = candidate.nodes.iter().filter(|n| n.alive).collect();
+    let count = alive.len().max(1) as f64;
+    let busy = alive.iter().map(|n| load(n)).sum::<f64>() / count;
+    let waiting = (candidate.dispatched + candidate.queued) as f64 / count;
+    free_share(&alive) * (1.0 - 0.5 * busy.min(1.0)) / (1.0 + waiting / 16.0)
+}
+
+fn takes_new_keys(candidate: &Candidate) -> bool {
+    let alive: Vec<&NodeReport> = candidate.nodes.iter().filter(|n| n.alive).collect();
+    alive.iter().any(|n| n.stats.accepts_chunks) && free_share(&alive) > FREE_SHARE_MIN
+}
+
+fn free_share(nodes: &[&NodeReport]) -> f64 {
+    let free: u64 = nodes.iter().map(|n| n.stats.disk_free_bytes).sum();
+    let total: u64 = nodes.iter().map(|n| n.stats.disk_total_bytes).sum();
+    if total == 0 { 0.0 } else { free as f64 / total as f64 }
+}
+
+/// How loaded a node is, from 0 on; processors, memory, disk latency and requests count.
+fn load(node: &NodeReport) -> f64 {
+    let stats = &node.stats;
+    let memory = match stats.memory_total_bytes {
+        0 => 0.0,
+        total => 1.0 - stats.memory_free_bytes as f64 / total as f64,
+    };
+    let sync = f64::from(stats.sync_us) / 20_000.0;
+    0.5 * f64::from(stats.cpu_busy) + 0.1 * memory + 0.2 * sync.min(1.0) + f64::from(stats.requests) / 64.0
+}
+
+/// Two random numbers below `count`, different if possible.
+fn two_of(count: usize, random: &mut impl FnMut() -> u64) -> Option<(usize, usize)> {
+    let pick = |random: &mut dyn FnMut() -> u64, below: usize| (random() % below as u64) as usize;
+    match count {
+        0 => None,
+        1 => Some((0, 0)),
+        _ => {
+            let first = pick(random, count);
+            let second = pick(random, count - 1);
+            Some((first, if second >= first { second + 1 } else { second }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::{NodeId, peer::NodeStats};
+
+    use super::*;
+
+    fn node(id: u64, cpu_busy: f32) -> NodeReport {
+        let stats = NodeStats {
+            cpu_busy,
+            disk_free_bytes: 50,
+            disk_total_bytes: 100,
+            accepts_chunks: true,
+            ..NodeStats::default()
+        };
+        NodeReport { id: NodeId(id), peer: format!("h:{id}"), public: String::new(), zone: None, alive: true, stats }
+    }
+
+    fn candidate(name: &str, cpu_busy: f32) -> Candidate {
+        let nodes = vec![node(1, cpu_busy), node(2, cpu_busy)];
+        Candidate { cluster: name.parse().expect("a good name"), nodes, dispatched: 0, queued: 0 }
+    }
+
+    fn sequence() -> impl FnMut() -> u64 {
+        let mut n = 0u64;
+        move || {
+            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            n >> 33
+        }
+    }
+
+    fn share_of(candidates: &[Candidate], name: &str) -> usize {
+        let mut random = sequence();
+        let hit = |_: &u32| cluster(candidates, &mut random).is_some_and(|c| c.cluster.as_str() == name);
+        (0..1000u32).filter(hit).count()
+    }
+
+    #[test]
+    fn new_keys_go_to_the_less_loaded_cluster_never_to_the_most_loaded() {
+        let clusters = [candidate("idle", 0.1), candidate("mid", 0.5), candidate("busy", 0.95)];
+        assert_eq!(share_of(&clusters, "busy"), 0);
+        assert!(share_of(&clusters, "idle") > 500);
+        assert!(share_of(&clusters, "mid") > 200, "two choices spread the load, they don't herd");
+    }
+
+    #[test]
+    fn free_capacity_and_queue_count() {
+        let mut clusters = [candidate("a", 0.2), candidate("b", 0.2)];
+        for node in &mut clusters[0].nodes {
+            node.stats.disk_free_bytes = 20;
+        }
+        assert_eq!(share_of(&clusters, "a"), 0);
+        clusters[1].queued = 500;
+        assert_eq!(share_of(&clusters, "b"), 0);
+    }
+
+    #[test]
+    fn full_or_dead_clusters_get_no_new_keys() {
+        let mut clusters = [candidate("a", 0.2), candidate("b", 0.9)];
+        for node in &mut clusters[0].nodes {
+            node.stats.accepts_chunks = false;
+        }
+        assert_eq!(share_of(&clusters, "a"), 0);
+        for node in &mut clusters[1].nodes {
+            node.alive = false;
+        }
+        assert!(cluster(&clusters, sequence()).is_none());
+    }
+
+    #[test]
+    fn gateways_are_live_nodes_that_have_not_just_failed() {
+        let mut nodes = vec![node(1, 0.1), node(2, 0.1), node(3, 0.1)];
+        nodes[0].alive = false;
+        let mut random = sequence();
+        for _ in 0..100 {
+            let chosen = gateway(&nodes, &["h:2".to_owned()], &mut random).expect("one is left");
+            assert_eq!(chosen.id, NodeId(3));
+        }
+        nodes.iter_mut().for_each(|n| n.alive = false);
+        assert!(
+            gateway(&nodes, &[], random).is_some(),
+            "a report that knows no live node does not make the cluster unreachable"
+        );
+    }
+}

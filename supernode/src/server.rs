@@ -1,0 +1,199 @@
+//! The composition root: a supernode's parts in the order in which they come to life, and back.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use flotilla_api::peer::{Document, Principal, auth::FleetSecret};
+use flotilla_client::{Http, PeerClient};
+use flotilla_http_server::{
+    DocumentCache, Edge, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind,
+    install_metrics, secret,
+};
+use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
+use flotilla_raft_store::{
+    formation::{Formation, Plan},
+    identity::FolderLock,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    clusters::Clusters,
+    directory::{Answer, Command, Directory, DirectoryMachine},
+    forward::Forwarder,
+    http::{Service, op, peer_router, public_router},
+    root_key,
+};
+
+/// The name of the supernodes' group.
+const GROUP: &str = "supernodes";
+/// Between two tries to write the root's document.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How often decoded documents are brought up to date: another supernode may have changed them.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+/// How long readiness waits for a read index.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
+/// Runs a supernode until `stop`.
+///
+/// # Errors
+/// [`Error`], whose exit code tells the supervisor what to do.
+///
+/// # Cancel safety
+/// Dropping the future is like a crash: nothing acked is lost.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
+    let addresses = settings.check()?;
+    let secret = secret::read(&settings.fleet_secret_file)?;
+    let _folder = FolderLock::take(&settings.data_dir)?;
+    marks::check(&settings.data_dir)?;
+    let seams = Seams::system();
+    let root = root_key::read_or_make(&settings.root_key_file, &*seams.entropy)?;
+    let peers =
+        PeerClient::new(secret.clone(), &*addresses.peer, seams.clock.clone(), &*seams.entropy, Arc::new(Http::new()));
+    let plan = Plan {
+        dir: settings.data_dir.clone(),
+        fleet: secret.fleet(),
+        group: GROUP.to_owned(),
+        own: addresses.peer.clone(),
+        members: settings.initial_members.clone(),
+    };
+    let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
+    let (service, documents) = (Late::default(), DocumentCache::default());
+    let sites = sites(&settings, &addresses, &secret, &seams, &formation, &service, &documents, &stop)?;
+
+    let drained = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn({
+        let drained = drained.clone();
+        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
+    });
+    let result = tokio::select! {
+        result = serve(&settings.data_dir, &seams, &peers, &formation, &service, documents, root, &stop) => result,
+        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
+    };
+    if let (Ok(()), Some(service)) = (&result, service.get()) {
+        hand_over(service.forwarder.directory.group()).await;
+    }
+    drained.cancel();
+    while tasks.join_next().await.is_some() {}
+    if let Some(service) = service.get() {
+        service.forwarder.directory.group().shutdown().await;
+    }
+    result
+}
+
+#[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses
+fn sites(
+    settings: &Settings,
+    addresses: &Addresses,
+    secret: &FleetSecret,
+    seams: &Seams,
+    formation: &Arc<Formation>,
+    service: &Late<Service>,
+    documents: &DocumentCache,
+    stop: &CancellationToken,
+) -> Result<Sites, Error> {
+    let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
+    let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), op);
+    let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
+    let readiness = Arc::new(Ready { service: service.clone() });
+    let operations = Operations::new(&*settings.name, "supernode", seams.clock.clone(), readiness, metrics);
+    let authenticator = Arc::new(documents.clone());
+    Ok(Sites {
+        public: Site::public(
+            bind(settings.public, true)?,
+            public_router(service.clone()),
+            authenticator.clone(),
+            edge.clone(),
+        ),
+        peer: Site::peer(bind(settings.peer, true)?, peer_router(formation.clone(), service.clone()), auth, &edge),
+        operations: Site::operations(bind(settings.ops, true)?, operations.scrapers(authenticator), &edge),
+    })
+}
+
+/// Joins the group and serves until `stop`.
+#[allow(clippy::too_many_arguments)] // as `sites`
+async fn serve(
+    dir: &Path,
+    seams: &Seams,
+    peers: &PeerClient,
+    formation: &Arc<Formation>,
+    late: &Late<Service>,
+    documents: DocumentCache,
+    root: Principal,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let others = FormPeers(peers.clone());
+    let identity = tokio::select! {
+        identity = formation.run(&others) => identity?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let fatal = Fatal::default();
+    let seat = Seat { group: GROUP.to_owned(), dir: dir.to_owned(), seams, peers, fatal: &fatal };
+    let directory = Directory::new(seat.open(&identity, DirectoryMachine).await?);
+    let forwarder = Forwarder {
+        directory: directory.clone(),
+        clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),
+        peers: peers.clone(),
+        entropy: seams.entropy.clone(),
+    };
+    late.set(Service { forwarder, documents: documents.clone() });
+
+    let work = async {
+        seat.form(directory.group(), formation).await?;
+        write_root(&directory, seams, root).await;
+        formation.set_formed();
+        tracing::info!(node = %identity.node, "supernode serves");
+        loop {
+            if directory.revision().is_ok_and(|revision| revision != documents.revision()) {
+                match directory.documents() {
+                    Ok(fresh) => documents.replace(fresh),
+                    Err(error) => tracing::error!(%error, "documents can't be read"),
+                }
+            }
+            tokio::time::sleep(REFRESH_EVERY).await;
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        why = fatal.wait() => {
+            marks::leave(dir, &why);
+            Err(Error::Metadata(why))
+        }
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+/// Writes the root's document until it is there: without it nobody can do anything.
+async fn write_root(directory: &Directory, seams: &Seams, root: Principal) {
+    loop {
+        let put = Command::PutDocument(Document::Principal(root.clone()));
+        match directory.propose(seams.entropy.u128(), put).await {
+            Ok(Answer::Done) => return,
+            Ok(answer) => tracing::error!(?answer, "the root's document was not taken"),
+            Err(error) => tracing::debug!(%error, "no leader for the root's document yet"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Whether the supernode can route: a read index within a second, and the root known.
+struct Ready {
+    service: Late<Service>,
+}
+
+#[async_trait]
+impl Readiness for Ready {
+    async fn reasons(&self) -> Vec<Reason> {
+        let Some(service) = self.service.get() else { return vec![Reason::NoQuorum] };
+        let group = service.forwarder.directory.group();
+        if group.status().catching_up {
+            return vec![Reason::CatchingUp];
+        }
+        match group.read(READ_WITHIN).await {
+            Ok(_) if service.documents.revision() > 0 => Vec::new(),
+            Ok(_) | Err(_) => vec![Reason::NoQuorum],
+        }
+    }
+}

@@ -1,0 +1,233 @@
+"""Sends bad requests over bare sockets, since every HTTP library would mend or refuse them itself."""
+
+import json
+import socket
+import urllib.parse
+from dataclasses import dataclass, field
+
+from dev import Dev, fail, note
+
+TIMEOUT_S = 15
+COUNT_MIN = 50
+FILES = "/v1/files/demo"
+# How broken framing may end: a plain 4xx, or the connection is closed without an answer.
+CLOSED = 0
+
+
+@dataclass
+class Case:
+    """One bad request and the answer that it must get."""
+
+    name: str
+    method: str
+    path: str
+    status: int | None  # None: any 4xx
+    code: str | None = None
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    body: bytes = b"x"
+    token: bool = True
+
+    def bytes(self, token: str) -> bytes:
+        headers = [("Host", "flotilla.test"), ("Connection", "close")] + self.headers
+        if self.token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        body = self.body if self.method in ("PUT", "POST", "PATCH") else b""
+        if body:
+            headers.append(("Content-Length", str(len(body))))
+        lines = [f"{self.method} {self.path} HTTP/1.1"] + [f"{name}: {value}" for name, value in headers]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def key_cases() -> list[Case]:
+    keys = {
+        "zero byte": "bad%00key",
+        "newline": "bad%0Akey",
+        "carriage return": "bad%0Dkey",
+        "delete character": "bad%7Fkey",
+        "control above ASCII": "bad%C2%85key",
+        "dot": ".",
+        "two dots": "..",
+        "two dots in the middle": "bad/../key",
+        "two dots at the end": "bad/..",
+        "dot in the middle": "bad/./key",
+        "encoded dots": "bad/%2e%2e/key",
+        "encoded slashes around dots": "bad%2F..%2Fkey",
+        "not UTF-8": "bad%FFkey",
+        "cut UTF-8": "bad%C3%28key",
+        "surrogate": "bad%ED%A0%80key",
+        "1,025 bytes": "k" * 1025,
+        "513 times two bytes": "%C3%A9" * 513,
+    }
+    return [Case(f"key: {name}", "PUT", f"{FILES}/{key}", 400, "key_invalid") for name, key in keys.items()] + [
+        Case("key of a read: two dots", "GET", f"{FILES}/bad/../key", 400, "key_invalid"),
+        Case("key of a delete: zero byte", "DELETE", f"{FILES}/bad%00key", 400, "key_invalid"),
+    ]
+
+
+def bucket_cases() -> list[Case]:
+    names = {
+        "capitals": "DEMO",
+        "two letters": "de",
+        "64 letters": "d" * 64,
+        "underscore": "de_mo",
+        "dot in front": ".demo",
+        "dash at the end": "demo-",
+        "two dots": "de..mo",
+        "space": "de%20mo",
+    }
+    return [Case(f"bucket: {name}", "PUT", f"/v1/files/{bucket}/key", 400, "bucket_invalid") for name, bucket in names.items()] + [
+        Case("make a bucket: capitals", "PUT", "/v1/buckets/DEMO", 400, "bucket_invalid", body=b""),
+        Case("write to no bucket", "PUT", "/v1/files/no-such-bucket/key", 404, "bucket_not_found"),
+        Case("read from no bucket", "GET", "/v1/files/no-such-bucket/key", 404, "bucket_not_found"),
+        Case("delete from no bucket", "DELETE", "/v1/files/no-such-bucket/key", 404, "bucket_not_found"),
+        Case("list no bucket", "GET", "/v1/files/no-such-bucket", 404, "bucket_not_found"),
+    ]
+
+
+def credential_cases(token: str) -> list[Case]:
+    values = {
+        "empty bearer": "Bearer ",
+        "wrong token": f"Bearer {'0' * len(token)}",
+        "cut token": f"Bearer {token[:-1]}",
+        "longer token": f"Bearer {token}0",
+        "other scheme": "Basic cm9vdDpyb290",
+    }
+    cases = [Case("credential: none", "PUT", f"{FILES}/bad", 401, "unauthenticated", token=False)]
+    for name, value in values.items():
+        headers = [("Authorization", value)]
+        cases.append(Case(f"credential: {name}", "PUT", f"{FILES}/bad", 401, "unauthenticated", headers, token=False))
+    return cases
+
+
+def header_cases() -> list[Case]:
+    return [
+        Case("If-Match without quotes", "PUT", f"{FILES}/bad", 400, "header_invalid", [("If-Match", "abc")]),
+        Case("If-None-Match without quotes", "PUT", f"{FILES}/bad", 400, "header_invalid", [("If-None-Match", "abc")]),
+        Case("Idempotency-Key with a space", "PUT", f"{FILES}/bad", 400, "header_invalid", [("Idempotency-Key", "a b")]),
+        Case("Idempotency-Key of 65", "PUT", f"{FILES}/bad", 400, "header_invalid", [("Idempotency-Key", "a" * 65)]),
+        # Refused either way: as a precondition that does not hold, or as one that is not evaluated.
+        Case("If-Match on no file", "PUT", f"{FILES}/bad", None, None, [("If-Match", '"' + "0" * 64 + '"')]),
+        Case("If-Match any on no file", "PUT", f"{FILES}/bad", None, None, [("If-Match", "*")]),
+        Case("If-None-Match any on a file", "PUT", f"{FILES}/seed", None, None, [("If-None-Match", "*")]),
+        Case("range behind the end", "GET", f"{FILES}/seed", 416, "range_invalid", [("Range", "bytes=1000-")]),
+        Case("limit is no number", "GET", f"{FILES}?limit=many", 400, "header_invalid"),
+        Case("limit is negative", "GET", f"{FILES}?limit=-1", 400, "header_invalid"),
+        Case("limit is zero", "GET", f"{FILES}?limit=0", 400, "header_invalid"),
+        Case("limit is over the largest page", "GET", f"{FILES}?limit=1001", 400, "header_invalid"),
+        Case("parameter that no list has", "GET", f"{FILES}?sort=size", 400, "header_invalid"),
+        Case("cursor is not ours", "GET", f"{FILES}?cursor=%21%21%21", 400, "header_invalid"),
+        Case("partial is neither", "GET", f"{FILES}?partial=maybe", 400, "header_invalid"),
+    ]
+
+
+def route_cases() -> list[Case]:
+    return [
+        Case("no route", "GET", "/v1/nothing", 404, "route_not_found"),
+        Case("no version", "GET", "/files/demo/seed", 404, "route_not_found"),
+        Case("metrics on the public listener", "GET", "/metrics", 404, "route_not_found"),
+        Case("peer route on the public listener", "PUT", "/peer/v1/chunk", 404, "route_not_found"),
+        Case("no such file", "GET", f"{FILES}/missing", 404, "file_not_found"),
+        Case("layout of no file", "GET", f"{FILES}/missing?layout", 404, "file_not_found"),
+        Case("POST to a file", "POST", f"{FILES}/bad", 405, "method_not_allowed"),
+        Case("unknown method", "BREW", f"{FILES}/bad", 405, "method_not_allowed"),
+        Case("DELETE of the clusters", "DELETE", "/v1/clusters", 405, "method_not_allowed"),
+    ]
+
+
+def framing_cases(token: str) -> dict[str, bytes]:
+    """Requests that no sane client sends; what counts is that none of them is taken for a good one."""
+    head = f"PUT {FILES}/bad HTTP/1.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n"
+    host, chunked = "Host: flotilla.test\r\n", "Transfer-Encoding: chunked\r\n"
+    return {
+        "two hosts": f"{head}{host}Host: other.test\r\nContent-Length: 1\r\n\r\nx".encode(),
+        "no host": f"{head}Content-Length: 1\r\n\r\nx".encode(),
+        "chunked twice": f"{head}{host}Transfer-Encoding: chunked, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n".encode(),
+        "length and chunked": f"{head}{host}Content-Length: 1\r\n{chunked}\r\n1\r\nx\r\n0\r\n\r\n".encode(),
+        "chunk size is no number": f"{head}{host}{chunked}\r\nzz\r\nx\r\n0\r\n\r\n".encode(),
+        "length is no number": f"{head}{host}Content-Length: one\r\n\r\nx".encode(),
+        "two lengths": f"{head}{host}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx".encode(),
+        "body shorter than its length": f"{head}{host}Content-Length: 10\r\n\r\nx".encode(),
+        "chunked body without an end": f"{head}{host}{chunked}\r\n1\r\nx\r\n".encode(),
+    }
+
+
+def send(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Sends bytes, ends the sending side, reads to the end; status 0 when there was no answer."""
+    parts = urllib.parse.urlsplit(url)
+    received = b""
+    with socket.create_connection((parts.hostname, parts.port), TIMEOUT_S) as connection:
+        connection.settimeout(TIMEOUT_S)
+        try:
+            connection.sendall(request)
+            if b"Content-Length: 10" in request or request.endswith(b"1\r\nx\r\n"):
+                connection.shutdown(socket.SHUT_WR)
+            while part := connection.recv(65536):
+                received += part
+        except ConnectionError:
+            pass
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    if not lines[0].startswith("HTTP/1.1 "):
+        return CLOSED, {}, b""
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    return int(lines[0].split()[1]), headers, body
+
+
+def check(where: str, url: str, case: Case, token: str) -> list[str]:
+    status, headers, body = send(url, case.bytes(token))
+    wrong = []
+    if status != case.status and (case.status or not 400 <= status < 500):
+        wrong.append(f"status {status}, not {case.status or 'a 4xx'}")
+    if not headers.get("content-type", "").startswith("application/problem+json"):
+        wrong.append(f"content type '{headers.get('content-type')}'")
+        return [f"{where}: {case.name}: {'; '.join(wrong)}"]
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return [f"{where}: {case.name}: the body is no JSON"]
+    for name in ("type", "title", "status", "detail", "code", "request_id"):
+        if not document.get(name):
+            wrong.append(f"no {name}")
+    if document.get("status") != status or document.get("type") != f"urn:flotilla:{document.get('code')}":
+        wrong.append("status or type contradict the answer")
+    if case.code and document.get("code") != case.code:
+        wrong.append(f"code {document.get('code')}, not {case.code}")
+    if headers.get("x-request-id") != document.get("request_id"):
+        wrong.append("X-Request-Id is not the document's request_id")
+    return [f"{where}: {case.name}: {'; '.join(wrong)}"] if wrong else []
+
+
+def main() -> None:
+    dev = Dev()
+    client = dev.client()
+    seed = client.file("PUT", "seed", b"seed")
+    if seed.status != 201:
+        fail(f"the seed answered {seed.status}")
+    cases = key_cases() + bucket_cases() + credential_cases(dev.token) + header_cases() + route_cases()
+    if len(cases) < COUNT_MIN:
+        fail(f"{len(cases)} cases, {COUNT_MIN} are promised")
+    # A key at home in another cluster answers 421 there, so the node asked is one of the seed's home.
+    node = dev.of_cluster(seed.cluster())[0]
+    wrong = []
+    for where, url in (("supernode", dev.api), (node.name, node.public)):
+        for case in cases:
+            wrong += check(where, url, case, dev.token)
+        for name, request in framing_cases(dev.token).items():
+            status, _, _ = send(url, request)
+            if status != CLOSED and not 400 <= status < 500:
+                wrong.append(f"{where}: framing: {name}: status {status}")
+    listing = client.request("GET", f"{FILES}?limit=1000")
+    keys = [item["key"] for item in json.loads(listing.body).get("items", [])]
+    if keys != ["seed"] or client.file("GET", "seed").body != b"seed":
+        wrong.append(f"something was stored: {keys}")
+    late = [p.name for p in dev.processes if not p.ready()]
+    if late:
+        wrong.append(f"not ready afterwards: {late}")
+    for line in wrong:
+        note(line)
+    if wrong:
+        fail(f"{len(wrong)} wrong answers, first: {wrong[0]}")
+    print(f"requests={len(cases)} framing={len(framing_cases(''))} listeners=2")
+
+
+main()
