@@ -60,7 +60,7 @@ run_cargo() {
 }
 
 run() {
-  if [ -z "$1" ] || ! names | grep -qxF -- "$1"; then
+  if [ -z "$1" ] || ! grep -qxF -- "$1" <<<"$(names)"; then
     echo "check: no check is called '$1'; NAME= is one of:" >&2
     names | sed 's/^/  /' >&2
     exit 2

@@ -18,6 +18,8 @@ pub const METRICS: &str = "/metrics";
 pub const PEER_RAFT: &str = "/peer/v1/raft";
 /// Peers: one file through a gateway, name in [`crate::header::NAME`].
 pub const PEER_FILE: &str = "/peer/v1/file";
+/// Peers: where the bytes of one file lie, name in [`crate::header::NAME`].
+pub const PEER_LAYOUT: &str = "/peer/v1/layout";
 /// Peers: one page of a cluster's list.
 pub const PEER_LIST: &str = "/peer/v1/list";
 /// Peers: a chunk's bytes, `PUT` and `GET`, id in [`crate::header::CHUNK`].

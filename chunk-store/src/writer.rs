@@ -247,7 +247,7 @@ impl Body {
         let shelf = shelf_of(id);
         let sync = || {
             store.health.check()?;
-            let _ = shelf;
+            store.health.sync_dir(&store.names.shelf(shelf))?;
             store.health.check()
         };
         store.lanes[usize::from(shelf)].join(waiter, sync, |waiter, synced: &Result<(), Error>| {

@@ -21,7 +21,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_CHUNK) => "chunk_get",
         Some(route::PEER_PLACE) => "place",
         Some(route::PEER_HEARTBEAT) => "heartbeat",
-        Some(route::PEER_LOCATE) => "locate",
+        Some(route::PEER_LOCATE | route::PEER_LAYOUT) => "locate",
         Some(route::PEER_FORM) => "form",
         Some(_) | None => "other",
     }

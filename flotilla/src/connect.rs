@@ -79,7 +79,7 @@ pub fn resolve(args: &ConnectionArgs, env: &dyn Fn(&str) -> Option<String>) -> R
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     let file = read_file(args, &set)?;
     // A folder named by a flag comes before the environment, like every flag.
-    let named = args.dir.as_deref().map(|dir| running(dir)).transpose()?;
+    let named = args.dir.as_deref().map(running).transpose()?;
     let found = if named.is_some() { None } else { deployment::find(&set).and_then(|dir| running(&dir).ok()) };
     let listed = |text: String| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
 

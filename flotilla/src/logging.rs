@@ -14,7 +14,7 @@ pub fn server() {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_env_filter(filter("info"))
+        .with_env_filter(filter("info,openraft=warn"))
         .with_writer(io::stderr)
         .init();
     std::panic::set_hook(Box::new(|panic| {

@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -155,12 +155,19 @@ pub(crate) struct Idle {
     inner: Body,
     patience: Patience,
     counted: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
     failed: bool,
 }
 
 impl Idle {
     pub(crate) fn new(inner: Body, limit: Duration, counted: Arc<AtomicU64>) -> Self {
-        Self { inner, patience: Patience::new(limit), counted, failed: false }
+        let ended = Arc::new(AtomicBool::new(inner.is_end_stream()));
+        Self { inner, patience: Patience::new(limit), counted, ended, failed: false }
+    }
+
+    /// Tells, also later, whether the body was read to its end.
+    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
     }
 }
 
@@ -179,6 +186,9 @@ impl http_body::Body for Idle {
                     && let Some(data) = frame.data_ref()
                 {
                     self.counted.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                if frame.is_none() || self.inner.is_end_stream() {
+                    self.ended.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(frame)
             }

@@ -28,6 +28,12 @@ pub struct Caller {
 pub trait Authenticator: Send + Sync {
     /// Finds the caller that a token belongs to. Compares hashes of the token, so that time tells nothing.
     fn authenticate(&self, token: &str) -> Option<Caller>;
+
+    /// Whether the principals are known yet. Until then every token answers 503 `not_ready`: a process that has just started must
+    /// not tell a good client that its token is bad.
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 /// Puts a router behind credentials, its fallbacks too.
@@ -47,8 +53,11 @@ async fn check(State(authenticator): State<Arc<dyn Authenticator>>, mut request:
     }
 }
 
-/// Makes the answer 401 with its challenge.
+/// Makes the answer, a 401 with its challenge.
 pub(crate) fn refuse(error: ApiError) -> Response {
+    if error.code != Code::Unauthenticated {
+        return error.into_response();
+    }
     ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response()
 }
 
@@ -71,7 +80,11 @@ pub(crate) fn caller(headers: &HeaderMap, authenticator: &dyn Authenticator) -> 
     let Some(token) = value.to_str().ok().and_then(bearer) else {
         return error("the credential is not a bearer token");
     };
-    authenticator.authenticate(token).map_or_else(|| error("the token is not known"), Ok)
+    match authenticator.authenticate(token) {
+        Some(caller) => Ok(caller),
+        None if authenticator.is_ready() => error("the token is not known"),
+        None => Err(ApiError::new(Code::NotReady, "the server is starting; it does not know the principals yet")),
+    }
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -56,6 +56,10 @@ impl Authenticator for DocumentCache {
     fn authenticate(&self, token: &str) -> Option<Caller> {
         self.held().callers.get(blake3::hash(token.as_bytes()).as_bytes()).cloned()
     }
+
+    fn is_ready(&self) -> bool {
+        self.revision() > 0
+    }
 }
 
 fn decode(documents: Documents) -> Decoded {

@@ -5,7 +5,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -92,13 +95,21 @@ async fn outermost(State(edge): State<Edge>, mut request: Request, next: Next) -
         whole: false,
     };
     let received = Arc::clone(&access.received);
-    let request = request.map(|body| Body::new(Idle::new(body, edge.body_idle, received)));
+    let (head, body) = request.into_parts();
+    let body = Idle::new(body, edge.body_idle, received);
+    let ended = body.ended();
+    let request = Request::from_parts(head, Body::new(body));
 
     let span = tracing::info_span!("request", request_id = %id);
     let response = answer(request, next).instrument(span).await;
     let mut response = problem::finish(response, &id);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, request_id::to_value(&id));
+    if !ended.load(Ordering::Relaxed) {
+        // Hyper ends a connection whose request was answered before its body was read; a client that is not told sends its next
+        // request into the void.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let sent = Arc::clone(&access.sent);
     access::attach(response.map(|body| Body::new(Idle::new(body, edge.body_idle, sent))), access)

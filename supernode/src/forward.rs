@@ -117,6 +117,9 @@ impl Forwarder {
                 }
                 Err(error) => error,
             };
+            if let Some(fault) = lent.as_ref().and_then(Lent::fault) {
+                return Err(fault.problem());
+            }
             let fresh_body = lent.as_ref().is_none_or(Lent::is_untouched);
             let next = after(&error, fresh_body);
             tracing::debug!(%node, %error, ?next, "gateway failed");
@@ -145,10 +148,10 @@ impl Forwarder {
         headers: HeaderMap,
         body: PeerBody,
     ) -> Result<http::Response<PeerBody>, peer::Error> {
-        let route = if request.layout { format!("{}?layout", route::PEER_FILE) } else { route::PEER_FILE.to_owned() };
+        let route = if request.layout { route::PEER_LAYOUT } else { route::PEER_FILE };
         // An upload takes as long as its client; the node watches its progress.
         let deadline = (request.method != Method::PUT).then_some(HEAD_DEADLINE);
-        self.peers.stream(Lane::Data, request.method.clone(), node, &route, headers, body, deadline).await
+        self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline).await
     }
 
     fn headers(&self, request: &Request<'_>, home: &Home, bits: u128) -> HeaderMap {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # No single process is needed to keep what was acked.
 #
-# check: every process is killed in turn under load: nothing acked is lost, a new leader stands within 2.5 s
+# check: every process is killed in turn under load: nothing acked is lost, a new leader stands within 2.5 s (ONLY=)
 # ci: no
 set -euo pipefail
 # shellcheck source=lib/common.sh

@@ -15,7 +15,7 @@ use flotilla_api::{
 };
 use flotilla_client::Lane;
 use flotilla_http_server::{ApiError, Coded};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method};
 
 use super::{
     error::{of_download, of_metadata},
@@ -51,15 +51,14 @@ pub(super) async fn put(
 pub(super) async fn get(
     State(state): State<PeerState>,
     method: Method,
-    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
-    let name = name_header(&headers)?;
-    match uri.query() {
-        Some("layout") => layout(files, &name, Hop::Forwarded).await,
-        Some(_) | None => files.get(&name, &headers, method == Method::HEAD, Hop::Forwarded).await,
-    }
+    files.get(&name_header(&headers)?, &headers, method == Method::HEAD, Hop::Forwarded).await
+}
+
+pub(super) async fn get_layout(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    layout(state.files.ready()?, &name_header(&headers)?, Hop::Forwarded).await
 }
 
 pub(super) async fn delete(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {

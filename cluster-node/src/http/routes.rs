@@ -66,6 +66,7 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
     let file = get(peer_files::get).put(peer_files::put).delete(peer_files::delete).head(peer_files::get);
     Router::new()
         .route(route::PEER_FILE, file)
+        .route(route::PEER_LAYOUT, get(peer_files::get_layout))
         .route(route::PEER_LIST, post(peer_files::list))
         .route(route::PEER_CHUNK, put(chunks::put).get(chunks::get))
         .route(route::PEER_LOCATE, post(chunks::locate))
@@ -111,11 +112,11 @@ async fn get_file(
         Target::File(name) => files.get(&name, &headers, method == Method::HEAD, Hop::Direct).await,
         Target::Bucket(bucket) => {
             let ListQuery { prefix, delimiter, limit, after, partial } = list_query(&uri)?;
+            files.check_bucket(&bucket).await?;
             if !partial {
                 let problem = Problem::new(Code::ListIncomplete, "a node lists only its own cluster");
                 return Err(problem.hint("ask a supernode, or add partial=true").into());
             }
-            files.check_bucket(&bucket).await?;
             let limit = limit as u32;
             let request = flotilla_api::peer::ListRequest { bucket, prefix, delimiter, after, limit };
             let mut page = files.list(&request).await?;

@@ -114,7 +114,7 @@ async fn below(
     let folders: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
     let root = root.clone();
     let folder = blocking(move || root.descend(&folders)).await;
-    let folder = folder.map_err(|e| Failure::local("the folder can't be used", &e))?;
+    let folder = folder.map_err(|e| Failure::new(Exit::Other, e.to_string()))?;
     let path = folder.path_of(Path::new(target));
     let info = fetch::to_file(client, name, folder, (*target).into(), progress, entropy).await?;
     Ok((info, path))

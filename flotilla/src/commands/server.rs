@@ -33,6 +33,11 @@ pub fn supernode(args: &SupernodeArgs) -> u8 {
 }
 
 fn accept_disk(data_dir: &Path) -> u8 {
+    if !data_dir.is_dir() {
+        let failure = Failure::new(Exit::NotFound, "there is no such folder").about(data_dir.display());
+        Report::new(false).failure(&failure);
+        return failure.exit().code();
+    }
     runtime::run("accept-disk", runtime::CLIENT, async {
         match flotilla_cluster_node::accept_disk(data_dir).await {
             Ok(()) => {
@@ -140,8 +145,11 @@ mod failpoints {
 mod failpoints {
     //! This build has no failpoints.
 
+    /// What holds them, where there are some.
+    pub struct Nothing;
+
     /// Sets nothing up.
-    pub fn set_up() -> Result<(), String> {
-        Ok(())
+    pub fn set_up() -> Result<Nothing, String> {
+        Ok(Nothing)
     }
 }

@@ -50,7 +50,10 @@ impl Folder {
     pub fn descend(&self, names: &[String]) -> io::Result<Self> {
         let mut folder = Self { handle: self.handle.try_clone()?, path: self.path.clone() };
         for name in names {
-            folder = folder.enter(name)?;
+            folder = folder.enter(name).map_err(|e| {
+                let path = folder.path_of(Path::new(name));
+                io::Error::new(e.kind(), format!("{} is no folder (links are not followed): {e}", path.display()))
+            })?;
         }
         Ok(folder)
     }

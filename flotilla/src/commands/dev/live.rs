@@ -93,7 +93,8 @@ impl Live {
 
     /// Removes the lines.
     pub fn clear(&self) {
-        if let Some((all, _)) = &self.screen {
+        if let Some((all, bars)) = &self.screen {
+            bars.iter().for_each(ProgressBar::finish_and_clear);
             // A terminal that is gone needs no clearing.
             let _ = all.clear();
         }

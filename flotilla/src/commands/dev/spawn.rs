@@ -195,12 +195,17 @@ pub fn start(process: &mut Process) -> Result<Child, Failure> {
     Ok(child)
 }
 
-/// Gives the last lines of a process's log.
-pub fn tail(path: &Path) -> String {
+/// Gives the length of a process's log, 0 if it has none: where the lines of its next start begin.
+pub fn log_length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Gives the last lines of a process's log, none from before the offset `begin`.
+pub fn tail(path: &Path, begin: u64) -> String {
     let read = || -> io::Result<String> {
         use std::io::{Read as _, Seek as _, SeekFrom};
         let mut file = File::open(path)?;
-        let from = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        let from = file.metadata()?.len().saturating_sub(TAIL_BYTES).max(begin);
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
@@ -302,7 +307,7 @@ mod tests {
         process.log_file = dir.path().join("log");
         let mut child = start(&mut process).expect("every system has sh");
         assert!(child.wait().expect("it is our child").success());
-        let log = tail(&process.log_file);
+        let log = tail(&process.log_file, 0);
         let words: Vec<_> = log.split_whitespace().collect();
         assert_eq!(words, ["hello", &process.pid.to_string()]);
     }
@@ -312,8 +317,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let lines: Vec<_> = (0..5000).map(|n| format!("line {n}")).collect();
         std::fs::write(file.path(), lines.join("\n")).expect("it is writable");
-        let tail = tail(file.path());
-        assert_eq!(tail.lines().count(), TAIL_LINES);
-        assert_eq!(tail.lines().last(), Some("line 4999"));
+        let all = tail(file.path(), 0);
+        assert_eq!(all.lines().count(), TAIL_LINES);
+        assert_eq!(all.lines().last(), Some("line 4999"));
+        let begin = log_length(file.path()) - "line 4998\nline 4999".len() as u64;
+        assert_eq!(tail(file.path(), begin), "line 4998\nline 4999");
     }
 }

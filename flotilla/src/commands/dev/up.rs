@@ -69,7 +69,10 @@ pub async fn run(args: UpArgs) -> Result<Exit, Failure> {
     let client = match begun {
         Ok(client) => client,
         Err(failure) => {
-            fleet.end().await?;
+            // Why it did not begin matters more than what is left of it.
+            if let Err(left) = fleet.end().await {
+                output::note(left);
+            }
             return Err(failure);
         }
     };
@@ -110,6 +113,8 @@ struct Fleet {
     deployment: Deployment,
     /// In the order of the processes; none for one that was not started or has ended.
     children: Vec<Option<Child>>,
+    /// Where the log of each one begins, since logs go on from earlier starts.
+    logs: Vec<u64>,
     probe: Probe,
 }
 
@@ -131,7 +136,8 @@ impl Fleet {
             processes,
         };
         let children = document.processes.iter().map(|_| None).collect();
-        Ok(Self { deployment: Deployment { dir: dir.to_owned(), document }, children, probe: Probe::new()? })
+        let logs = document.processes.iter().map(|process| spawn::log_length(&process.log_file)).collect();
+        Ok(Self { deployment: Deployment { dir: dir.to_owned(), document }, children, logs, probe: Probe::new()? })
     }
 
     fn exe(&self) -> &str {
@@ -219,11 +225,12 @@ impl Fleet {
     /// Gives the processes that ended since it was asked last, each with the end of its log.
     fn ended(&mut self) -> Vec<Failure> {
         let mut ended = Vec::new();
-        for (process, child) in self.deployment.document.processes.iter().zip(&mut self.children) {
+        let processes = self.deployment.document.processes.iter().zip(&self.logs);
+        for ((process, begin), child) in processes.zip(&mut self.children) {
             let status = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             let Some(status) = status else { continue };
             *child = None;
-            let log = spawn::tail(&process.log_file);
+            let log = spawn::tail(&process.log_file, *begin);
             let detail = format!("{} ended with {status}; the last lines of its log:\n{log}", process.name);
             ended.push(Failure::new(Exit::Other, detail));
         }
