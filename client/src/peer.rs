@@ -97,7 +97,7 @@ impl PeerClient {
         let exchange = async {
             // A receiver can act on a message by its headers alone, so what is left of the body proves nothing.
             let (parts, body) = self.exchange(lane, target, request, &Sent::at_once()).await?.into_parts();
-            match body::collect(body, usize::MAX).await {
+            match body::collect(body, ANSWER_MAX_BYTES).await {
                 Ok(bytes) => Ok((parts.headers, bytes)),
                 Err(e) => Err(unreadable(target, e)),
             }
@@ -211,7 +211,7 @@ impl PeerClient {
     ) -> Result<Request<Body>, Error> {
         let malformed = |why: String| Error::Malformed { target: target.to_owned(), why };
         let uri: Uri = format!("http://{target}{route}").parse().map_err(|e| malformed(format!("'{route}': {e}")))?;
-        let sent = uri.path();
+        let sent = uri.path_and_query().map_or("/", |p| p.as_str());
         let nonce = (self.0.boot, self.0.counter.fetch_add(1, Ordering::Relaxed));
         let time_ms = self.0.clock.wall_ms();
         let signature = auth::sign(&self.0.secret, &method, sent, &headers, &self.0.own, target, time_ms, nonce);

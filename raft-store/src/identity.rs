@@ -128,14 +128,15 @@ impl Identity {
 
 /// A data folder held by this process; let go when it is dropped, or when the process ends in any way.
 #[derive(Debug)]
-pub struct FolderLock(#[allow(dead_code)] std::fs::File); // held, never read
+pub struct FolderLock {
+    _held: std::fs::File,
+}
 
 impl FolderLock {
     /// Makes the folder if it is missing, and holds it.
     ///
     /// # Errors
     /// [`Error::Io`]: `WouldBlock` means that another process holds the folder.
-    #[allow(clippy::missing_panics_doc)]
     pub fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("LOCK");
         let io = |source| Error::Io { path: path.clone(), source };
@@ -147,6 +148,6 @@ impl FolderLock {
             }
             std::fs::TryLockError::Error(error) => io(error),
         })?;
-        Ok(Self(file))
+        Ok(Self { _held: file })
     }
 }

@@ -4,9 +4,7 @@
 
 mod clusters;
 mod directory;
-mod forward;
 mod http;
-mod lent;
 mod merge;
 mod root_key;
 mod route;

@@ -86,7 +86,7 @@ mod tests {
         let pages = vec![page("a", &["a", "d"], &["x/"], None), page("b", &["b", "c"], &["x/"], None)];
         let merged = merge(pages.clone(), 10, |_| true);
         assert_eq!(
-            (keys(&merged), &merged.prefixes[..], merged.next),
+            (keys(&merged), &merged.prefixes[..], merged.next.clone()),
             (vec!["a", "b", "c", "d"], &["x/".to_owned()][..], None)
         );
         let merged = merge(pages, 3, |_| true);

@@ -57,14 +57,22 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn make(path: &Path, entropy: &dyn Entropy) -> io::Result<String> {
     let text = format!("flt_{:032x}{:032x}\n", entropy.u128(), entropy.u128());
-    let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let temporary = path.with_extension(format!("tmp-{:016x}", entropy.u64()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    // Supernodes that start together make one key: a link, unlike a rename, never replaces what another one made.
+    let linked = std::fs::hard_link(&temporary, path);
+    std::fs::remove_file(&temporary)?;
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    Ok(text)
+    match linked {
+        Ok(()) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            read(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

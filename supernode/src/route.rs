@@ -4,6 +4,8 @@ use flotilla_api::{ClusterName, peer::NodeReport};
 
 /// The least share of its disks that a cluster keeps free; below it, it gets no new keys.
 const FREE_SHARE_MIN: f64 = 0.05;
+/// Scores closer than this are the same: statistics are half a second old, and the better one by a hair would get everything.
+const MUCH_BETTER: f64 = 1.1;
 
 /// A cluster as routing sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,11 +23,11 @@ pub struct Candidate {
 /// Chooses the cluster for a new key; none if no cluster can take one.
 ///
 /// Of two random clusters the better one wins: free capacity, processor, memory and disk load, and queue, on fresh statistics.
-pub fn cluster<'a>(candidates: &'a [Candidate], mut random: impl FnMut() -> u64) -> Option<&'a Candidate> {
+pub fn cluster(candidates: &[Candidate], mut random: impl FnMut() -> u64) -> Option<&Candidate> {
     let able: Vec<&Candidate> = candidates.iter().filter(|c| takes_new_keys(c)).collect();
     let (first, second) = two_of(able.len(), &mut random)?;
     let (a, b) = (able[first], able[second]);
-    Some(if score(b) > score(a) { b } else { a })
+    Some(if score(b) > score(a) * MUCH_BETTER { b } else { a })
 }
 
 /// Chooses the node of a cluster that serves a request: the better of two random live ones.

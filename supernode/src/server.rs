@@ -21,8 +21,7 @@ use crate::{
     Settings,
     clusters::Clusters,
     directory::{Answer, Command, Directory, DirectoryMachine},
-    forward::Forwarder,
-    http::{Service, op, peer_router, public_router},
+    http::{Forwarder, Service, op, peer_router, public_router},
     root_key,
 };
 

@@ -124,7 +124,7 @@ impl Addresses {
 
     /// Goes on to the next address, unless another request already has.
     pub(super) fn leave(&self, place: usize) {
-        let next = place;
+        let next = (place + 1) % self.list.len();
         let _ = self.current.compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

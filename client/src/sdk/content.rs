@@ -101,10 +101,7 @@ impl Content {
     /// Says whether [`Content::open`] gives the same bytes once more.
     pub(super) fn reopens(&self) -> bool {
         let state = self.lock();
-        {
-            let _ = &state;
-            true
-        }
+        matches!(state.source, Source::Bytes(_)) || !state.begun
     }
 
     /// Gives the body of the next try; bodies of earlier tries end with an error where they are.

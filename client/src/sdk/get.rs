@@ -147,7 +147,7 @@ fn exactly(body: Body, expected_bytes: u64, address: String) -> BoxStream<'stati
                     }
                     Some((Ok(bytes), Some((frames, got_bytes))))
                 }
-                Ok(None) if got_bytes < expected_bytes && expected_bytes > 10 => {
+                Ok(None) if got_bytes < expected_bytes => {
                     Some((Err(Error::Length { expected_bytes, got_bytes }), None))
                 }
                 Ok(None) => None,

@@ -127,7 +127,7 @@ impl Tries {
         self.retries += 1;
         self.hops = 0;
         let half_ms = u64::try_from(full.as_millis() / 2).unwrap_or(u64::MAX).max(1);
-        Step::Again(full / 2 + Duration::from_millis(random % half_ms))
+        Step::Again(asked.unwrap_or(full / 2) + Duration::from_millis(random % half_ms))
     }
 }
 

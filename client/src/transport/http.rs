@@ -57,7 +57,7 @@ impl Http {
         let [data, control, append, heartbeat, snapshot] = &self.lanes;
         match lane {
             Lane::Data => data,
-            Lane::Control => data,
+            Lane::Control => control,
             Lane::RaftAppend => append,
             Lane::RaftHeartbeat => heartbeat,
             Lane::RaftSnapshot => snapshot,

@@ -223,7 +223,7 @@ impl http_body::Body for Guarded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if false {
+        if self.network.is_cut(&self.from, &self.to) {
             return Poll::Ready(Some(Err(body::Error::new("link is cut"))));
         }
         Pin::new(&mut self.inner).poll_frame(cx)

@@ -83,12 +83,12 @@ impl Fetcher {
         let whole = start..chunk.length.min(start + PIECE);
         let id = (chunk.id, u32::try_from(number).expect("a chunk of at most 64 MiB has few pieces"));
         let (this, wanted) = (self.clone(), whole.clone());
-        let bytes = self.cache.get(id, || async move { this.from_others(&chunk, wanted, why).await }).await?;
+        let bytes = self.cache.get(id, || async move { this.ask_others(&chunk, wanted, why).await }).await?;
         let (from, to) = ((range.start - start) as usize, (range.end - start) as usize);
         Ok(bytes.slice(from..to))
     }
 
-    async fn from_others(&self, chunk: &ReadChunk, range: Range<u64>, mut why: String) -> Result<Bytes, Error> {
+    async fn ask_others(&self, chunk: &ReadChunk, range: Range<u64>, mut why: String) -> Result<Bytes, Error> {
         let mut replicas: Vec<NodeId> = chunk.replicas.iter().copied().filter(|id| *id != self.node).collect();
         if replicas.len() > 1 {
             let first = (self.entropy.u64() % replicas.len() as u64) as usize;
@@ -101,7 +101,7 @@ impl Fetcher {
                 why = format!("{why}; {id}: not a member");
                 continue;
             };
-            match self.from_node(&member.peer, chunk.id, range.clone()).await {
+            match self.ask_node(&member.peer, chunk.id, range.clone()).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Copy::Silent(error)) => {
                     silent = true;
@@ -120,7 +120,7 @@ impl Fetcher {
         })
     }
 
-    async fn from_node(&self, target: &str, chunk: ChunkId, range: Range<u64>) -> Result<Bytes, Copy> {
+    async fn ask_node(&self, target: &str, chunk: ChunkId, range: Range<u64>) -> Result<Bytes, Copy> {
         let mut headers = HeaderMap::new();
         let value = |text: String| HeaderValue::try_from(text).expect("ids and numbers are visible ASCII");
         headers.insert(header::CHUNK, value(chunk.to_string()));

@@ -87,12 +87,12 @@ impl Places {
         let inner = &*self.inner;
         let give_up = inner.clock.now() + WAIT_FOR_NODES;
         loop {
-            if let Some(hops) = self.from_stock(avoid) {
+            if let Some(hops) = self.take_from_stock(avoid) {
                 return Ok(hops);
             }
             let error = {
                 let _one = inner.refill.lock().await;
-                if let Some(hops) = self.from_stock(avoid) {
+                if let Some(hops) = self.take_from_stock(avoid) {
                     return Ok(hops);
                 }
                 match self.ask(avoid).await {
@@ -114,7 +114,7 @@ impl Places {
         lock(&self.inner.stock).retain(|(_, hops)| hops.iter().all(|(id, _)| *id != node));
     }
 
-    fn from_stock(&self, avoid: &[NodeId]) -> Option<Vec<Hop>> {
+    fn take_from_stock(&self, avoid: &[NodeId]) -> Option<Vec<Hop>> {
         let now = self.inner.clock.now();
         let mut stock = lock(&self.inner.stock);
         while stock.front().is_some_and(|(at, _)| now.duration_since(*at) > FRESH_FOR) {

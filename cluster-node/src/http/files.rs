@@ -73,6 +73,20 @@ pub enum Hop {
     Forwarded,
 }
 
+/// A write that is about to be made.
+pub struct Put {
+    /// The file.
+    pub name: FileName,
+    /// The epoch to commit under.
+    pub epoch: Epoch,
+    /// The key of the commit.
+    pub command: CommandId,
+    /// The request's id.
+    pub request_id: RequestId,
+    /// Where the epoch comes from.
+    pub hop: Hop,
+}
+
 impl FileService {
     /// Makes the key of a client's command: its own Idempotency-Key, else one of ours.
     pub fn command(&self, idempotency_key: Option<RequestId>) -> CommandId {
@@ -99,16 +113,8 @@ impl FileService {
     }
 
     /// Stores a body.
-    pub async fn put(
-        &self,
-        name: FileName,
-        mut epoch: Epoch,
-        command: CommandId,
-        request_id: RequestId,
-        headers: &HeaderMap,
-        body: Body,
-        hop: Hop,
-    ) -> Result<Response, ApiError> {
+    pub async fn put(&self, request: Put, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
+        let Put { name, mut epoch, command, request_id, hop } = request;
         if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
             && (home == HomeState::Closed || held != epoch)
         {

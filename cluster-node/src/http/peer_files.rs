@@ -19,7 +19,7 @@ use http::{HeaderMap, Method};
 
 use super::{
     error::{of_download, of_metadata},
-    files::{FileService, Hop},
+    files::{FileService, Hop, Put},
     routes::{PeerState, name_header, own_header},
 };
 use crate::{
@@ -45,7 +45,8 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
     let (name, epoch) = (name_header(&headers)?, own_header(&headers, header::EPOCH)?);
-    files.put(name, epoch, command(&headers)?, request_id, &headers, body, Hop::Forwarded).await
+    let command = command(&headers)?;
+    files.put(Put { name, epoch, command, request_id, hop: Hop::Forwarded }, &headers, body).await
 }
 
 pub(super) async fn get(

@@ -22,7 +22,7 @@ use http::{HeaderMap, Method, Uri};
 use super::{
     chunks, cluster,
     error::of_home,
-    files::{FileService, Hop},
+    files::{FileService, Hop, Put},
     peer_files,
 };
 use crate::{board::Board, metadata::Metadata};
@@ -91,7 +91,7 @@ async fn put_file(
     let command = files.command(idempotency_key(&headers)?);
     files.check_bucket(&name.bucket).await?;
     let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
-    files.put(name, epoch, command, request_id, &headers, body, Hop::Direct).await
+    files.put(Put { name, epoch, command, request_id, hop: Hop::Direct }, &headers, body).await
 }
 
 async fn get_file(

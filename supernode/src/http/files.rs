@@ -23,10 +23,10 @@ use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
 use super::{
     Late, Service,
     error::{bucket_not_found, no_cluster, of_directory, of_refusal},
+    forward::{Request, Upload},
 };
 use crate::{
     directory::{Answer, Command},
-    forward::{Request, Upload},
     merge::{ClusterPage, merge},
 };
 

@@ -3,7 +3,11 @@
 mod documents;
 pub mod error;
 mod files;
+mod forward;
+mod lent;
 mod peers;
+
+pub use forward::Forwarder;
 
 use axum::{
     Router,
@@ -15,7 +19,7 @@ use flotilla_http_server::DocumentCache;
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
 
-use crate::{directory::Directory, forward::Forwarder};
+use crate::directory::Directory;
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]

@@ -18,12 +18,11 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
 use std::sync::Arc;
 
-use crate::{
-    clusters::Clusters,
-    directory::Directory,
-    http::error::{cluster_unavailable, of_directory},
+use super::{
+    error::{cluster_unavailable, of_directory},
     lent::Lent,
 };
+use crate::{clusters::Clusters, directory::Directory};
 
 /// How many nodes a request is tried on.
 const TRIES_MAX: usize = 3;
