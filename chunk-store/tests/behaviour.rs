@@ -145,6 +145,17 @@ async fn removed_chunks_are_gone_and_give_their_space_back() {
 }
 
 #[tokio::test]
+async fn space_reserved_beyond_the_end_is_given_back() {
+    let (store, _) = open(&mem()).await;
+    let free = store.usage().free_bytes;
+    let mut writer = store.put(id(1), 0, 8 << 20).await.expect("started");
+    assert_eq!(free - store.usage().free_bytes, (8 << 20) + 4096);
+    writer.write(Bytes::from_static(b"short")).await.expect("taken");
+    writer.finish(cv_at(0, b"short")).await.expect("stored");
+    assert_eq!(free - store.measure().await.expect("measured").free_bytes, 8192);
+}
+
+#[tokio::test]
 async fn an_inventory_lists_every_chunk_once_in_pages_of_any_size() {
     let (store, _) = open(&mem()).await;
     let mut all: Vec<_> = (0..300).map(|n| id(n * 11)).collect();

@@ -113,6 +113,7 @@ async fn a_swapped_chunk_is_corrupt() {
     put(&store, id(1), &bytes(1, 5000)).await.expect("stored");
     put(&store, id(2), &bytes(2, 5000)).await.expect("stored");
     let (one, two) = (path_of(&store, id(1)).await, path_of(&store, id(2)).await);
+    assert_eq!(get(&store, id(1)).await.expect("read, and kept open"), bytes(1, 5000));
     disk.rename(&two, &one).expect("swapped");
     assert_eq!(flaw(store.verify(id(1)).await), Flaw::OtherChunk(id(2)));
     assert_eq!(flaw(store.read(id(1), 0..1).await), Flaw::OtherChunk(id(2)));

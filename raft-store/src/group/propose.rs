@@ -40,6 +40,9 @@ impl Core {
             if self.stopped() {
                 return Err(if handed_over { Error::Indeterminate } else { Error::Stopped });
             }
+            if self.left(until).is_zero() {
+                break; // an attempt without time left would only make the outcome unknown
+            }
             status.borrow_and_update();
             let leader = hint.take().or_else(|| self.leader());
             match self.attempt(leader, &envelope, until).await {
@@ -50,9 +53,6 @@ impl Core {
                 // A node that names itself could not confirm that it leads: asking it again at once is no use.
                 Proposed::NotTaken { leader: other } => hint = other.filter(|other| Some(*other) != leader),
                 Proposed::Unknown => handed_over = true,
-            }
-            if self.left(until).is_zero() {
-                break;
             }
             if hint.is_none() || attempt > 0 {
                 self.back_off(&mut status, attempt, seed, until).await;

@@ -56,6 +56,9 @@ impl Core {
             if self.stopped() {
                 return Err(Error::Stopped);
             }
+            if self.left(until).is_zero() {
+                break;
+            }
             status.borrow_and_update();
             let (waiter, index) = oneshot::channel();
             reads.try_send(waiter).map_err(|error| match error {
@@ -66,9 +69,6 @@ impl Core {
                 Ok(Ok(Some(index))) => return self.wait_applied(index, until).await.map(|()| ReadIndex(index)),
                 Ok(Ok(None) | Err(_)) => self.back_off(&mut status, attempt, 0, until).await,
                 Err(_) => break,
-            }
-            if self.left(until).is_zero() {
-                break;
             }
         }
         Err(Error::NoLeader)

@@ -72,7 +72,7 @@ impl Kv for Cut {
 fn database(tag: &str, count: u32, index: u64) -> MemKv {
     let kv = MemKv::inline(&family_names());
     write_rows(&kv, tag, count, index);
-    crate::store::sync_blocking(&kv).unwrap();
+    kv.sync_then(Box::new(|synced| synced.unwrap()));
     kv
 }
 

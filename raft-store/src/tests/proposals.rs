@@ -74,6 +74,7 @@ async fn repeated_id_answers_the_same_on_every_node_and_after_a_change_of_leader
 #[tokio::test(start_paused = true)]
 async fn lost_answer_is_asked_for_again_and_the_command_applied_once() {
     let cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("b", 1)).await.unwrap(); // a new leader takes nothing before it has a lease
     let leader = cluster.leader(&[1, 2, 3]).await;
     let lost = AtomicBool::new(false);
     cluster.net.rule(move |_, _, rpc| match rpc {
@@ -89,6 +90,7 @@ async fn lost_answer_is_asked_for_again_and_the_command_applied_once() {
 #[tokio::test(start_paused = true)]
 async fn command_that_may_have_been_taken_is_indeterminate_and_one_that_was_not_has_no_leader() {
     let cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("a", 1)).await.unwrap();
     let leader = cluster.leader(&[1, 2, 3]).await;
     let follower = leader % 3 + 1;
     let deadline = std::time::Duration::from_secs(1);
@@ -98,6 +100,7 @@ async fn command_that_may_have_been_taken_is_indeterminate_and_one_that_was_not_
     let error = group.propose(cluster.id(Some(0)), add("a", 1), deadline).await.unwrap_err();
     assert!(matches!(error, Error::Indeterminate), "{error}");
     assert_eq!(error.kind(), Kind::Indeterminate);
+    assert_eq!(get(&*cluster.nodes[&leader].kv, "a"), Some(2), "it was taken");
 
     // The leader alone takes commands only as long as its lease, and this one comes later.
     cluster.net.isolate(leader);

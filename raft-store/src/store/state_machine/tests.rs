@@ -90,7 +90,8 @@ async fn state_does_not_depend_on_how_entries_were_batched() {
 async fn old_id_whose_result_may_be_gone_is_indeterminate() {
     let (kv, mut machine) = memory();
     let last = RESULTS_KEPT + 10;
-    apply(&mut machine, (1..=last).map(|index| entry(index, &format!("c{index}"), &add("a", 1)))).await.unwrap();
+    let fresh = |index| entry_of(1, index, &format!("c{index}"), Some(index - 1), &add("a", 1));
+    apply(&mut machine, (1..=last).map(fresh)).await.unwrap();
     assert_eq!(get(&*kv, "a"), Some(last));
     let mut old = |seen| outcome(&mut machine, &kv, &entry_of(1, last + 1, "unknown", seen, &add("a", 1))).unwrap();
     assert_eq!(old(Some(9)), Outcome::Indeterminate);
