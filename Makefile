@@ -75,7 +75,7 @@ shell: ## checks the shell and Python scripts
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ONE_BUILD) --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc $(ONE_BUILD) --no-deps --document-private-items
 
 .PHONY: deny
 deny: ## checks licenses, banned crates and sources of all dependencies

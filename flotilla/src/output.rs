@@ -21,7 +21,7 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
 /// Writes a value to stdout as one line of JSON.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).expect("our results are plain data"))
 }

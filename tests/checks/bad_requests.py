@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -174,6 +175,28 @@ def send(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(lines[0].split()[1]), headers, body
 
 
+def peer_cases() -> list[Case]:
+    """Requests to a peer listener: whatever they ask for, they are refused before it is looked at."""
+    now = int(time.time() * 1000)
+    signature = f"v1 127.0.0.1:1 {{target}} {now} 00000000000000aa 1 {'ab' * 32}"
+    routes = {
+        "chunk": ("GET", "/peer/v1/chunk"),
+        "file": ("PUT", "/peer/v1/file"),
+        "vote": ("POST", "/peer/v1/raft/vote"),
+        "claim": ("POST", "/peer/v1/claim"),
+        "unknown route": ("GET", "/peer/v1/nothing"),
+    }
+    cases = []
+    for name, (method, path) in routes.items():
+        for what, headers in {
+            "no signature": [],
+            "malformed signature": [("Flotilla-Peer", "v1 x")],
+            "another secret": [("Flotilla-Peer", signature)],
+        }.items():
+            cases.append(Case(f"peer {name}: {what}", method, path, 401, "unauthenticated", headers=headers))
+    return cases
+
+
 def check(where: str, url: str, case: Case, token: str) -> list[str]:
     status, headers, body = send(url, case.bytes(token))
     wrong = []
@@ -219,6 +242,10 @@ def main() -> None:
             status, _, _ = send(url, request)
             if status != CLOSED and not 400 <= status < 500:
                 wrong.append(f"{where}: framing: {name}: status {status}")
+    for process in (next(p for p in dev.processes if p.role == "supernode"), node):
+        for case in peer_cases():
+            case.headers = [(name, value.replace("{target}", process.peer)) for name, value in case.headers]
+            wrong += check(f"{process.name} peer", f"http://{process.peer}", case, dev.token)
     listing = client.request("GET", f"{FILES}?limit=1000")
     keys = [item["key"] for item in json.loads(listing.body).get("items", [])]
     if keys != ["seed"] or client.file("GET", "seed").body != b"seed":
@@ -230,7 +257,7 @@ def main() -> None:
         note(line)
     if wrong:
         fail(f"{len(wrong)} wrong answers, first: {wrong[0]}")
-    print(f"requests={len(cases)} framing={len(framing_cases(''))} listeners=2")
+    print(f"requests={len(cases)} framing={len(framing_cases(''))} peer={len(peer_cases())} listeners=4")
 
 
 main()

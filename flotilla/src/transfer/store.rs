@@ -62,7 +62,7 @@ pub async fn file(
 /// Stores what comes from stdin.
 ///
 /// # Errors
-/// As [`file`]; nothing can be sent again.
+/// As [`file()`]; nothing can be sent again.
 ///
 /// # Cancel safety
 /// As [`Client::put`].

@@ -1,6 +1,6 @@
 //! The profile `seed-tables`: the rows by which file stores are compared, measured on any deployment.
 //!
-//! [`plan`] says which rows, [`bench`] measures one, [`report`] makes figures of what was measured. The loop is closed:
+//! [`plan`] says which rows, [`mod@bench`] measures one, [`report`] makes figures of what was measured. The loop is closed:
 //! a client sends its next request when the last one was answered.
 
 mod bench;

@@ -104,7 +104,7 @@ class Process:
     def __init__(self, entry: dict):
         self.name, self.role, self.cluster = entry["name"], entry["role"], entry.get("cluster")
         self.node_id = entry.get("node_id")
-        self.public, self.ops = entry["public"], entry["ops"]
+        self.public, self.ops, self.peer = entry["public"], entry["ops"], entry["peer"]
         self.argv, self.env, self.cwd = entry["argv"], entry["env"], entry["cwd"]
         self.data_dir, self.log_file = Path(entry["data_dir"]), entry["log_file"]
         self.pid, self.ticks = entry["pid"], entry["start_ticks"]
