@@ -36,5 +36,7 @@ pub const PEER_FORM: &str = "/peer/v1/form";
 pub const PEER_REPORT: &str = "/peer/v1/report";
 /// Peers: claim of a key for a cluster, to a supernode.
 pub const PEER_CLAIM: &str = "/peer/v1/claim";
+/// Peers: whether a bucket exists, to a supernode.
+pub const PEER_BUCKET: &str = "/peer/v1/bucket";
 /// Peers: the home of a key, to a supernode.
 pub const PEER_LOOKUP: &str = "/peer/v1/lookup";

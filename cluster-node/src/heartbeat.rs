@@ -124,7 +124,8 @@ impl Teller {
     async fn stats(&self) -> NodeStats {
         let probe = Arc::clone(&self.probe);
         let host = tokio::task::spawn_blocking(move || probe.sample()).await.unwrap_or_default();
-        let usage = self.store.usage();
+        // Measured anew: somebody else may have freed or taken space.
+        let usage = self.store.measure().await.unwrap_or_else(|_| self.store.usage());
         let free = self.budget.available_permits() as u64;
         NodeStats {
             cpu_busy: host.cpu_busy,

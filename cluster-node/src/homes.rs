@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
-    ClusterName, Epoch, FileName,
+    BucketName, ClusterName, Epoch, FileName,
     peer::{ClaimAnswer, ClaimRequest, Home},
     route,
 };
@@ -67,6 +67,14 @@ impl Homes {
                 self.own(answer.home)
             }
         }
+    }
+
+    /// Asks the supernodes whether a bucket exists that this cluster has not heard of: documents arrive half a second late.
+    ///
+    /// # Errors
+    /// [`Error::Directory`].
+    pub async fn has_bucket(&self, name: &BucketName) -> Result<bool, Error> {
+        self.ask(route::PEER_BUCKET, name).await
     }
 
     /// Tells whether a key that this cluster does not know is at home elsewhere; Ok means that it is not.

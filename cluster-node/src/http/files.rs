@@ -104,9 +104,7 @@ impl FileService {
         if self.documents.has_bucket(bucket) {
             return Ok(());
         }
-        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
-        self.metadata.refresh(&self.documents).map_err(|error| of_metadata(&error))?;
-        match self.documents.has_bucket(bucket) {
+        match self.homes.has_bucket(bucket).await.map_err(|error| of_home(&error))? {
             true => Ok(()),
             false => Err(ApiError::new(Code::BucketNotFound, format!("there is no bucket '{bucket}'"))),
         }
@@ -164,8 +162,9 @@ impl FileService {
             Some(KeyRow { epoch, file: Some(file), .. }) => Ok((epoch, file)),
             Some(KeyRow { file: None, .. }) => Err(file_not_found()),
             None => {
-                self.check_bucket(&name.bucket).await?;
+                // A supernode has looked at bucket and home before it sent the request on.
                 if hop == Hop::Direct {
+                    self.check_bucket(&name.bucket).await?;
                     self.homes.not_elsewhere(name).await.map_err(|error| of_home(&error))?;
                 }
                 Err(file_not_found())

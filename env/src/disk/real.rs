@@ -21,9 +21,6 @@ use rustix::{
 
 use super::{Disk, DiskFile, Entry, Space, writeback};
 
-/// How many slices one `pwritev` takes: UIO_MAXIOV of the kernel.
-const PARTS_PER_CALL_MAX: usize = 1024;
-
 /// Nobody but the process's user reads users' bytes.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -114,8 +111,8 @@ impl DiskFile for RealFile {
         let mut parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
         let mut rest = parts.as_mut_slice();
         while !rest.is_empty() {
-            let head = &rest[..rest.len().min(PARTS_PER_CALL_MAX)];
-            let written = retry_on_intr(|| rustix::io::pwritev(&self.file, head, offset))?;
+            // rustix passes on as many parts as the kernel takes at once (UIO_MAXIOV), the loop brings the others.
+            let written = retry_on_intr(|| rustix::io::pwritev(&self.file, rest, offset))?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }

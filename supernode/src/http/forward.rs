@@ -93,14 +93,15 @@ impl Forwarder {
             Upload::Kept(bytes) => (None, bytes),
             Upload::Empty => (None, Bytes::new()),
         };
-        let bits = self.entropy.u128();
+        let mut known = Known::new(&request.method);
+        let mut command = self.command(&request, &home);
         let mut avoid: Vec<String> = Vec::new();
         let mut rerouted = false;
         loop {
             let cluster = home.cluster.clone();
             let node = self.clusters.wait_for(|known| known.gateway(&cluster, &avoid)).await;
-            let node = node.ok_or_else(|| cluster_unavailable(&cluster))?;
-            let headers = self.headers(&request, &home, bits);
+            let Some(node) = node else { return Err(known.unless_uncertain(cluster_unavailable(&cluster))) };
+            let headers = headers(&request, &home, &command);
             let body = lent.as_ref().map_or_else(|| body::full(kept.clone()), Lent::lend);
             let dispatched = self.clusters.dispatch(&cluster);
             let error = match self.exchange(&request, &node, headers, body).await {
@@ -119,8 +120,8 @@ impl Forwarder {
             if let Some(fault) = lent.as_ref().and_then(Lent::fault) {
                 return Err(fault.problem());
             }
-            let fresh_body = lent.as_ref().is_none_or(Lent::is_untouched);
-            let next = after(&error, fresh_body);
+            known.failed(&error, lent.as_ref().is_none_or(Lent::is_finished));
+            let next = after(&error, lent.as_ref().is_none_or(Lent::is_untouched));
             tracing::debug!(%node, %error, ?next, "gateway failed");
             match next {
                 Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
@@ -128,14 +129,14 @@ impl Forwarder {
                     rerouted = true;
                     let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
                     match found {
-                        Some(found) if found != home => home = found,
-                        Some(_) | None => return Err(problem_of(error, &cluster, true)),
+                        Some(found) if found != home => {
+                            home = found;
+                            command.seen = command.seen.and(self.clusters.applied(&home.cluster));
+                        }
+                        Some(_) | None => return Err(known.answer(error, &cluster)),
                     }
                 }
-                Next::AnotherNode | Next::AnotherHome | Next::Answer => {
-                    let sent_whole = lent.as_ref().is_none_or(Lent::is_finished);
-                    return Err(problem_of(error, &cluster, sent_whole));
-                }
+                Next::AnotherNode | Next::AnotherHome | Next::Answer => return Err(known.answer(error, &cluster)),
             }
         }
     }
@@ -153,30 +154,36 @@ impl Forwarder {
         self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline).await
     }
 
-    fn headers(&self, request: &Request<'_>, home: &Home, bits: u128) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for name in TO_GATEWAY {
-            if let Some(value) = request.headers.get(&name) {
-                headers.insert(name, value.clone());
+    /// The same key on every try: a command that was applied once is answered, not applied, the next time.
+    fn command(&self, request: &Request<'_>, home: &Home) -> CommandId {
+        match request.idempotency_key.clone() {
+            Some(id) => CommandId { id, seen: None },
+            None => {
+                let id = RequestId::from_bits(self.entropy.u128());
+                CommandId { id, seen: self.clusters.applied(&home.cluster) }
             }
         }
-        // The same bits on every try: a command that was applied once is answered, not applied, the next time.
-        let command = match request.idempotency_key.clone() {
-            Some(id) => CommandId { id, seen: None },
-            None => CommandId { id: RequestId::from_bits(bits), seen: self.clusters.applied(&home.cluster) },
-        };
-        let ours = [
-            (header::NAME, request.name.to_header()),
-            (header::EPOCH, home.epoch.to_string()),
-            (header::COMMAND, command.to_header()),
-            (header::REQUEST_ID, request.request_id.to_string()),
-        ];
-        for (name, text) in ours {
-            let value = HeaderValue::try_from(text).expect("names are percent-encoded, ids and numbers visible ASCII");
-            headers.insert(HeaderName::from_static(name), value);
-        }
-        headers
     }
+}
+
+fn headers(request: &Request<'_>, home: &Home, command: &CommandId) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in TO_GATEWAY {
+        if let Some(value) = request.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let ours = [
+        (header::NAME, request.name.to_header()),
+        (header::EPOCH, home.epoch.to_string()),
+        (header::COMMAND, command.to_header()),
+        (header::REQUEST_ID, request.request_id.to_string()),
+    ];
+    for (name, text) in ours {
+        let value = HeaderValue::try_from(text).expect("names are percent-encoded, ids and numbers visible ASCII");
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    headers
 }
 
 /// What to do after a failed try.
@@ -199,26 +206,52 @@ fn after(error: &peer::Error, fresh_body: bool) -> Next {
     }
 }
 
-fn problem_of(error: peer::Error, cluster: &ClusterName, sent_whole: bool) -> ApiError {
-    match (error.executed(), error) {
-        (_, peer::Error::Problem(problem)) => (*problem).into(),
-        (Executed::No, _) => cluster_unavailable(cluster),
-        (Executed::Maybe, error) if sent_whole => {
-            tracing::warn!(%error, "outcome of a request is not known");
-            let problem = Problem::new(
-                Code::Indeterminate,
-                "the gateway was lost before it answered; the change may have happened",
-            );
-            problem.hint("read the file, or send the request again with the same Idempotency-Key").into()
+/// What is known of a request's outcome after all tries so far. An error must not claim more.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Whether the request changes anything at all.
+    changes: bool,
+    /// Whether a try that had the whole request may have been carried out.
+    uncertain: bool,
+    /// Whether a body was cut off before its end.
+    cut: bool,
+}
+
+impl Known {
+    fn new(method: &Method) -> Self {
+        Self { changes: method == Method::PUT || method == Method::DELETE, uncertain: false, cut: false }
+    }
+
+    /// Notes a failed try.
+    fn failed(&mut self, error: &peer::Error, sent_whole: bool) {
+        if self.changes && error.executed() == Executed::Maybe {
+            tracing::warn!(%error, sent_whole, "a try was lost");
+            self.uncertain |= sent_whole;
+            self.cut |= !sent_whole;
         }
-        (Executed::Maybe, error) => {
-            tracing::warn!(%error, "upload lost its gateway");
-            let problem = Problem::new(
-                Code::UploadInterrupted,
-                "the upload lost its gateway before the commit; nothing was changed",
-            );
-            problem.retry_after_ms(500).into()
+    }
+
+    /// The answer to the client.
+    fn answer(self, error: peer::Error, cluster: &ClusterName) -> ApiError {
+        match error {
+            peer::Error::Problem(problem) if problem.retryable => self.unless_uncertain((*problem).into()),
+            // A refusal for good was made in the light of whatever the earlier tries did: they carried the same key.
+            peer::Error::Problem(problem) => (*problem).into(),
+            _ if self.cut => {
+                let detail = "the upload lost its gateway before the commit; nothing was changed";
+                Problem::new(Code::UploadInterrupted, detail).retry_after_ms(500).into()
+            }
+            _ => self.unless_uncertain(cluster_unavailable(cluster)),
         }
+    }
+
+    fn unless_uncertain(self, error: ApiError) -> ApiError {
+        if !self.uncertain {
+            return error;
+        }
+        let detail = "the gateway was lost before it answered; the change may have happened";
+        let problem = Problem::new(Code::Indeterminate, detail);
+        problem.hint("read the file, or send the request again with the same Idempotency-Key").into()
     }
 }
 
@@ -236,11 +269,30 @@ mod tests {
         assert_eq!(after(&problem(Code::Indeterminate), true), Next::Answer);
     }
 
-    #[test]
-    fn a_lost_gateway_is_interrupted_before_the_end_of_the_body_and_indeterminate_after_it() {
+    fn answers(method: &Method, tries: Vec<(peer::Error, bool)>) -> Code {
         let cluster: ClusterName = "a".parse().expect("a good name");
+        let mut known = Known::new(method);
+        let mut last = None;
+        for (error, sent_whole) in tries {
+            known.failed(&error, sent_whole);
+            last = Some(error);
+        }
+        known.answer(last.expect("there was a try"), &cluster).code
+    }
+
+    #[test]
+    fn an_error_never_claims_more_than_is_known() {
         let lost = || peer::Error::Timeout { target: "h:1".into(), deadline: HEAD_DEADLINE };
-        assert_eq!(problem_of(lost(), &cluster, false).code, Code::UploadInterrupted);
-        assert_eq!(problem_of(lost(), &cluster, true).code, Code::Indeterminate);
+        let down = || peer::Error::Unreachable { target: "h:1".into(), source: "refused".into() };
+        let problem = |code| peer::Error::Problem(Box::new(Problem::new(code, "")));
+        let put = |tries| answers(&Method::PUT, tries);
+        assert_eq!(put(vec![(lost(), false)]), Code::UploadInterrupted);
+        assert_eq!(put(vec![(lost(), true)]), Code::Indeterminate);
+        assert_eq!(put(vec![(down(), true)]), Code::ClusterUnavailable);
+        assert_eq!(put(vec![(lost(), true), (down(), true)]), Code::Indeterminate);
+        assert_eq!(put(vec![(lost(), true), (problem(Code::NotReady), true)]), Code::Indeterminate);
+        assert_eq!(put(vec![(lost(), true), (problem(Code::ChunkGone), true)]), Code::ChunkGone);
+        assert_eq!(put(vec![(problem(Code::NotReady), true)]), Code::NotReady);
+        assert_eq!(answers(&Method::GET, vec![(lost(), true)]), Code::ClusterUnavailable, "a read changes nothing");
     }
 }

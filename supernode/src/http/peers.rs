@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use flotilla_api::{
-    Code, FileName,
+    BucketName, Code, FileName,
     peer::{ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, Home, ReportAnswer},
 };
 use flotilla_http_server::{ApiError, Coded, read_all};
@@ -88,4 +88,13 @@ pub(super) async fn lookup(
 ) -> Result<Coded<Option<Home>>, ApiError> {
     let service = state.service.ready()?;
     Ok(Coded(service.directory().home(&name).await.map_err(|error| of_directory(&error))?))
+}
+
+/// Tells whether a bucket exists; a miss is confirmed by a read barrier.
+pub(super) async fn has_bucket(
+    State(state): State<PeerState>,
+    Coded(name): Coded<BucketName>,
+) -> Result<Coded<bool>, ApiError> {
+    let service = state.service.ready()?;
+    Ok(Coded(service.directory().has_bucket(&name).await.map_err(|error| of_directory(&error))?))
 }

@@ -123,9 +123,19 @@ mod tests {
 
     use super::*;
 
-    fn sleeper() -> (Child, Identity) {
-        let child = Command::new("sleep").arg("1000").spawn().expect("every system has sleep");
-        let identity = Identity::of(child.id()).expect("it runs");
+    /// A process that a failing test does not leave behind.
+    struct Sleeper(Child);
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill(); // it may have ended
+            let _ = self.0.wait();
+        }
+    }
+
+    fn sleeper() -> (Sleeper, Identity) {
+        let child = Sleeper(Command::new("sleep").arg("1000").spawn().expect("every system has sleep"));
+        let identity = Identity::of(child.0.id()).expect("it runs");
         (child, identity)
     }
 
@@ -146,7 +156,7 @@ mod tests {
         end(&BTreeSet::from([other])).await.expect("nothing is left to end");
         assert!(identity.is_alive(), "a process with another start time was ended");
         end(&BTreeSet::from([identity])).await.expect("it takes the signal");
-        assert!(!child.wait().expect("it is our child").success());
+        assert!(!child.0.wait().expect("it is our child").success());
     }
 
     #[test]
