@@ -7,4 +7,5 @@ mod crashes;
 mod linearizability;
 mod membership;
 mod proposals;
+mod rocks;
 mod snapshots;

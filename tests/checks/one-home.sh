@@ -2,7 +2,7 @@
 # A key has one home, however many clients create it at once and wherever they knock.
 #
 # check: 1,000 rounds of two clients creating one key at once: one winner, one home (ROUNDS=)
-# ci: no
+# ci: yes
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"

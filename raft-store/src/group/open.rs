@@ -89,6 +89,8 @@ pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, 
     let inbox = Arc::new(Inbox::new(store.snapshots));
     let raft = Raft::new(id.0, config, Factory(link.clone()), store.log, store.machine).await;
     let raft = raft.map_err(|error: Fatal<_>| StoreError::corrupt("raft state", error))?;
+    // The core answers once it has published what it read, so the first status already has the members and the term.
+    raft.is_initialized().await.map_err(|error| StoreError::corrupt("raft state", error))?;
 
     let (publisher, status) = watch::channel(Status::new(&raft.metrics().borrow_watched(), &applied));
     tokio::spawn(status::publish(group, raft.metrics(), applied.clone(), publisher, fatal.clone()));

@@ -31,6 +31,18 @@ async fn formation_can_be_repeated_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn restarted_node_knows_its_group_at_once() {
+    let mut cluster = Cluster::start(3, Settings::default()).await;
+    let before = cluster.group(2).status();
+    cluster.crash(2).await;
+    cluster.boot(2).await;
+    let group = cluster.group(2);
+    assert!(group.is_formed());
+    let status = group.watch().borrow().clone();
+    assert_eq!((status.voters, status.term), (before.voters, before.term));
+}
+
+#[tokio::test(start_paused = true)]
 async fn learner_follows_and_can_be_made_a_voter() {
     let mut cluster = Cluster::start(3, Settings::default()).await;
     cluster.propose(1, add("a", 1)).await.unwrap();

@@ -120,8 +120,10 @@ impl Forwarder {
             if let Some(fault) = lent.as_ref().and_then(Lent::fault) {
                 return Err(fault.problem());
             }
-            known.failed(&error, lent.as_ref().is_none_or(Lent::is_finished));
-            let next = after(&error, lent.as_ref().is_none_or(Lent::is_untouched));
+            let fresh_body = lent.as_ref().is_none_or(Lent::is_untouched);
+            let sent_whole = lent.as_ref().is_none_or(Lent::is_finished);
+            known.failed(&error, sent_whole, !fresh_body && !sent_whole);
+            let next = after(&error, fresh_body);
             tracing::debug!(%node, %error, ?next, "gateway failed");
             match next {
                 Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
@@ -222,13 +224,11 @@ impl Known {
         Self { changes: method == Method::PUT || method == Method::DELETE, uncertain: false, cut: false }
     }
 
-    /// Notes a failed try.
-    fn failed(&mut self, error: &peer::Error, sent_whole: bool) {
-        if self.changes && error.executed() == Executed::Maybe {
-            tracing::warn!(%error, sent_whole, "a try was lost");
-            self.uncertain |= sent_whole;
-            self.cut |= !sent_whole;
-        }
+    /// Notes a failed try: whether it had the whole body, and whether the body was cut off on its way.
+    fn failed(&mut self, error: &peer::Error, sent_whole: bool, cut: bool) {
+        tracing::debug!(%error, sent_whole, cut, "a try failed");
+        self.uncertain |= self.changes && sent_whole && error.executed() == Executed::Maybe;
+        self.cut |= self.changes && cut;
     }
 
     /// The answer to the client.
@@ -274,7 +274,7 @@ mod tests {
         let mut known = Known::new(method);
         let mut last = None;
         for (error, sent_whole) in tries {
-            known.failed(&error, sent_whole);
+            known.failed(&error, sent_whole, !sent_whole);
             last = Some(error);
         }
         known.answer(last.expect("there was a try"), &cluster).code
@@ -287,6 +287,7 @@ mod tests {
         let problem = |code| peer::Error::Problem(Box::new(Problem::new(code, "")));
         let put = |tries| answers(&Method::PUT, tries);
         assert_eq!(put(vec![(lost(), false)]), Code::UploadInterrupted);
+        assert_eq!(put(vec![(down(), false)]), Code::UploadInterrupted, "the client did begin to send");
         assert_eq!(put(vec![(lost(), true)]), Code::Indeterminate);
         assert_eq!(put(vec![(down(), true)]), Code::ClusterUnavailable);
         assert_eq!(put(vec![(lost(), true), (down(), true)]), Code::Indeterminate);
