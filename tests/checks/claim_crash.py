@@ -14,7 +14,8 @@ FAILPOINT = "gateway.after_claim"
 ACTION = os.environ.get("ACTION", "sleep(60000)")
 CREATE_WITHIN_S = 5.0
 # Above the inline size, so that chunks would be the next step.
-BODY = b"claimed " * 4096
+# Longer than what a supernode keeps and sends to another gateway by itself.
+BODY = b"claimed " * 32768
 
 
 def put_and_lose(dev: Dev, key: str, outcome: dict) -> None:
