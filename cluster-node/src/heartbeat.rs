@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
-    ClusterName, CommandId, NodeId, RequestId,
+    ClusterName, NodeId,
     peer::{ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
     route,
 };
@@ -154,18 +154,16 @@ impl Teller {
         let told = self.card.supernodes.iter().map(|supernode| {
             self.peers.post::<_, ReportAnswer>(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE)
         });
-        let mut newest: Option<Documents> = None;
+        let mut answered: Vec<Documents> = Vec::new();
         for answer in futures::future::join_all(told).await {
             match answer {
-                Ok(ReportAnswer { documents }) => {
-                    newest = newest.max_by_revision(documents);
-                }
+                Ok(ReportAnswer { documents }) => answered.extend(documents),
                 Err(error) => tracing::debug!(%error, "supernode did not take the report"),
             }
         }
+        let newest = answered.into_iter().max_by_key(|documents| documents.revision);
         if let Some(documents) = newest.filter(|documents| documents.revision > self.documents.revision()) {
-            let id = RequestId::from_bits(self.entropy.u128());
-            let id = CommandId { id, seen: Some(self.metadata.group().applied_index()) };
+            let id = self.metadata.fresh_id(&*self.entropy);
             let told = self.metadata.propose(id, Command::PutDocuments(documents)).await;
             if let Err(error) = told
                 .map_err(|error| error.to_string())
@@ -174,17 +172,6 @@ impl Teller {
                 tracing::warn!(%error, "documents were not taken over; the next report tries again");
             }
         }
-    }
-}
-
-/// The newer of two answers.
-trait Newest {
-    fn max_by_revision(self, other: Self) -> Self;
-}
-
-impl Newest for Option<Documents> {
-    fn max_by_revision(self, other: Self) -> Self {
-        [self, other].into_iter().flatten().max_by_key(|documents| documents.revision)
     }
 }
 

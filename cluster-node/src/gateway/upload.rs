@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, Version, WriterId, peer::ChunkAck};
+use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, Version, WriterId, peer::ChunkAck};
 use flotilla_chunk_store::{ChunkStore, Sums};
 use flotilla_client::PeerClient;
 use flotilla_env::{Clock, Entropy};
@@ -425,10 +425,7 @@ impl Manifest {
 
     async fn append(&mut self) -> Result<(), Error> {
         let parts = &self.uploads.inner.parts;
-        let id = CommandId {
-            id: RequestId::from_bits(parts.entropy.u128()),
-            seen: Some(parts.metadata.group().applied_index()),
-        };
+        let id = parts.metadata.fresh_id(&*parts.entropy);
         let chunks = std::mem::take(&mut self.tail);
         let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
         match parts.metadata.propose(id, Command::AppendSegment(append)).await?.answer {

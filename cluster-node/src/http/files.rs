@@ -92,10 +92,7 @@ impl FileService {
     pub fn command(&self, idempotency_key: Option<RequestId>) -> CommandId {
         match idempotency_key {
             Some(id) => CommandId { id, seen: None },
-            None => CommandId {
-                id: RequestId::from_bits(self.entropy.u128()),
-                seen: Some(self.metadata.group().applied_index()),
-            },
+            None => self.metadata.fresh_id(&*self.entropy),
         }
     }
 

@@ -3,9 +3,10 @@
 use std::{ops::Range, time::Duration};
 
 use flotilla_api::{
-    ChunkId, CommandId, FileName, NodeId, codec,
+    ChunkId, CommandId, FileName, NodeId, RequestId, codec,
     peer::{Documents, ListRequest},
 };
+use flotilla_env::Entropy;
 use flotilla_http_server::DocumentCache;
 use flotilla_kv::Family;
 use flotilla_raft_store::{Applied, Group};
@@ -72,6 +73,12 @@ impl Metadata {
     #[must_use]
     pub fn group(&self) -> &Group<FileMachine> {
         &self.group
+    }
+
+    /// Makes a command id of ours: random, and carrying the applied index seen here.
+    #[must_use]
+    pub fn fresh_id(&self, entropy: &dyn Entropy) -> CommandId {
+        CommandId { id: RequestId::from_bits(entropy.u128()), seen: Some(self.group.applied_index()) }
     }
 
     /// Changes the metadata.
