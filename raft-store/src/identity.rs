@@ -1,8 +1,10 @@
 //! Who a data folder belongs to: written and synced once, before its process answers any peer.
 
 use std::{
+    fs::TryLockError,
     io::{self, IoSlice},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use flotilla_api::NodeId;
@@ -126,6 +128,11 @@ impl Identity {
     }
 }
 
+/// How long a start waits for the process that held the folder before. A killed process is a zombie, so gone for its
+/// supervisor, while its last threads still hold its files.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
 /// A data folder held by this process; let go when it is dropped, or when the process ends in any way.
 #[derive(Debug)]
 pub struct FolderLock {
@@ -133,7 +140,7 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Makes the folder if it is missing, and holds it.
+    /// Makes the folder if it is missing, and holds it. Blocks for at most [`LOCK_PATIENCE`].
     ///
     /// # Errors
     /// [`Error::Io`]: `WouldBlock` means that another process holds the folder.
@@ -142,12 +149,19 @@ impl FolderLock {
         let io = |source| Error::Io { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(io)?;
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-        file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => {
-                io(io::Error::new(io::ErrorKind::WouldBlock, "another process has this data folder open"))
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _held: file }),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_POLL),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io(io::Error::new(
+                        io::ErrorKind::WouldBlock,
+                        "another process has this data folder open",
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(io(error)),
             }
-            std::fs::TryLockError::Error(error) => io(error),
-        })?;
-        Ok(Self { _held: file })
+        }
     }
 }

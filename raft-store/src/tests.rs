@@ -4,6 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod counter;
 
 mod crashes;
+mod folder_lock;
 mod linearizability;
 mod membership;
 mod proposals;
