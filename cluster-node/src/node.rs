@@ -51,7 +51,7 @@ const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
     let addresses = settings.check()?;
     let secret = secret::read(&settings.fleet_secret_file)?;
-    let _folder = FolderLock::take(&settings.data_dir)?;
+    let _folder = FolderLock::take(&settings.data_dir).await?;
     marks::check(&settings.data_dir)?;
     let seams = Seams::system();
     let peers =
@@ -269,7 +269,7 @@ fn card(settings: &Settings, addresses: &Addresses, identity: &Identity) -> Card
 /// # Errors
 /// [`Error`]: the folder is in use, or a mark can't be removed.
 pub async fn accept_disk(dir: &Path) -> Result<(), Error> {
-    let _folder = FolderLock::take(dir)?;
+    let _folder = FolderLock::take(dir).await?;
     marks::remove(dir)?;
     ChunkStore::accept(dir.join("chunks"), Arc::new(RealDisk)).await.map_err(|error| Error::Chunks(error.to_string()))
 }

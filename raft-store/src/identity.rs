@@ -4,7 +4,7 @@ use std::{
     fs::TryLockError,
     io::{self, IoSlice},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use flotilla_api::NodeId;
@@ -140,28 +140,29 @@ pub struct FolderLock {
 }
 
 impl FolderLock {
-    /// Makes the folder if it is missing, and holds it. Blocks for at most [`LOCK_PATIENCE`].
+    /// Makes the folder if it is missing, and holds it; waits for at most [`LOCK_PATIENCE`].
     ///
     /// # Errors
     /// [`Error::Io`]: `WouldBlock` means that another process holds the folder.
-    pub fn take(dir: &Path) -> Result<Self, Error> {
+    ///
+    /// # Cancel safety
+    /// A dropped future holds nothing.
+    pub async fn take(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("LOCK");
         let io = |source| Error::Io { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(io)?;
         let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-        let begun = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _held: file }),
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_POLL),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(io(io::Error::new(
-                        io::ErrorKind::WouldBlock,
-                        "another process has this data folder open",
-                    )));
+        let locked = tokio::time::timeout(LOCK_PATIENCE, async {
+            loop {
+                match file.try_lock() {
+                    Ok(()) => return Ok(()),
+                    Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
+                    Err(TryLockError::Error(error)) => return Err(error),
                 }
-                Err(TryLockError::Error(error)) => return Err(io(error)),
             }
-        }
+        });
+        let held = || io::Error::new(io::ErrorKind::WouldBlock, "another process has this data folder open");
+        locked.await.unwrap_or_else(|_| Err(held())).map_err(io)?;
+        Ok(Self { _held: file })
     }
 }

@@ -44,7 +44,7 @@ const READ_WITHIN: Duration = Duration::from_secs(1);
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
     let addresses = settings.check()?;
     let secret = secret::read(&settings.fleet_secret_file)?;
-    let _folder = FolderLock::take(&settings.data_dir)?;
+    let _folder = FolderLock::take(&settings.data_dir).await?;
     marks::check(&settings.data_dir)?;
     let seams = Seams::system();
     let root = root_key::read_or_make(&settings.root_key_file, &*seams.entropy)?;
