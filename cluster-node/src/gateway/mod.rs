@@ -3,6 +3,8 @@
 pub mod cache;
 pub mod download;
 pub mod fetch;
+mod manifest;
+mod open_chunk;
 pub mod places;
 pub mod replicate;
 pub mod tree;

@@ -9,35 +9,26 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, Version, WriterId, peer::ChunkAck};
-use flotilla_chunk_store::{ChunkStore, Sums};
+use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, Version, WriterId};
+use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_env::{Clock, Entropy};
-use futures::{Stream, StreamExt, stream::FuturesOrdered};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
-};
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    manifest::Manifest,
+    open_chunk::OpenChunk,
     places::{self, Places},
-    replicate::{ChunkHead, Fan, Hop, Trailer},
-    tree::{ChunkHash, ChunkHasher, TreeHasher},
 };
 use crate::metadata::{
-    self, Answer, Command, Commit, Metadata, Precondition, Refusal, SegmentAppend,
-    machine::{Body as CommitBody, PlacedChunk},
-    rows::{ChunkRef, Etag, INLINE_MAX, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX},
+    self, Answer, Command, Commit, Metadata, Precondition, Refusal,
+    machine::Body as CommitBody,
+    rows::{Etag, INLINE_MAX, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX},
 };
 
-/// Chunks whose syncs may be under way while the next one streams.
-const SYNCING_MAX: usize = 2;
-/// How often a chunk that lacks copies is sent to another node.
-const COPY_TRIES_MAX: usize = 3;
 /// Memory that one big upload can hold: frames between the sockets and the writers.
 const UPLOAD_BYTES: u32 = 4 << 20;
-/// How much of a chunk is read back at once for another copy.
-const COPY_STEP: u64 = 256 << 10;
 /// How long an upload waits for memory before it is refused.
 const BUDGET_WAIT: Duration = Duration::from_secs(10);
 
@@ -161,6 +152,16 @@ impl Uploads {
         self.inner.parts.replicas
     }
 
+    pub(super) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    /// Gives the id of a new chunk of this process.
+    pub(super) fn next_id(&self) -> ChunkId {
+        let seq = self.inner.next_seq.fetch_add(1, Ordering::Relaxed);
+        ChunkId { writer: self.inner.parts.writer, seq }
+    }
+
     /// Stores a body and makes it the file's current version.
     ///
     /// # Durability
@@ -237,15 +238,15 @@ impl Uploads {
                 let mut chunk = match open.take() {
                     Some(chunk) => chunk,
                     None => {
-                        let offset = manifest.offset;
+                        let offset = manifest.length();
                         let reserve = request.length.map_or(chunk_size, |n| n.saturating_sub(offset).min(chunk_size));
                         OpenChunk::begin(self, offset, reserve.max(frame.len().min(chunk_size as usize) as u64)).await?
                     }
                 };
-                let room = usize::try_from(chunk_size - chunk.length).unwrap_or(usize::MAX);
+                let room = usize::try_from(chunk_size - chunk.length()).unwrap_or(usize::MAX);
                 let part = frame.split_to(frame.len().min(room));
                 chunk.write(part).await?;
-                match chunk.length == chunk_size {
+                match chunk.length() == chunk_size {
                     true => manifest.push(chunk).await?,
                     false => open = Some(chunk),
                 }
@@ -281,167 +282,5 @@ impl Uploads {
             Answer::Refused(refusal) => Err(Error::Refused(refusal)),
             other => Err(Error::Internal(format!("a commit was answered with {other:?}"))),
         }
-    }
-
-    /// Brings a chunk that lacks copies to its number, from this node's own copy.
-    async fn complete(
-        &self,
-        head: ChunkHead,
-        length: u64,
-        trailer: Trailer,
-        mut ack: ChunkAck,
-    ) -> Result<ChunkAck, Error> {
-        let parts = &self.inner.parts;
-        let needed = parts.replicas as usize;
-        for _ in 0..COPY_TRIES_MAX {
-            for (node, _) in &ack.failed {
-                if *node != parts.node {
-                    parts.places.failed(*node);
-                }
-            }
-            let own = ack.copies.iter().any(|copy| copy.node == parts.node);
-            if ack.copies.len() >= needed || !own {
-                break;
-            }
-            let mut avoid: Vec<NodeId> = ack.failed.iter().map(|(node, _)| *node).collect();
-            avoid.extend(ack.copies.iter().map(|c| c.node).filter(|id| *id != parts.node));
-            let place = parts.places.take(&avoid).await?;
-            let missing = needed - ack.copies.len();
-            let hops: Vec<Hop> = place.into_iter().filter(|(id, _)| *id != parts.node).take(missing).collect();
-            let (mut fan, _) = Fan::begin(head, parts.node, None, &parts.peers, &hops).await;
-            let mut at = 0;
-            while at < length && !fan.is_dead() {
-                let end = length.min(at + COPY_STEP);
-                let bytes = parts.store.read(head.id, at..end).await.map_err(|e| Error::Internal(e.to_string()))?;
-                fan.write(parts.node, bytes).await;
-                at = end;
-            }
-            let more = fan.finish(parts.node, length, trailer).await;
-            ack.copies.extend(more.copies);
-            ack.failed.extend(more.failed);
-        }
-        Ok(ack)
-    }
-}
-
-/// A chunk that takes bytes.
-struct OpenChunk {
-    uploads: Uploads,
-    head: ChunkHead,
-    fan: Fan,
-    hasher: ChunkHasher,
-    sums: Sums,
-    length: u64,
-    full: bool,
-}
-
-impl OpenChunk {
-    async fn begin(uploads: &Uploads, offset: u64, reserve: u64) -> Result<Self, Error> {
-        let parts = &uploads.inner.parts;
-        let place = parts.places.take(&[]).await?;
-        let seq = uploads.inner.next_seq.fetch_add(1, Ordering::Relaxed);
-        let head = ChunkHead { id: ChunkId { writer: parts.writer, seq }, tree_offset: offset, reserve };
-        let own = place.iter().any(|(id, _)| *id == parts.node);
-        let hops: Vec<Hop> = place.into_iter().filter(|(id, _)| *id != parts.node).collect();
-        let (fan, refused) = Fan::begin(head, parts.node, own.then_some(&parts.store), &parts.peers, &hops).await;
-        let full = matches!(refused, Some(flotilla_chunk_store::Error::Full));
-        let (hasher, sums) = (ChunkHasher::new(offset), Sums::default());
-        Ok(Self { uploads: uploads.clone(), head, fan, hasher, sums, length: 0, full })
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        self.hasher.update(&bytes);
-        self.sums.update(&bytes);
-        self.length += bytes.len() as u64;
-        self.fan.write(self.uploads.inner.parts.node, bytes).await;
-        if self.fan.is_dead() {
-            let needed = self.uploads.inner.parts.replicas as usize;
-            return Err(Error::Copies { copies: 0, needed, full: self.full });
-        }
-        Ok(())
-    }
-
-    /// Ends the chunk; the task goes on with its syncs while the next chunk streams.
-    fn finish(self) -> (ChunkHash, JoinHandle<Result<PlacedChunk, Error>>) {
-        let hash = self.hasher.finish();
-        let (_, crc) = self.sums.finish();
-        let trailer = Trailer { cv: hash.cv, crc };
-        let task = tokio::spawn(async move {
-            let parts = &self.uploads.inner.parts;
-            let needed = parts.replicas as usize;
-            let mut ack = self.fan.finish(parts.node, self.length, trailer).await;
-            if ack.copies.len() < needed {
-                ack = self.uploads.complete(self.head, self.length, trailer, ack).await?;
-            }
-            let mut replicas: Vec<NodeId> = ack.copies.iter().map(|copy| copy.node).collect();
-            replicas.sort_unstable();
-            replicas.dedup();
-            if replicas.len() < needed {
-                return Err(Error::Copies { copies: replicas.len(), needed, full: self.full });
-            }
-            let length = u32::try_from(self.length).expect("chunks are at most 64 MiB");
-            Ok(PlacedChunk { chunk: ChunkRef { id: self.head.id, length, cv: hash.cv }, replicas })
-        });
-        (hash, task)
-    }
-}
-
-/// The growing chunk list of one upload.
-struct Manifest {
-    uploads: Uploads,
-    tree: TreeHasher,
-    offset: u64,
-    syncing: FuturesOrdered<JoinHandle<Result<PlacedChunk, Error>>>,
-    tail: Vec<PlacedChunk>,
-    upload: Option<u64>,
-}
-
-impl Manifest {
-    fn new(uploads: Uploads) -> Self {
-        let (tree, syncing) = (TreeHasher::default(), FuturesOrdered::new());
-        Self { uploads, tree, offset: 0, syncing, tail: Vec::new(), upload: None }
-    }
-
-    async fn push(&mut self, chunk: OpenChunk) -> Result<(), Error> {
-        self.offset += chunk.length;
-        let (hash, task) = chunk.finish();
-        self.tree.push(hash);
-        self.syncing.push_back(task);
-        while self.syncing.len() > SYNCING_MAX {
-            self.take_synced().await?;
-        }
-        Ok(())
-    }
-
-    async fn take_synced(&mut self) -> Result<(), Error> {
-        let Some(result) = self.syncing.next().await else { return Ok(()) };
-        self.tail.push(result.map_err(|error| Error::Internal(error.to_string()))??);
-        // A full tail is appended only when more follows: the commit itself takes one segment.
-        if self.tail.len() == SEGMENT_CHUNKS_MAX && !self.syncing.is_empty() {
-            self.append().await?;
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self) -> Result<(), Error> {
-        let parts = &self.uploads.inner.parts;
-        let id = parts.metadata.fresh_id(&*parts.entropy);
-        let chunks = std::mem::take(&mut self.tail);
-        let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
-        match parts.metadata.propose(id, Command::AppendSegment(append)).await?.answer {
-            Answer::Appended { upload } => self.upload = Some(upload),
-            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
-            other => return Err(Error::Internal(format!("an append was answered with {other:?}"))),
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self) -> Result<([u8; 32], CommitBody), Error> {
-        while !self.syncing.is_empty() {
-            self.take_synced().await?;
-        }
-        let root = self.tree.root();
-        let chunk_shift = self.uploads.inner.parts.chunk_size.trailing_zeros() as u8;
-        Ok((root, CommitBody::Tree { root, chunk_shift, upload: self.upload, tail: self.tail }))
     }
 }

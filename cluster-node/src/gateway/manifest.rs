@@ -1,0 +1,86 @@
+//! The growing chunk list of one upload: chunks in order as their syncs end, segments appended as they fill.
+
+use futures::{StreamExt, stream::FuturesOrdered};
+use tokio::task::JoinHandle;
+
+use super::{
+    open_chunk::OpenChunk,
+    tree::TreeHasher,
+    upload::{Error, Uploads},
+};
+use crate::metadata::{
+    Answer, Command, SegmentAppend,
+    machine::{Body as CommitBody, PlacedChunk},
+    rows::SEGMENT_CHUNKS_MAX,
+};
+
+/// Chunks whose syncs may be under way while the next one streams.
+const SYNCING_MAX: usize = 2;
+
+/// The growing chunk list of one upload.
+pub(super) struct Manifest {
+    uploads: Uploads,
+    tree: TreeHasher,
+    offset: u64,
+    syncing: FuturesOrdered<JoinHandle<Result<PlacedChunk, Error>>>,
+    tail: Vec<PlacedChunk>,
+    upload: Option<u64>,
+}
+
+impl Manifest {
+    /// Makes an empty list.
+    pub(super) fn new(uploads: Uploads) -> Self {
+        let (tree, syncing) = (TreeHasher::default(), FuturesOrdered::new());
+        Self { uploads, tree, offset: 0, syncing, tail: Vec::new(), upload: None }
+    }
+
+    /// Gives the number of bytes in the list.
+    pub(super) fn length(&self) -> u64 {
+        self.offset
+    }
+
+    /// Ends a chunk and takes it; waits while too many before it are not synced.
+    pub(super) async fn push(&mut self, chunk: OpenChunk) -> Result<(), Error> {
+        self.offset += chunk.length();
+        let (hash, task) = chunk.finish();
+        self.tree.push(hash);
+        self.syncing.push_back(task);
+        while self.syncing.len() > SYNCING_MAX {
+            self.take_synced().await?;
+        }
+        Ok(())
+    }
+
+    async fn take_synced(&mut self) -> Result<(), Error> {
+        let Some(result) = self.syncing.next().await else { return Ok(()) };
+        self.tail.push(result.map_err(|error| Error::Internal(error.to_string()))??);
+        // A full tail is appended only when more follows: the commit itself takes one segment.
+        if self.tail.len() == SEGMENT_CHUNKS_MAX && !self.syncing.is_empty() {
+            self.append().await?;
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self) -> Result<(), Error> {
+        let parts = self.uploads.parts();
+        let id = parts.metadata.fresh_id(&*parts.entropy);
+        let chunks = std::mem::take(&mut self.tail);
+        let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
+        match parts.metadata.propose(id, Command::AppendSegment(append)).await?.answer {
+            Answer::Appended { upload } => self.upload = Some(upload),
+            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
+            other => return Err(Error::Internal(format!("an append was answered with {other:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Waits for every chunk and gives the tree's root and what the commit names.
+    pub(super) async fn finish(mut self) -> Result<([u8; 32], CommitBody), Error> {
+        while !self.syncing.is_empty() {
+            self.take_synced().await?;
+        }
+        let root = self.tree.root();
+        let chunk_shift = self.uploads.parts().chunk_size.trailing_zeros() as u8;
+        Ok((root, CommitBody::Tree { root, chunk_shift, upload: self.upload, tail: self.tail }))
+    }
+}
