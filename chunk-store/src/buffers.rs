@@ -1,18 +1,22 @@
-//! Buffers for reads, used again: a fresh megabyte costs more in page faults than its checksum does.
+//! Buffers for reads and writes, used again: a fresh megabyte costs more in page faults than its checksum does.
+//!
+//! Each starts on a page, so that it can go to and from the device past the page cache.
 
 use std::{
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The size of a pooled buffer: a read of 1 MiB that starts and ends within blocks.
+use flotilla_env::disk::DIRECT_ALIGN;
+
+/// The size of a pooled buffer: a read of 1 MiB that starts and ends within blocks, or a batch and what follows a chunk's data.
 pub(crate) const POOLED_BYTES: usize = (1 << 20) + 2 * crate::BLOCK_BYTES;
 
 /// Below this a fresh buffer is as cheap, and would pin a far larger one.
 const POOLED_FROM_BYTES: usize = 256 << 10;
 
-/// How many idle buffers are kept: 18 MiB, about what a node that serves at full speed has in flight.
-const IDLE_MAX: usize = 16;
+/// How many idle buffers are kept: 36 MiB, about what a node that serves ten uploads at full speed has in flight.
+const IDLE_MAX: usize = 32;
 
 /// A pool of buffers.
 #[derive(Debug, Default)]
@@ -22,17 +26,26 @@ pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
+    /// Where the first page of `bytes` starts.
+    start: usize,
     length: usize,
     pool: Option<Arc<Buffers>>,
 }
 
 impl Buffers {
     pub(crate) fn take(self: &Arc<Self>, length: usize) -> Buffer {
-        if !(POOLED_FROM_BYTES..=POOLED_BYTES).contains(&length) {
-            return Buffer { bytes: vec![0; length], length, pool: None };
-        }
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer { bytes: idle.unwrap_or_else(|| vec![0; POOLED_BYTES]), length, pool: Some(self.clone()) }
+        let pooled = (POOLED_FROM_BYTES..=POOLED_BYTES).contains(&length);
+        let idle = if pooled { self.0.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
+        let bytes = idle.unwrap_or_else(|| vec![0; if pooled { POOLED_BYTES } else { length } + DIRECT_ALIGN]);
+        let start = bytes.as_ptr().addr().wrapping_neg() % DIRECT_ALIGN;
+        Buffer { bytes, start, length, pool: pooled.then(|| self.clone()) }
+    }
+}
+
+impl Buffer {
+    /// Gives up what lies behind the first `length` bytes.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
     }
 }
 
@@ -50,13 +63,13 @@ impl Drop for Buffer {
 impl Deref for Buffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.bytes[self.start..][..self.length]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.length]
+        &mut self.bytes[self.start..][..self.length]
     }
 }
 
@@ -83,5 +96,14 @@ mod tests {
         assert_eq!(idle(), IDLE_MAX);
         let again = pool.take(POOLED_BYTES);
         assert_eq!((again.len(), idle()), (POOLED_BYTES, IDLE_MAX - 1));
+    }
+
+    #[test]
+    fn every_buffer_starts_on_a_page() {
+        let pool = Arc::new(Buffers::default());
+        let taken: Vec<_> = [1, 5000, POOLED_FROM_BYTES, POOLED_BYTES, 4 << 20].map(|n| pool.take(n)).into();
+        for buffer in &taken {
+            assert!(buffer.as_ptr().addr().is_multiple_of(DIRECT_ALIGN), "{} bytes", buffer.len());
+        }
     }
 }

@@ -89,7 +89,7 @@ mod tests {
     fn chunk() -> Arc<OpenChunk> {
         let file = MemDisk::new().create(std::path::Path::new("/a")).expect("created");
         let header = Header { id: id(0), tree_offset: 0, length: 1, cv: [0; 32], crc: 0 };
-        Arc::new(OpenChunk { file, header, sums: Vec::new() })
+        Arc::new(OpenChunk::new(file, header, Vec::new()))
     }
 
     fn add(cache: &Cache, seq: u64) {

@@ -1,6 +1,12 @@
 //! Reads chunks, and believes no byte before its checksum agreed.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use blake3::hazmat::HasherExt;
 use bytes::Bytes;
@@ -13,6 +19,7 @@ use crate::{
     format::{self, CHUNK_BYTES_MAX, HEADER_BYTES, Header, PAGE_BYTES},
     store::{ChunkStore, Inner},
     sums::{self, BLOCK_BYTES},
+    writer::DIRECT_OVER_BYTES,
 };
 
 /// The longest range of one read; longer ones are asked for in parts, so that nobody ever holds a whole large chunk.
@@ -30,6 +37,8 @@ pub(crate) struct OpenChunk {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) header: Header,
     pub(crate) sums: Vec<u32>,
+    /// How many bytes were read past the page cache since it was opened.
+    uncached_bytes: AtomicU64,
 }
 
 impl ChunkStore {
@@ -55,19 +64,22 @@ impl ChunkStore {
         let block = BLOCK_BYTES as u64;
         let start = range.start / block * block;
         let end = range.end.next_multiple_of(block).min(chunk.header.length);
-        let mut buffer = self.0.buffers.take(small(end - start));
+        let length = small(end - start);
+        // Whole pages: between data and checksums there are zeros up to the next one.
+        let mut buffer = self.0.buffers.take(length.next_multiple_of(small(PAGE_BYTES)));
+        let uncached = chunk.passes_cache_by(end - start);
         let filled = match buffer.len() {
             // Whatever is wrong shows again in the read that may wait.
-            ..=INLINE_BYTES_MAX => chunk.file.read_at_nowait(start, &mut buffer).unwrap_or(0),
+            ..=INLINE_BYTES_MAX if !uncached => chunk.file.read_at_nowait(start, &mut buffer).unwrap_or(0),
             _ => 0,
         };
         let checked = if filled == buffer.len() {
-            chunk.check(start, &buffer).map(|()| buffer)
+            chunk.check(start, &buffer[..length]).map(|()| buffer)
         } else {
             let chunk = chunk.clone();
             self.blocking(move |_| {
-                chunk.fill(start, filled, &mut buffer)?;
-                chunk.check(start, &buffer)?;
+                chunk.fill(start, filled, &mut buffer, uncached)?;
+                chunk.check(start, &buffer[..length])?;
                 Ok(buffer)
             })
             .await
@@ -110,6 +122,10 @@ impl ChunkStore {
 }
 
 impl OpenChunk {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, header: Header, sums: Vec<u32>) -> Self {
+        Self { file, header, sums, uncached_bytes: AtomicU64::new(0) }
+    }
+
     /// Opens a chunk and reads what follows its data; blocks.
     pub(crate) fn open(store: &Inner, id: ChunkId) -> Result<Self, Error> {
         if store.claims.holds(id) {
@@ -133,13 +149,24 @@ impl OpenChunk {
         let sums_start = format::sums_start(header.length);
         let tail = if file_bytes - sums_start == PAGE_BYTES { last_page } else { read(sums_start)? };
         let sums = format::decode_sums(&tail, &header).map_err(corrupt)?;
-        Ok(Self { file, header, sums })
+        Ok(Self::new(file, header, sums))
     }
 
-    /// Reads what `buffer` still misses of the data from `start`; blocks.
-    fn fill(&self, start: u64, filled: usize, buffer: &mut Buffer) -> Result<(), Error> {
+    /// Decides whether the next read of some length goes past the page cache.
+    ///
+    /// The first pass over a large chunk does: most are read once, and pages for them would cost more than the read and push out
+    /// what others need. What is read again is left to the cache from then on.
+    fn passes_cache_by(&self, length: u64) -> bool {
+        let whole = self.header.length;
+        whole > DIRECT_OVER_BYTES && self.uncached_bytes.fetch_add(length, Ordering::Relaxed) < whole
+    }
+
+    /// Reads what `buffer` still misses of the data from `start`, both on a page; blocks.
+    fn fill(&self, start: u64, filled: usize, buffer: &mut Buffer, uncached: bool) -> Result<(), Error> {
         let id = self.header.id;
-        let read = self.file.read_at(start + filled as u64, &mut buffer[filled..]);
+        let filled = filled - filled % small(PAGE_BYTES);
+        let (from, rest) = (start + filled as u64, &mut buffer[filled..]);
+        let read = if uncached { self.file.read_direct(from, rest) } else { self.file.read_at(from, rest) };
         let count = read.map_err(|error| unreadable(id, error))?;
         if filled + count == buffer.len() { Ok(()) } else { Err(Error::Corrupt { id, flaw: Flaw::Length }) }
     }
@@ -163,10 +190,11 @@ impl OpenChunk {
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(self.header.tree_offset);
         for start in (0..length).step_by(VERIFY_BYTES) {
-            let mut buffer = store.buffers.take(small(length - start).min(VERIFY_BYTES));
-            self.fill(start, 0, &mut buffer)?;
-            self.check(start, &buffer)?;
-            hasher.update(&buffer);
+            let part = small(length - start).min(VERIFY_BYTES);
+            let mut buffer = store.buffers.take(part.next_multiple_of(small(PAGE_BYTES)));
+            self.fill(start, 0, &mut buffer, length > DIRECT_OVER_BYTES)?;
+            self.check(start, &buffer[..part])?;
+            hasher.update(&buffer[..part]);
         }
         forget();
         if hasher.finalize_non_root() == self.header.cv {

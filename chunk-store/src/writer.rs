@@ -4,13 +4,14 @@ use std::{io::IoSlice, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use flotilla_api::ChunkId;
-use flotilla_env::disk::{Cause, Disk, DiskFile};
+use flotilla_env::disk::{Cause, DIRECT_ALIGN, Disk, DiskFile};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
 };
 
 use crate::{
+    buffers::{Buffer, Buffers},
     claims::Claim,
     error::Error,
     format::{self, Header},
@@ -22,11 +23,12 @@ use crate::{
 /// How many bytes are collected before they go to the disk: enough that the hop to a blocking thread costs little.
 ///
 /// # Bounds
-/// A writer holds at most two batches (one collected while the other is written) and the piece that overflowed each.
+/// A writer holds at most two batches: one is collected while the other is written.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// How many pieces are collected before they go to the disk: what one `pwritev` takes (IOV_MAX).
-const BATCH_PARTS: usize = 1024;
+/// Chunks that may be longer than this are written, and first read, past the page cache: its fresh pages cost more than all else
+/// of a large upload, while a small chunk is likely to be read soon and whole.
+pub(crate) const DIRECT_OVER_BYTES: u64 = 1 << 20;
 
 /// How many bytes are written before their writeback is started, so that the sync at the end finds little left to do.
 const WRITEBACK_BYTES: u64 = 2 << 20;
@@ -44,9 +46,11 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Writer {
     state: State,
-    parts: Vec<Bytes>,
-    parts_bytes: usize,
-    taken_bytes: u64,
+    buffers: Arc<Buffers>,
+    /// What is collected, and how much of it.
+    batch: Option<Buffer>,
+    batch_bytes: usize,
+    sums: Sums,
     limit_bytes: u64,
 }
 
@@ -66,10 +70,22 @@ pub(crate) struct Body {
     claim: Claim,
     id: ChunkId,
     tree_offset: u64,
-    sums: Sums,
+    direct: bool,
     writeback_from: u64,
     reserved_bytes: u64,
 }
+
+/// The end of a chunk: what is left to be written, where, and the checksums of all.
+#[derive(Debug)]
+struct End {
+    batch: Buffer,
+    batch_bytes: usize,
+    sums: Sums,
+    cv: [u8; 32],
+}
+
+/// The most that follows a chunk's data from the next page on, see [`format`].
+const TAIL_MAX: usize = 2 * DIRECT_ALIGN;
 
 #[derive(Debug)]
 struct Temporary {
@@ -89,8 +105,9 @@ pub(crate) struct Waiter {
 
 impl Writer {
     pub(crate) fn new(body: Body) -> Self {
-        let limit_bytes = body.reserved_bytes;
-        Self { state: State::Idle(Box::new(body)), parts: Vec::new(), parts_bytes: 0, taken_bytes: 0, limit_bytes }
+        let (buffers, limit_bytes) = (body.store.buffers.clone(), body.reserved_bytes);
+        let state = State::Idle(Box::new(body));
+        Self { state, buffers, batch: None, batch_bytes: 0, sums: Sums::new(), limit_bytes }
     }
 
     /// Takes the next bytes of the chunk; waits while the disk is more than a batch behind.
@@ -105,20 +122,23 @@ impl Writer {
     /// # Cancel safety
     /// A dropped future may have taken the bytes or not: drop the writer too.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        if self.batch_is_full() {
-            self.flush().await?;
-        }
-        let taken_bytes = self.taken_bytes + bytes.len() as u64;
-        if taken_bytes > self.limit_bytes {
+        if bytes.len() as u64 > self.limit_bytes - self.sums.length() {
             return Err(Error::Invalid("the chunk is longer than reserved"));
         }
-        if bytes.is_empty() {
-            return Ok(());
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let batch = self.batch.get_or_insert_with(|| self.buffers.take(batch_room(self.limit_bytes)));
+            let (part, later) = rest.split_at(rest.len().min(BATCH_BYTES - self.batch_bytes));
+            batch[self.batch_bytes..][..part.len()].copy_from_slice(part);
+            self.sums.update(part); // here, where the bytes are still in the processor's cache
+            self.batch_bytes += part.len();
+            rest = later;
+            // The last batch waits for what follows the data, which goes with it.
+            if self.batch_bytes == BATCH_BYTES && self.sums.length() < self.limit_bytes {
+                self.flush().await?;
+            }
         }
-        self.taken_bytes = taken_bytes;
-        self.parts_bytes += bytes.len();
-        self.parts.push(bytes);
-        if self.batch_is_full() { self.flush().await } else { Ok(()) }
+        Ok(())
     }
 
     /// Ends the chunk; `cv` is the BLAKE3 chaining value of its bytes at its offset in its tree, kept for scrubs.
@@ -134,22 +154,27 @@ impl Writer {
     /// A dropped future leaves the chunk absent or whole; it becomes visible only if it was synced.
     pub async fn finish(mut self, cv: [u8; 32]) -> Result<Stored, Error> {
         let body = self.body().await?;
-        let parts = std::mem::take(&mut self.parts);
+        if self.sums.length() == 0 {
+            return Err(Error::Invalid("a chunk has at least one byte"));
+        }
+        let batch = self.batch.take().unwrap_or_else(|| self.buffers.take(batch_room(0)));
+        let end = End { batch, batch_bytes: self.batch_bytes, sums: std::mem::take(&mut self.sums), cv };
         let (done, wait) = oneshot::channel();
-        spawn_blocking(move || body.seal(&parts, cv, done));
+        spawn_blocking(move || body.seal(end, done));
         wait.await.unwrap_or(Err(Error::Closed))
     }
 
-    fn batch_is_full(&self) -> bool {
-        self.parts_bytes >= BATCH_BYTES || self.parts.len() >= BATCH_PARTS
-    }
-
-    /// Hands the collected pieces to a blocking thread, after the batch before them.
+    /// Hands the collected batch to a blocking thread, after the batch before it.
     async fn flush(&mut self) -> Result<(), Error> {
         let body = self.body().await?;
-        let parts = std::mem::take(&mut self.parts);
-        self.parts_bytes = 0;
-        self.state = State::Busy(spawn_blocking(move || body.write(&parts)));
+        let Some(mut batch) = self.batch.take() else {
+            self.state = State::Idle(body);
+            return Ok(());
+        };
+        batch.truncate(self.batch_bytes);
+        let offset = self.sums.length() - self.batch_bytes as u64;
+        self.batch_bytes = 0;
+        self.state = State::Busy(spawn_blocking(move || body.write(offset, &batch)));
         Ok(())
     }
 
@@ -203,15 +228,16 @@ impl Body {
         let space = file.allocate(format::file_length(reserved_bytes));
         space.map_err(|error| store.health.judge("reserve space for a chunk", error))?;
         claim.allocated();
-        let sums = Sums::new();
-        Ok(Self { store, file, temporary, claim, id, tree_offset, sums, writeback_from: 0, reserved_bytes })
+        let direct = reserved_bytes > DIRECT_OVER_BYTES;
+        Ok(Self { store, file, temporary, claim, id, tree_offset, direct, writeback_from: 0, reserved_bytes })
     }
 
-    fn write(mut self: Box<Self>, parts: &[Bytes]) -> Result<Box<Self>, Error> {
+    /// Writes a full batch; blocks.
+    fn write(mut self: Box<Self>, offset: u64, batch: &[u8]) -> Result<Box<Self>, Error> {
         self.store.health.check()?;
-        self.append(parts, None)?;
-        // Whole pages only: the last one is written to again.
-        let until = self.sums.length() / format::PAGE_BYTES * format::PAGE_BYTES;
+        self.put(offset, batch)?;
+        let until = offset + batch.len() as u64;
+        // Needed where direct writes are refused; elsewhere there is nothing to start, which costs a microsecond.
         if until - self.writeback_from >= WRITEBACK_BYTES {
             let started = self.file.start_writeback(self.writeback_from, until - self.writeback_from);
             started.map_err(|error| self.store.health.judge("start writeback of a chunk", error))?;
@@ -220,26 +246,31 @@ impl Body {
         Ok(self)
     }
 
-    /// Writes pieces of data, or the last pieces and all that follows the data.
-    fn append(&mut self, parts: &[Bytes], cv: Option<[u8; 32]>) -> Result<Option<Header>, Error> {
-        let offset = self.sums.length();
-        parts.iter().for_each(|part| self.sums.update(part));
-        let header = cv.map(|cv| {
-            let list = self.sums.clone().into_list();
-            let (id, tree_offset, length) = (self.id, self.tree_offset, self.sums.length());
-            let header = Header { id, tree_offset, length, cv, crc: sums::of_list(&list) };
-            (header, format::encode_tail(&header, &list))
-        });
-        let tail = header.iter().map(|(_, tail)| IoSlice::new(tail));
-        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).chain(tail).collect();
-        self.file.write_at(offset, &slices).map_err(|error| self.store.health.judge("write a chunk", error))?;
-        Ok(header.map(|(header, _)| header))
+    fn put(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let written = match self.direct {
+            true => self.file.write_direct(offset, bytes),
+            false => self.file.write_at(offset, &[IoSlice::new(bytes)]),
+        };
+        written.map_err(|error| self.store.health.judge("write a chunk", error))
+    }
+
+    /// Writes the last batch and all that follows the data. Together they end on a page, as a direct write must.
+    fn end(&self, mut end: End) -> Result<Header, Error> {
+        let length = end.sums.length();
+        let list = end.sums.into_list();
+        let header =
+            Header { id: self.id, tree_offset: self.tree_offset, length, cv: end.cv, crc: sums::of_list(&list) };
+        let tail = format::encode_tail(&header, &list);
+        end.batch[end.batch_bytes..][..tail.len()].copy_from_slice(&tail);
+        end.batch.truncate(end.batch_bytes + tail.len());
+        self.put(length - end.batch_bytes as u64, &end.batch)?;
+        Ok(header)
     }
 
     /// Makes the chunk durable and answers; blocks. An answer of failure comes after the temporary file is gone.
-    fn seal(self: Box<Self>, parts: &[Bytes], cv: [u8; 32], done: oneshot::Sender<Result<Stored, Error>>) {
+    fn seal(self: Box<Self>, end: End, done: oneshot::Sender<Result<Stored, Error>>) {
         let (store, id) = (self.store.clone(), self.id);
-        let (claim, stored) = match self.publish(parts, cv) {
+        let (claim, stored) = match self.publish(end) {
             Ok(published) => published,
             Err(error) => return drop(done.send(Err(error))), // the asker may have gone
         };
@@ -256,14 +287,11 @@ impl Body {
     }
 
     /// Writes what is left, syncs the data and gives the chunk its name. Only then may it join a round.
-    fn publish(mut self: Box<Self>, parts: &[Bytes], cv: [u8; 32]) -> Result<(Claim, Stored), Error> {
+    fn publish(mut self: Box<Self>, end: End) -> Result<(Claim, Stored), Error> {
         let store = self.store.clone();
         let health = &store.health;
         health.check()?;
-        if self.sums.length() == 0 && parts.is_empty() {
-            return Err(Error::Invalid("a chunk has at least one byte"));
-        }
-        let header = self.append(parts, Some(cv))?.expect("a cv was given");
+        let header = self.end(end)?;
         let file_bytes = format::file_length(header.length);
         if file_bytes < format::file_length(self.reserved_bytes) {
             let cut = self.file.set_len(file_bytes); // gives back what was reserved beyond the end
@@ -276,6 +304,12 @@ impl Body {
         self.temporary.renamed = true;
         Ok((self.claim, Stored { length: header.length, crc: header.crc }))
     }
+}
+
+/// Gives how long a batch's buffer is: the batch, or all of a smaller chunk, and the pages that follow the data.
+fn batch_room(limit_bytes: u64) -> usize {
+    let data = usize::try_from(limit_bytes).map_or(BATCH_BYTES, |limit| limit.min(BATCH_BYTES));
+    data.next_multiple_of(DIRECT_ALIGN) + TAIL_MAX
 }
 
 impl Drop for Temporary {

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use flotilla_env::disk::{Cause, Disk, DiskFile, FaultyDisk, MemDisk, RealDisk};
+use flotilla_env::disk::{Cause, DIRECT_ALIGN, Disk, DiskFile, FaultyDisk, MemDisk, RealDisk};
 
 /// Runs a behaviour on each disk, in an empty folder.
 fn everywhere(check: impl Fn(&dyn Disk, &Path)) {
@@ -174,5 +174,51 @@ fn space_is_told() {
         let space = disk.space(root).expect("space");
         assert!(space.total_bytes >= space.free_bytes && space.free_bytes > 0, "{space:?}");
         assert_eq!(kind(disk.space(&root.join("no"))), Some(ErrorKind::NotFound));
+    });
+}
+
+/// Gives a run of bytes that starts on a block of the device, in memory that the caller keeps.
+fn aligned(memory: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    *memory = vec![0; length + DIRECT_ALIGN];
+    let start = memory.as_ptr().addr().wrapping_neg() % DIRECT_ALIGN;
+    &mut memory[start..][..length]
+}
+
+#[test]
+fn direct_and_cached_reads_and_writes_see_each_other() {
+    everywhere(|disk, root| {
+        let file = disk.create(&root.join("a")).expect("created");
+        let (mut memory, mut other) = (Vec::new(), Vec::new());
+        let bytes = aligned(&mut memory, 3 * DIRECT_ALIGN);
+        bytes.iter_mut().zip(0u32..).for_each(|(byte, n)| *byte = (n / 7) as u8);
+        file.allocate(bytes.len() as u64).expect("reserved");
+        file.write_direct(DIRECT_ALIGN as u64, &bytes[DIRECT_ALIGN..]).expect("written");
+        write(&*file, 0, &bytes[..DIRECT_ALIGN]);
+        assert_eq!(contents(&*file), bytes);
+        let out = aligned(&mut other, 2 * DIRECT_ALIGN);
+        assert_eq!(file.read_direct(0, out).expect("read"), out.len());
+        assert_eq!(out, &bytes[..2 * DIRECT_ALIGN]);
+        write(&*file, 3 * DIRECT_ALIGN as u64, b"end");
+        file.sync_data().expect("synced");
+        let reader = disk.open(&root.join("a")).expect("opened");
+        assert_eq!(reader.read_direct(2 * DIRECT_ALIGN as u64, out).expect("read"), DIRECT_ALIGN + 3, "up to the end");
+        assert_eq!(out[DIRECT_ALIGN..][..3], *b"end");
+        assert_eq!(reader.read_direct(8 * DIRECT_ALIGN as u64, out).expect("read"), 0, "beyond the end");
+        assert!(reader.write_direct(0, out).is_err(), "opened for reading");
+    });
+}
+
+#[test]
+fn direct_reads_and_writes_that_are_not_aligned_are_refused() {
+    everywhere(|disk, root| {
+        let file = disk.create(&root.join("a")).expect("created");
+        let mut memory = Vec::new();
+        let bytes = aligned(&mut memory, 2 * DIRECT_ALIGN);
+        let invalid = Some(ErrorKind::InvalidInput);
+        assert_eq!(kind(file.write_direct(512, &bytes[..DIRECT_ALIGN])), invalid);
+        assert_eq!(kind(file.write_direct(0, &bytes[..100])), invalid);
+        assert_eq!(kind(file.write_direct(0, &bytes[8..][..DIRECT_ALIGN])), invalid);
+        assert_eq!(kind(file.read_direct(0, &mut bytes[8..][..DIRECT_ALIGN])), invalid);
+        assert_eq!(file.length().expect("length"), 0);
     });
 }

@@ -29,9 +29,9 @@ pub enum Call {
     SyncDir,
     /// [`Disk::space`]
     Space,
-    /// [`DiskFile::write_at`]
+    /// [`DiskFile::write_at`] and [`DiskFile::write_direct`]
     Write,
-    /// [`DiskFile::read_at`]
+    /// [`DiskFile::read_at`] and [`DiskFile::read_direct`]
     Read,
     /// [`DiskFile::read_at_nowait`]
     ReadNowait,
@@ -272,19 +272,24 @@ impl Disk for FaultyDisk {
 
 impl FaultyFile {
     fn read(&self, call: Call, out: &mut [u8], read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        match meet(&self.plan, call)? {
-            Meet::Pass | Meet::Skip => read(out),
-            Meet::Short(count) => {
-                let count = count.min(out.len());
-                read(&mut out[..count])
+        damaged(meet(&self.plan, call)?, out, read)
+    }
+}
+
+/// Reads, and does to what was read what the fault says.
+fn damaged(meet: Meet, out: &mut [u8], read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    match meet {
+        Meet::Pass | Meet::Skip => read(out),
+        Meet::Short(count) => {
+            let count = count.min(out.len());
+            read(&mut out[..count])
+        }
+        Meet::FlipBit(bit) => {
+            let count = read(out)?;
+            if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|index| out[..count].get_mut(index)) {
+                *byte ^= 1 << (bit % 8);
             }
-            Meet::FlipBit(bit) => {
-                let count = read(out)?;
-                if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|index| out[..count].get_mut(index)) {
-                    *byte ^= 1 << (bit % 8);
-                }
-                Ok(count)
-            }
+            Ok(count)
         }
     }
 }
@@ -302,8 +307,27 @@ impl DiskFile for FaultyFile {
         }
     }
 
+    fn write_direct(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match meet(&self.plan, Call::Write)? {
+            Meet::Pass | Meet::FlipBit(_) => self.inner.write_direct(offset, bytes),
+            Meet::Skip => Ok(()),
+            Meet::Short(count) => {
+                self.inner.write_at(offset, &[io::IoSlice::new(&bytes[..count.min(bytes.len())])])?;
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+        }
+    }
+
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         self.read(Call::Read, out, |out| self.inner.read_at(offset, out))
+    }
+
+    fn read_direct(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        match meet(&self.plan, Call::Read)? {
+            // A short read and a flipped bit may leave the blocks of the device.
+            Meet::Pass | Meet::Skip => self.inner.read_direct(offset, out),
+            meet => damaged(meet, out, |out| self.inner.read_at(offset, out)),
+        }
     }
 
     fn read_at_nowait(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {

@@ -9,12 +9,14 @@ use std::{
 };
 
 mod cause;
+mod direct;
 mod faulty;
 mod mem;
 mod real;
 mod writeback;
 
 pub use cause::{Cause, PowerOff};
+pub use direct::DIRECT_ALIGN;
 pub use faulty::{Call, Fault, FaultyDisk, Gate, When};
 pub use mem::MemDisk;
 pub use real::RealDisk;
@@ -65,6 +67,20 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
 pub trait DiskFile: Send + Sync + std::fmt::Debug {
     /// Writes all of `parts`, one after the other, at `offset`.
     fn write_at(&self, offset: u64, parts: &[io::IoSlice<'_>]) -> io::Result<()>;
+    /// Writes like [`DiskFile::write_at`] but past the cache, where the file system can do that; a hint about cost, not durability.
+    ///
+    /// Offset, length and the address of `bytes` are multiples of [`DIRECT_ALIGN`]; anything else is `InvalidInput`.
+    fn write_direct(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        direct::check(offset, bytes)?;
+        self.write_at(offset, &[io::IoSlice::new(bytes)])
+    }
+    /// Reads like [`DiskFile::read_at`] but past the cache, and leaves nothing in it, where the file system can do that.
+    ///
+    /// The same must be aligned as for [`DiskFile::write_direct`].
+    fn read_direct(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        direct::check(offset, out)?;
+        self.read_at(offset, out)
+    }
     /// Reads into `out` from `offset`; gives how many bytes there were, short only at the end of the file.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Reads like [`DiskFile::read_at`] but only what needs no wait for the disk: `WouldBlock` or a short count otherwise.

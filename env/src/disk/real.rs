@@ -19,7 +19,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
-use super::{Disk, DiskFile, Entry, Space, writeback};
+use super::{Disk, DiskFile, Entry, Space, direct, direct::Direct, writeback};
 
 /// Nobody but the process's user reads users' bytes.
 const FILE_MODE: u32 = 0o600;
@@ -42,11 +42,12 @@ struct RealFile {
     file: File,
     /// Set once the file system said that it can't read without waiting, so that we don't ask for every read.
     always_waits: AtomicBool,
+    direct: Direct,
 }
 
 impl RealFile {
     fn shared(file: File) -> Arc<dyn DiskFile> {
-        Arc::new(Self { file, always_waits: AtomicBool::new(false) })
+        Arc::new(Self { file, always_waits: AtomicBool::new(false), direct: Direct::default() })
     }
 }
 
@@ -136,6 +137,31 @@ impl DiskFile for RealFile {
             }
         }
         Ok(filled)
+    }
+
+    fn write_direct(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        direct::check(offset, bytes)?;
+        // A short write ends on a block of the device, so the loop stays aligned for it.
+        while !bytes.is_empty() {
+            match self.direct.write(&self.file, offset, bytes)? {
+                0 => return self.write_at(offset, &[IoSlice::new(bytes)]),
+                written => {
+                    offset += written as u64;
+                    bytes = &bytes[written..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_direct(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        direct::check(offset, out)?;
+        let filled = self.direct.read(&self.file, offset, out)?;
+        if filled == out.len() {
+            return Ok(filled);
+        }
+        // The end of the file, a pause of the device, or no direct I/O: the cache knows.
+        Ok(filled + self.read_at(offset + filled as u64, &mut out[filled..])?)
     }
 
     fn read_at_nowait(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
