@@ -268,7 +268,7 @@ impl Body {
     }
 
     /// Makes the chunk durable and answers; blocks. An answer of failure comes after the temporary file is gone.
-    fn seal(self: Box<Self>, end: End, done: oneshot::Sender<Result<Stored, Error>>) {
+    fn seal(self, end: End, done: oneshot::Sender<Result<Stored, Error>>) {
         let (store, id) = (self.store.clone(), self.id);
         let (claim, stored) = match self.publish(end) {
             Ok(published) => published,
@@ -287,7 +287,7 @@ impl Body {
     }
 
     /// Writes what is left, syncs the data and gives the chunk its name. Only then may it join a round.
-    fn publish(mut self: Box<Self>, end: End) -> Result<(Claim, Stored), Error> {
+    fn publish(mut self, end: End) -> Result<(Claim, Stored), Error> {
         let store = self.store.clone();
         let health = &store.health;
         health.check()?;
