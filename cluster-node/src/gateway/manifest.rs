@@ -9,9 +9,7 @@ use super::{
     upload::{Error, Uploads},
 };
 use crate::metadata::{
-    Answer, Command, SegmentAppend,
-    machine::{Body as CommitBody, PlacedChunk},
-    rows::SEGMENT_CHUNKS_MAX,
+    Answer, Command, SegmentAppend, commit::Body as CommitBody, rows::SEGMENT_CHUNKS_MAX, segments::PlacedChunk,
 };
 
 /// Chunks whose syncs may be under way while the next one streams.

@@ -10,7 +10,7 @@ use super::{
     tree::{ChunkHash, ChunkHasher},
     upload::{Error, Uploads},
 };
-use crate::metadata::{machine::PlacedChunk, rows::ChunkRef};
+use crate::metadata::{rows::ChunkRef, segments::PlacedChunk};
 
 /// How often a chunk that lacks copies is sent to another node.
 const COPY_TRIES_MAX: usize = 3;

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::metadata::{
     self, Answer, Command, Commit, Metadata, Precondition, Refusal,
-    machine::Body as CommitBody,
+    commit::Body as CommitBody,
     rows::{Etag, INLINE_MAX, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX},
 };
 

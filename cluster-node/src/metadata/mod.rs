@@ -1,11 +1,21 @@
 //! The cluster's replicated metadata: rows, the rules that change them, and linearizable reads of them.
 
+pub mod commit;
+mod delete;
 pub mod keys;
 pub mod list;
 pub mod machine;
 pub mod read;
+mod reclaim;
 pub mod rows;
+pub mod segments;
 mod table;
+#[cfg(test)]
+mod testing;
+mod writers;
 
-pub use machine::{Answer, Command, Commit, Delete, FileMachine, Precondition, Refusal, SegmentAppend};
+pub use commit::{Commit, Precondition};
+pub use delete::Delete;
+pub use machine::{Answer, Command, FileMachine, Refusal};
 pub use read::Metadata;
+pub use segments::SegmentAppend;

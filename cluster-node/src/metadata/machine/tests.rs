@@ -1,106 +1,20 @@
 //! The metadata rules, one by one, on a map.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use flotilla_api::{ChunkId, codec, peer::Document};
-use flotilla_kv::Row;
+use flotilla_api::{ChunkId, Epoch, Version, codec, peer::Document};
 use proptest::prelude::*;
 
 use super::*;
-use crate::metadata::rows::INLINE_MAX;
-
-#[derive(Default, Clone, PartialEq, Debug)]
-struct Map {
-    rows: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
-    touched: std::cell::Cell<usize>,
-}
-
-impl Txn for Map {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        self.touched.set(self.touched.get() + 1);
-        Ok(self.rows.get(&(family, key.to_vec())).cloned())
-    }
-
-    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, Fault> {
-        let rows = self
-            .rows
-            .range((family, from.to_vec())..)
-            .take_while(|((f, k), _)| *f == family && to.is_none_or(|to| k.as_slice() < to));
-        Ok(rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.touched.set(self.touched.get() + 1);
-        self.rows.insert((family, key), value);
-    }
-
-    fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.touched.set(self.touched.get() + 1);
-        self.rows.remove(&(family, key));
-    }
-}
-
-#[derive(Default)]
-struct Cluster {
-    state: Map,
-    index: u64,
-}
-
-impl Cluster {
-    fn apply(&mut self, command: Command) -> Answer {
-        self.index += 1;
-        let at = Position { index: self.index, term: 1 };
-        FileMachine.apply(&mut self.state, command, at).expect("a map never fails")
-    }
-
-    fn writer(&mut self, node: u64) -> WriterId {
-        match self.apply(Command::GrantWriter { node: NodeId(node) }) {
-            Answer::Writer(writer) => writer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn key(&self) -> Option<KeyRow> {
-        self.state.rows.get(&(keys::FILES, keys::file(&name()))).map(|b| codec::decode(b).expect("it was encoded"))
-    }
-
-    fn set(&mut self, family: Family, key: &[u8], value: &impl Serialize) {
-        self.state.rows.insert((family, key.to_vec()), codec::encode(value));
-    }
-}
-
-fn name() -> FileName {
-    FileName { bucket: "demo".parse().expect("a good name"), key: "a/b".parse().expect("a good key") }
-}
-
-fn commit(writer: WriterId, epoch: u64, body: Body) -> Command {
-    Command::Commit(Box::new(Commit {
-        name: name(),
-        epoch: Epoch(epoch),
-        precondition: Precondition::Always,
-        node: NodeId(1),
-        writer,
-        now_ms: 5,
-        size: 3,
-        etag: Etag::Root([9; 32]),
-        media_type: None,
-        body,
-    }))
-}
-
-fn inline() -> Body {
-    Body::Inline(Bytes::from_static(b"abc"))
-}
-
-fn chunk(writer: WriterId, seq: u64) -> PlacedChunk {
-    let id = ChunkId { writer, seq };
-    PlacedChunk { chunk: ChunkRef { id, length: 3, cv: [1; 32] }, replicas: vec![NodeId(1), NodeId(2)] }
-}
-
-fn delete(epoch: u64) -> Command {
-    Command::Delete(Delete { name: name(), epoch: Epoch(epoch), precondition: Precondition::Always })
-}
+use crate::metadata::{
+    commit::Body,
+    keys::SegmentId,
+    machine::{Answer, Command, Refusal},
+    rows::{
+        ChunkRef, ChunkRow, Content, Etag, FileRow, HomeState, INLINE_MAX, KeyRow, ReclaimRow, SEGMENT_CHUNKS_MAX,
+        SegmentRow,
+    },
+    testing::{Cluster, chunk, commit, delete, inline, name},
+};
 
 #[test]
 fn first_commit_creates_the_home_and_later_ones_replace() {

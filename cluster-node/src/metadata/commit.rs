@@ -1,0 +1,126 @@
+//! What makes a version current: the commit, what must hold for it, and the home it is made in. Pure.
+
+use flotilla_api::{Epoch, FileName, NodeId, Version, WriterId};
+use flotilla_raft_store::{Fault, Position, Txn};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    keys,
+    machine::{Answer, Outcome, Refusal},
+    reclaim::reclaim,
+    rows::{Content, Etag, FileRow, HomeState, KeyRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, Tree},
+    segments::{PlacedChunk, add_segment, take_upload},
+    table::{get, put},
+    writers::writer_is_live,
+};
+
+/// A new version of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The file.
+    pub name: FileName,
+    /// The epoch that the home must have.
+    pub epoch: Epoch,
+    /// What must hold of the current version.
+    pub precondition: Precondition,
+    /// The node that wrote the chunks.
+    pub node: NodeId,
+    /// The process start that wrote the chunks; refused once it is retired, inline content too.
+    pub writer: WriterId,
+    /// The proposer's wall clock, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Length of the content, in bytes.
+    pub size: u64,
+    /// The ETag.
+    pub etag: Etag,
+    /// The media type that the client gave.
+    pub media_type: Option<String>,
+    /// The content.
+    pub body: Body,
+}
+
+/// The content that a commit names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// The bytes themselves.
+    Inline(bytes::Bytes),
+    /// One tree: the segments of an upload, if there is one, then `tail`.
+    Tree {
+        /// The root.
+        root: [u8; 32],
+        /// Base-2 logarithm of the chunk size.
+        chunk_shift: u8,
+        /// The upload that holds the full segments; ended by the commit.
+        upload: Option<u64>,
+        /// The last chunks, at most [`SEGMENT_CHUNKS_MAX`].
+        tail: Vec<PlacedChunk>,
+    },
+}
+
+/// What must hold of the current version for a change to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Precondition {
+    /// Nothing.
+    Always,
+}
+
+pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) -> Result<Outcome, Fault> {
+    if !writer_is_live(state, commit.node, commit.writer)? {
+        return Ok(Err(Refusal::ChunkGone));
+    }
+    let before = match open_home(state, &commit.name, commit.epoch)? {
+        Ok(row) => row,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Precondition::Always = commit.precondition;
+    let content = match commit.body {
+        Body::Inline(bytes) => Content::Inline(bytes),
+        Body::Tree { root, chunk_shift, upload, tail } => {
+            let mut segments = match take_upload(state, upload, commit.writer)? {
+                Ok(segments) => segments,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if tail.len() > SEGMENT_CHUNKS_MAX || segments.len() >= SEGMENTS_MAX {
+                return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
+            }
+            if !tail.is_empty() {
+                segments.push(add_segment(state, tail, at)?);
+            }
+            Content::Trees(vec![Tree { length: commit.size, root, chunk_shift, segments }])
+        }
+    };
+    let version = Version { epoch: commit.epoch, index: at.index };
+    let created = before.as_ref().is_none_or(|row| row.file.is_none());
+    reclaim(state, before, at);
+    let file = FileRow {
+        version,
+        size: commit.size,
+        etag: commit.etag,
+        modified_ms: commit.now_ms,
+        media_type: commit.media_type,
+        content,
+    };
+    let row = KeyRow { epoch: commit.epoch, home: HomeState::Open, file: Some(file) };
+    put(state, keys::FILES, keys::file(&commit.name), &row);
+    Ok(Ok(Answer::Committed { version, created }))
+}
+
+/// Whether the cluster's own log allows a write under `epoch`; the row before the write if it does.
+pub(super) fn open_home(
+    state: &dyn Txn,
+    name: &FileName,
+    epoch: Epoch,
+) -> Result<Result<Option<KeyRow>, Refusal>, Fault> {
+    let row: Option<KeyRow> = get(state, keys::FILES, &keys::file(name))?;
+    Ok(match &row {
+        Some(KeyRow { epoch: held, home, .. }) => match home {
+            HomeState::Open if *held == epoch => Ok(row),
+            HomeState::Sealed if *held == epoch => Err(Refusal::Sealed),
+            HomeState::Open | HomeState::Sealed | HomeState::Closed => Err(Refusal::WrongHome),
+        },
+        None => {
+            let floor: Epoch = get(state, keys::SYSTEM, keys::SEALED_FLOOR)?.unwrap_or_default();
+            if epoch > floor { Ok(None) } else { Err(Refusal::BelowFloor) }
+        }
+    })
+}

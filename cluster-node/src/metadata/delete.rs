@@ -1,0 +1,40 @@
+//! What ends a file: a tombstone that keeps the home. Pure.
+
+use flotilla_api::{Epoch, FileName, Version};
+use flotilla_raft_store::{Fault, Position, Txn};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    commit::{Precondition, open_home},
+    keys,
+    machine::{Answer, Outcome, Refusal},
+    reclaim::reclaim,
+    rows::{HomeState, KeyRow},
+    table::put,
+};
+
+/// The end of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delete {
+    /// The file.
+    pub name: FileName,
+    /// The epoch that the home must have.
+    pub epoch: Epoch,
+    /// What must hold of the current version.
+    pub precondition: Precondition,
+}
+
+pub(super) fn delete_file(state: &mut dyn Txn, delete: &Delete, at: Position) -> Result<Outcome, Fault> {
+    let before = match open_home(state, &delete.name, delete.epoch)? {
+        Ok(row) => row,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Precondition::Always = delete.precondition;
+    if before.as_ref().is_none_or(|row| row.file.is_none()) {
+        return Ok(Err(Refusal::NotFound));
+    }
+    reclaim(state, before, at);
+    let row = KeyRow { epoch: delete.epoch, home: HomeState::Open, file: None };
+    put(state, keys::FILES, keys::file(&delete.name), &row);
+    Ok(Ok(Answer::Deleted { version: Version { epoch: delete.epoch, index: at.index } }))
+}

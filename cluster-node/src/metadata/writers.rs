@@ -1,0 +1,21 @@
+//! Writer ids: who may write chunks, and who no longer may. Pure.
+
+use flotilla_api::{NodeId, WriterId};
+use flotilla_raft_store::{Fault, Txn};
+
+use super::{
+    keys,
+    machine::{Answer, Outcome},
+    table::{get, put},
+};
+
+pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome, Fault> {
+    let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
+    put(state, keys::SYSTEM, keys::NEXT_WRITER.to_vec(), &(next + 1));
+    put(state, keys::WRITERS, keys::node(node), &WriterId(next));
+    Ok(Ok(Answer::Writer(WriterId(next))))
+}
+
+pub(super) fn writer_is_live(state: &dyn Txn, node: NodeId, writer: WriterId) -> Result<bool, Fault> {
+    Ok(get::<WriterId>(state, keys::WRITERS, &keys::node(node))? == Some(writer))
+}
