@@ -10,6 +10,12 @@ pub const EPOCH: &str = "flotilla-epoch";
 pub const REQUEST_ID: &str = "x-request-id";
 /// The client's own id for a mutating request.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// On a copy or a move: the ETags that the source may have, as in `If-Match`.
+pub const SOURCE_IF_MATCH: &str = "flotilla-source-if-match";
+/// Peers: the source of a copy or a move, [`crate::FileName::to_header`].
+pub const SOURCE: &str = "flotilla-source";
+/// Peers: whether the source ends with the change, `true` or `false`.
+pub const SOURCE_MOVES: &str = "flotilla-source-moves";
 /// Peers: the signature of [`crate::peer::auth`].
 pub const PEER: &str = "flotilla-peer";
 /// Peers: the file's name, [`crate::FileName::to_header`].

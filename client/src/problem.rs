@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flotilla_api::{Code, Problem, header};
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE, header::RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE, header::ETAG, header::RETRY_AFTER};
 
 use crate::body::{self, Body, BoxError};
 
@@ -48,6 +48,7 @@ pub(crate) fn of_head(status: StatusCode, headers: &HeaderMap) -> Option<Problem
     };
     let mut problem = Problem::new(code, "the answer to HEAD carries no detail");
     problem.retry_after_ms = retry_after_ms(headers);
+    problem.etag = headers.get(ETAG).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let id = headers.get(header::REQUEST_ID).and_then(|v| v.to_str().ok());
     problem.request_id = id.unwrap_or_default().to_owned();
     Some(problem)

@@ -4,6 +4,7 @@
 
 mod client;
 mod content;
+mod copy;
 mod error;
 mod exchange;
 mod get;
@@ -13,6 +14,7 @@ mod retry;
 
 pub use client::{Client, Options};
 pub use content::PutBody;
+pub use copy::CopyOptions;
 pub use error::{Error, Kind};
 pub use get::{ByteRange, Download, FileInfo};
 pub use list::ListQuery;

@@ -216,6 +216,7 @@ async fn serve(
             documents,
             budget,
             entropy: seams.entropy.clone(),
+            clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
         teller.run(stop.clone()).await;

@@ -3,7 +3,7 @@
 //! It must not know where files are.
 
 use flotilla_api::{BucketName, Code, FileName, Key, Problem, files::LIST_LIMIT_MAX, name, route};
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::problem::ApiError;
@@ -133,19 +133,46 @@ fn from_cursor(cursor: &str) -> Option<String> {
     String::from_utf8(bytes?).ok().filter(|name| name.len() <= 2 * Key::LEN_MAX)
 }
 
-/// Refuses a write with preconditions: they are not evaluated yet, and ignoring one would lose data.
+/// Where a copy or a move takes its content from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file.
+    pub name: FileName,
+    /// Whether it ends with the same change: a move.
+    pub moves: bool,
+}
+
+/// Reads the query of a POST: `copy-from=BUCKET/KEY` or `move-from=BUCKET/KEY`, encoded and decoded like a path.
 ///
 /// # Errors
-/// 400 `header_invalid`.
-pub fn refuse_preconditions(headers: &HeaderMap) -> Result<(), ApiError> {
-    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE] {
-        if headers.contains_key(&name) {
-            let problem =
-                Problem::new(Code::HeaderInvalid, format!("a write with the header '{name}' is not supported yet"));
-            return Err(problem.hint("send the request without it, or read the ETag first and compare").into());
+/// 400 `header_invalid` if it names neither or both, or something else; 400 `bucket_invalid` or `key_invalid` for the name.
+pub fn source(uri: &Uri) -> Result<Source, ApiError> {
+    let mut found = None;
+    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let moves = match pair.split_once('=') {
+            Some(("copy-from", _)) => false,
+            Some(("move-from", _)) => true,
+            Some(_) | None => return Err(no_source()),
+        };
+        let text = pair.split_once('=').map_or("", |(_, value)| value);
+        let (bucket_text, key) = text.split_once('/').or_else(|| split_encoded(text)).ok_or_else(no_source)?;
+        let key = Key::from_path(key).map_err(|error| invalid(&error))?;
+        let name = FileName { bucket: bucket(bucket_text)?, key };
+        if found.replace(Source { name, moves }).is_some() {
+            return Err(no_source());
         }
     }
-    Ok(())
+    found.ok_or_else(no_source)
+}
+
+/// Splits where the slash between bucket and key is encoded too, as form encoders do.
+fn split_encoded(text: &str) -> Option<(&str, &str)> {
+    text.split_once("%2F").or_else(|| text.split_once("%2f"))
+}
+
+fn no_source() -> ApiError {
+    let problem = Problem::new(Code::HeaderInvalid, "a POST to a file makes it from another one");
+    problem.hint("add ?copy-from=BUCKET/KEY or ?move-from=BUCKET/KEY, percent-encoded").into()
 }
 
 /// Reads the client's Idempotency-Key, if it sent one.
@@ -187,6 +214,24 @@ mod tests {
             ("/v1/files/", Code::BucketInvalid),
         ] {
             assert_eq!(name(path).map_err(|error| error.code), Err(code), "{path}");
+        }
+    }
+
+    #[test]
+    fn sources_are_decoded_once() {
+        let read = |query: &str| source(&uri(&format!("/v1/files/demo/x?{query}")));
+        let key = |query: &str| read(query).map(|source| (source.name.to_header(), source.moves));
+        assert_eq!(key("copy-from=demo/a%20b/c"), Ok(("demo/a%20b/c".to_owned(), false)));
+        assert_eq!(key("move-from=demo%2Fa%252Fb"), Ok(("demo/a%252Fb".to_owned(), true)));
+        for (query, code) in [
+            ("", Code::HeaderInvalid),
+            ("copy-from=demo", Code::HeaderInvalid),
+            ("copy-from=demo/a&move-from=demo/a", Code::HeaderInvalid),
+            ("copy-from=demo/a&x=1", Code::HeaderInvalid),
+            ("copy-from=demo/..", Code::KeyInvalid),
+            ("copy-from=De/a", Code::BucketInvalid),
+        ] {
+            assert_eq!(read(query).map_err(|error| error.code), Err(code), "{query}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! or Raft.
 
 pub mod bodies;
+pub mod conditions;
 pub mod credentials;
 pub mod documents;
 pub mod edge;

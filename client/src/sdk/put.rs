@@ -118,7 +118,7 @@ async fn check_empty(body: PutBody) -> Result<PutBody, Error> {
     Ok(PutBody::Bytes(Bytes::new()))
 }
 
-fn condition(headers: &mut HeaderMap, name: HeaderName, etag: Option<&str>) -> Result<(), Error> {
+pub(super) fn condition(headers: &mut HeaderMap, name: HeaderName, etag: Option<&str>) -> Result<(), Error> {
     let Some(etag) = etag else { return Ok(()) };
     let text = if etag == "*" || etag.contains('"') { etag.to_owned() } else { format!("\"{etag}\"") };
     let value = HeaderValue::try_from(text).map_err(|_| Error::Invalid(format!("'{etag}' is not an ETag")))?;

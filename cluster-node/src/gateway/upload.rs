@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, Version, WriterId};
+use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, Version, WriterId};
 use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_env::{Clock, Entropy};
@@ -83,6 +83,8 @@ pub struct Request {
     pub epoch: Epoch,
     /// The key of the commit.
     pub command: CommandId,
+    /// What must hold of the current version.
+    pub precondition: Precondition,
     /// The media type that the client gave.
     pub media_type: Option<String>,
     /// The body's length, if it was announced.
@@ -266,7 +268,7 @@ impl Uploads {
         let commit = Commit {
             name: request.name,
             epoch: request.epoch,
-            precondition: Precondition::Always,
+            precondition: request.precondition,
             node: parts.node,
             writer: parts.writer,
             now_ms: parts.clock.wall_ms(),
@@ -275,12 +277,27 @@ impl Uploads {
             media_type: request.media_type,
             body,
         };
-        let applied = parts.metadata.propose(request.command, Command::Commit(Box::new(commit))).await?;
+        let command = Command::Commit(Box::new(commit));
+        let mut answer = parts.metadata.propose(request.command.clone(), command.clone()).await?.answer;
+        if answer == Answer::Holds {
+            answer = parts.metadata.propose(behind_probe(&request.command), command).await?.answer;
+        }
         fail::fail_point!("gateway.after_commit");
-        match applied.answer {
+        match answer {
             Answer::Committed { version, created } => Ok(Committed { version, created, size, etag: etag.to_string() }),
+            Answer::Made { version, created, size, etag } => {
+                Ok(Committed { version, created, size, etag: etag.to_string() })
+            }
             Answer::Refused(refusal) => Err(Error::Refused(refusal)),
             other => Err(Error::Internal(format!("a commit was answered with {other:?}"))),
         }
     }
+}
+
+/// Makes the id of a commit whose own id already stands for a probe that held: the same one at every retry.
+#[must_use]
+pub fn behind_probe(id: &CommandId) -> CommandId {
+    let hash = blake3::derive_key("flotilla commit behind a probe v1", id.id.as_str().as_bytes());
+    let bits = u128::from_be_bytes(*hash.first_chunk().expect("a hash has 32 bytes"));
+    CommandId { id: RequestId::from_bits(bits), seen: id.seen }
 }

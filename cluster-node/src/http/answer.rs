@@ -52,8 +52,3 @@ pub fn list_item(cluster: &ClusterName, key: Key, file: &FileRow) -> ListItem {
         cluster: cluster.clone(),
     }
 }
-
-/// Whether a list of ETags (`If-None-Match`) names this one; weak ones count, as RFC 9110 says for that header.
-pub fn names_etag(list: &str, etag: &str) -> bool {
-    list.split(',').map(str::trim).any(|item| item == "*" || item.trim_start_matches("W/") == quoted(etag))
-}

@@ -4,15 +4,21 @@ use flotilla_api::{Code, Problem};
 use flotilla_http_server::{ApiError, BodyFault};
 use flotilla_member::problem;
 
+use super::answer::quoted;
 use crate::{
     gateway::{download, fetch, places, upload},
     homes,
-    metadata::{Refusal, read},
+    metadata::{Refusal, copy::COPY_SEGMENTS_MAX, read, rows::Etag},
 };
 
 /// A file that does not exist.
 pub fn file_not_found() -> ApiError {
     ApiError::new(Code::FileNotFound, "no file has this key")
+}
+
+/// A copy of nothing.
+pub fn source_not_found() -> ApiError {
+    ApiError::new(Code::FileNotFound, "the source does not exist, so nothing was changed")
 }
 
 /// A metadata error as a problem.
@@ -66,7 +72,37 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
         }
         Refusal::NotFound => file_not_found(),
         Refusal::Invalid(why) => ApiError::new(Code::TooLarge, why.clone()),
+        Refusal::PreconditionFailed(etag) => precondition_failed(etag.as_ref()),
+        Refusal::Changed(etag) => {
+            let detail = "the file was changed while this change was made from it; nothing was changed";
+            with_etag(
+                Problem::new(Code::Conflict, detail).hint("read the file, then send the request anew"),
+                etag.as_ref(),
+            )
+        }
+        Refusal::SourceChanged(etag) => {
+            let detail = format!("the source has the ETag \"{etag}\", which is not what was asked for");
+            ApiError::new(Code::PreconditionFailed, detail)
+        }
+        Refusal::SourceTooLong => {
+            let detail = format!("a copy has at most {COPY_SEGMENTS_MAX} segments of 256 chunks");
+            Problem::new(Code::TooLarge, detail).hint("move the file, or read it and write it anew").into()
+        }
     }
+}
+
+/// A precondition that does not hold; with the current ETag, so that a client can see whether it was itself that changed the file.
+pub fn precondition_failed(etag: Option<&Etag>) -> ApiError {
+    let detail = match etag {
+        Some(_) => "the file has another ETag than the precondition allows",
+        None => "there is no such file, and the precondition asks for one",
+    };
+    with_etag(Problem::new(Code::PreconditionFailed, detail), etag)
+}
+
+fn with_etag(mut problem: Problem, etag: Option<&Etag>) -> ApiError {
+    problem.etag = etag.map(|etag| quoted(&etag.to_string()));
+    problem.into()
 }
 
 /// An upload error as a problem.

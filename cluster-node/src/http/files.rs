@@ -13,26 +13,30 @@ use flotilla_api::{
     header,
     peer::ListRequest,
 };
-use flotilla_env::Entropy;
-use flotilla_http_server::{ApiError, DocumentCache};
+use flotilla_env::{Clock, Entropy};
+use flotilla_http_server::{
+    ApiError, DocumentCache,
+    conditions::{ReadVerdict, WriteConditions},
+};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
 use tokio::sync::Semaphore;
 
 use super::{
-    answer::{file_headers, list_item, names_etag, quoted, set},
-    error::{file_not_found, of_download, of_home, of_metadata, of_refusal, of_upload},
+    answer::{file_headers, list_item, quoted, set},
+    conditions::{of_read, precondition},
+    error::{file_not_found, of_download, of_home, of_metadata, of_refusal, of_upload, precondition_failed},
     range::{self, Wanted},
 };
 use crate::{
     gateway::{
         download::{self, DOWNLOAD_BYTES},
         fetch::Fetcher,
-        upload::{self, Uploads},
+        upload::{self, Committed, Uploads},
     },
     homes::Homes,
     metadata::{
-        Answer, Command, Delete, Metadata, Precondition, Refusal,
+        Answer, Command, Delete, Metadata, Precondition, Probe, Refusal,
         list::Entry,
         rows::{FileRow, HomeState, KeyRow},
     },
@@ -40,6 +44,8 @@ use crate::{
 
 /// The longest media type that is kept with a file, in bytes.
 const MEDIA_TYPE_MAX: usize = 255;
+/// Bodies from this length on are not read before the precondition is seen to hold; the commit alone refuses smaller ones.
+const PROBE_FROM_BYTES: u64 = 64 << 10;
 /// How long a download waits for memory before it is refused.
 const BUDGET_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -62,6 +68,8 @@ pub struct FileService {
     pub budget: Arc<Semaphore>,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
+    /// Wall time for display.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Where a request's home comes from.
@@ -83,6 +91,8 @@ pub struct Put {
     pub command: CommandId,
     /// The request's id.
     pub request_id: RequestId,
+    /// What the client asks of the current version.
+    pub conditions: WriteConditions,
     /// Where the epoch comes from.
     pub hop: Hop,
 }
@@ -109,7 +119,8 @@ impl FileService {
 
     /// Stores a body.
     pub async fn put(&self, request: Put, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-        let Put { name, mut epoch, command, request_id, hop } = request;
+        let Put { name, mut epoch, command, request_id, conditions, hop } = request;
+        let precondition = precondition(&conditions);
         if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
             && (home == HomeState::Closed || held != epoch)
         {
@@ -120,15 +131,50 @@ impl FileService {
             }
         }
         fail::fail_point!("gateway.after_claim");
+        let length = content_length(headers);
+        if precondition != Precondition::Always && length.is_none_or(|length| length >= PROBE_FROM_BYTES) {
+            self.probe(&name, epoch, &precondition, &command).await?;
+        }
         let request = upload::Request {
             name: name.clone(),
             epoch,
             command,
+            precondition,
             media_type: media_type(headers)?,
-            length: content_length(headers),
+            length,
         };
         let body = body.into_data_stream().map(|frame| frame.map_err(Into::into));
         let done = self.uploads.put(request, body).await.map_err(|error| of_upload(&error))?;
+        Ok(self.made(name, &request_id, done))
+    }
+
+    /// Refuses a change before its body is read if its precondition is seen to fail; what passes is decided by the commit.
+    async fn probe(
+        &self,
+        name: &FileName,
+        epoch: Epoch,
+        precondition: &Precondition,
+        command: &CommandId,
+    ) -> Result<(), ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        let row = self.metadata.key(name).map_err(|error| of_metadata(&error))?;
+        if precondition.check(row.as_ref().and_then(|row| row.file.as_ref())).is_ok() {
+            return Ok(());
+        }
+        // Applied state alone can't refuse: it may be this very request, sent before, that changed the file. The log knows.
+        let probe = Probe { name: name.clone(), epoch, precondition: precondition.clone() };
+        let applied = self.metadata.propose(command.clone(), Command::Probe(probe)).await;
+        match applied.map_err(|error| of_metadata(&error))?.answer {
+            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+            made => {
+                tracing::debug!(name = %name.to_header(), ?made, "change goes on behind its probe");
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer to a change that made a version.
+    pub fn made(&self, name: FileName, request_id: &RequestId, done: Committed) -> Response {
         let answer = PutAnswer {
             bucket: name.bucket,
             key: name.key,
@@ -148,7 +194,7 @@ impl FileService {
         set(headers, header::EPOCH, done.version.epoch.to_string());
         let etag = HeaderValue::try_from(quoted(&done.etag)).expect("an ETag is hex");
         headers.insert(std_header::ETAG, etag);
-        Ok(response)
+        response
     }
 
     /// Finds the current version of a file, linearizably.
@@ -175,11 +221,16 @@ impl FileService {
         let mut answer = file_headers(&self.cluster, epoch, &file);
         let text = |name: std_header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = file.etag.to_string();
-        if text(std_header::IF_NONE_MATCH).is_some_and(|list| names_etag(list, &etag)) {
-            answer.remove(std_header::CONTENT_TYPE);
-            return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+        match of_read(headers, &file)? {
+            ReadVerdict::Send => {}
+            ReadVerdict::Failed => return Err(precondition_failed(Some(&file.etag))),
+            ReadVerdict::NotModified => {
+                answer.remove(std_header::CONTENT_TYPE);
+                return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+            }
         }
-        // A Range with an If-Range that names another version is no Range.
+        // A Range with an If-Range that names another version is no Range; nor is one with a date, since two versions can be of one
+        // second (RFC 9110, section 13.1.5).
         let same = text(std_header::IF_RANGE).is_none_or(|held| held == quoted(&etag));
         let wanted = text(std_header::RANGE).filter(|_| same && !head);
         let (status, part) = match range::resolve(wanted, file.size) {
@@ -234,17 +285,24 @@ impl FileService {
     }
 
     /// Ends a file.
-    pub async fn delete(&self, name: FileName, command: CommandId, hop: Hop) -> Result<Response, ApiError> {
+    pub async fn delete(
+        &self,
+        name: FileName,
+        command: CommandId,
+        conditions: &WriteConditions,
+        hop: Hop,
+    ) -> Result<Response, ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
         let epoch = match self.metadata.key(&name).map_err(|error| of_metadata(&error))? {
             Some(KeyRow { home: HomeState::Closed, .. }) => return Err(of_refusal(&Refusal::WrongHome)),
             Some(KeyRow { epoch, .. }) => epoch,
             None => {
-                self.find(&name, hop).await?;
-                return Err(file_not_found());
+                let error = self.find(&name, hop).await.err().unwrap_or_else(file_not_found);
+                let asked = error.code == Code::FileNotFound && conditions.if_match.is_some();
+                return Err(if asked { precondition_failed(None) } else { error });
             }
         };
-        let delete = Delete { name, epoch, precondition: Precondition::Always };
+        let delete = Delete { name, epoch, precondition: precondition(conditions) };
         let applied =
             self.metadata.propose(command, Command::Delete(delete)).await.map_err(|error| of_metadata(&error))?;
         match applied.answer {

@@ -3,6 +3,8 @@
 mod answer;
 mod chunks;
 mod cluster;
+mod conditions;
+mod copy;
 mod error;
 mod files;
 mod peer_files;

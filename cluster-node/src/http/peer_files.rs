@@ -14,10 +14,11 @@ use flotilla_api::{
     route,
 };
 use flotilla_client::Lane;
-use flotilla_http_server::{ApiError, Coded};
+use flotilla_http_server::{ApiError, Coded, conditions::write_conditions, files::Source};
 use http::{HeaderMap, Method};
 
 use super::{
+    copy::Make,
     error::{of_download, of_metadata},
     files::{FileService, Hop, Put},
     routes::{PeerState, name_header, own_header},
@@ -45,8 +46,8 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
     let (name, epoch) = (name_header(&headers)?, own_header(&headers, header::EPOCH)?);
-    let command = command(&headers)?;
-    files.put(Put { name, epoch, command, request_id, hop: Hop::Forwarded }, &headers, body).await
+    let (command, conditions) = (command(&headers)?, write_conditions(&headers)?);
+    files.put(Put { name, epoch, command, request_id, conditions, hop: Hop::Forwarded }, &headers, body).await
 }
 
 pub(super) async fn get(
@@ -64,7 +65,22 @@ pub(super) async fn get_layout(State(state): State<PeerState>, headers: HeaderMa
 
 pub(super) async fn delete(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
-    files.delete(name_header(&headers)?, command(&headers)?, Hop::Forwarded).await
+    let conditions = write_conditions(&headers)?;
+    files.delete(name_header(&headers)?, command(&headers)?, &conditions, Hop::Forwarded).await
+}
+
+pub(super) async fn make(
+    State(state): State<PeerState>,
+    Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let files = state.files.ready()?;
+    let (name, epoch) = (name_header(&headers)?, own_header(&headers, header::EPOCH)?);
+    let text: String = own_header(&headers, header::SOURCE)?;
+    let from = FileName::from_header(&text).map_err(|error| ApiError::new(Code::HeaderInvalid, error.to_string()))?;
+    let source = Source { name: from, moves: own_header(&headers, header::SOURCE_MOVES)? };
+    let (command, conditions) = (command(&headers)?, write_conditions(&headers)?);
+    files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await
 }
 
 pub(super) async fn list(

@@ -14,14 +14,16 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_http_server::{
     ApiError, Caller, Late,
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, refuse_preconditions, target, to_cursor},
+    conditions::write_conditions,
+    files::{ListQuery, Target, file_name, idempotency_key, list_query, source, target, to_cursor},
 };
 use flotilla_raft_store::formation::Formation;
 use http::{HeaderMap, Method, Uri};
 
 use super::{
     chunks, cluster,
-    error::of_home,
+    copy::Make,
+    error::{of_home, of_metadata},
     files::{FileService, Hop, Put},
     peer_files,
 };
@@ -54,7 +56,7 @@ pub(super) struct PeerState {
 
 /// Makes the router of the public listener.
 pub fn public_router(files: Late<FileService>) -> Router {
-    let file = get(get_file).put(put_file).delete(delete_file).head(get_file);
+    let file = get(get_file).put(put_file).delete(delete_file).head(get_file).post(make_file);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .layer(DefaultBodyLimit::disable())
@@ -64,6 +66,7 @@ pub fn public_router(files: Late<FileService>) -> Router {
 /// Makes the router of the peer listener.
 pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<FileService>) -> Router {
     let file = get(peer_files::get).put(peer_files::put).delete(peer_files::delete).head(peer_files::get);
+    let file = file.post(peer_files::make);
     Router::new()
         .route(route::PEER_FILE, file)
         .route(route::PEER_LAYOUT, get(peer_files::get_layout))
@@ -87,11 +90,11 @@ async fn put_file(
 ) -> Result<Response, ApiError> {
     let files = files.ready()?;
     let name = file_name(&uri)?;
-    refuse_preconditions(&headers)?;
+    let conditions = write_conditions(&headers)?;
     let command = files.command(idempotency_key(&headers)?);
     files.check_bucket(&name.bucket).await?;
     let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
-    files.put(Put { name, epoch, command, request_id, hop: Hop::Direct }, &headers, body).await
+    files.put(Put { name, epoch, command, request_id, conditions, hop: Hop::Direct }, &headers, body).await
 }
 
 async fn get_file(
@@ -133,10 +136,28 @@ async fn delete_file(
 ) -> Result<Response, ApiError> {
     let files = files.ready()?;
     let name = file_name(&uri)?;
-    refuse_preconditions(&headers)?;
+    let conditions = write_conditions(&headers)?;
     let command = files.command(idempotency_key(&headers)?);
     files.check_bucket(&name.bucket).await?;
-    files.delete(name, command, Hop::Direct).await
+    files.delete(name, command, &conditions, Hop::Direct).await
+}
+
+async fn make_file(
+    State(files): State<Late<FileService>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let files = files.ready()?;
+    let (name, source) = (file_name(&uri)?, source(&uri)?);
+    let conditions = write_conditions(&headers)?;
+    let command = files.command(idempotency_key(&headers)?);
+    files.check_bucket(&name.bucket).await?;
+    if files.metadata.key(&source.name).map_err(|error| of_metadata(&error))?.is_none() {
+        files.homes.not_elsewhere(&source.name).await.map_err(|error| of_home(&error))?;
+    }
+    let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
+    files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await
 }
 
 /// Reads one of our own headers.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     keys,
     machine::{Answer, Outcome, Refusal},
+    precondition::Precondition,
     reclaim::reclaim,
     rows::{Content, Etag, FileRow, HomeState, KeyRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, Tree},
     segments::{PlacedChunk, add_segment, take_upload},
@@ -57,11 +58,27 @@ pub enum Body {
     },
 }
 
-/// What must hold of the current version for a change to be made.
+/// Asks whether a commit that is still to be made would be refused.
+///
+/// It stands under the commit's own id: a refusal is then what the commit itself is told, however the two arrive, and a commit that
+/// was made already answers for the probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Precondition {
-    /// Nothing.
-    Always,
+pub struct Probe {
+    /// The file.
+    pub name: FileName,
+    /// The epoch that the home must have.
+    pub epoch: Epoch,
+    /// What must hold of the current version.
+    pub precondition: Precondition,
+}
+
+pub(super) fn probe(state: &dyn Txn, probe: &Probe) -> Result<Outcome, Fault> {
+    let before = match open_home(state, &probe.name, probe.epoch)? {
+        Ok(row) => row,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let current = before.as_ref().and_then(|row| row.file.as_ref());
+    Ok(probe.precondition.check(current).map(|()| Answer::Holds))
 }
 
 pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) -> Result<Outcome, Fault> {
@@ -72,7 +89,9 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
         Ok(row) => row,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let Precondition::Always = commit.precondition;
+    if let Err(refusal) = commit.precondition.check(before.as_ref().and_then(|row| row.file.as_ref())) {
+        return Ok(Err(refusal));
+    }
     let content = match commit.body {
         Body::Inline(bytes) => Content::Inline(bytes),
         Body::Tree { root, chunk_shift, upload, tail } => {
@@ -92,6 +111,7 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     let version = Version { epoch: commit.epoch, index: at.index };
     let created = before.as_ref().is_none_or(|row| row.file.is_none());
     reclaim(state, before, at);
+    let (size, etag) = (commit.size, commit.etag.clone());
     let file = FileRow {
         version,
         size: commit.size,
@@ -102,7 +122,11 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     };
     let row = KeyRow { epoch: commit.epoch, home: HomeState::Open, file: Some(file) };
     put(state, keys::FILES, keys::file(&commit.name), &row);
-    Ok(Ok(Answer::Committed { version, created }))
+    Ok(Ok(match commit.precondition {
+        // Made from another version: a retry reads another one, so the answer itself says what came of it.
+        Precondition::Version(_) => Answer::Made { version, created, size, etag },
+        Precondition::Always | Precondition::Etags { .. } => Answer::Committed { version, created },
+    }))
 }
 
 /// Whether the cluster's own log allows a write under `epoch`; the row before the write if it does.

@@ -5,9 +5,10 @@ use flotilla_raft_store::{Fault, Position, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    commit::{Precondition, open_home},
+    commit::open_home,
     keys,
     machine::{Answer, Outcome, Refusal},
+    precondition::Precondition,
     reclaim::reclaim,
     rows::{HomeState, KeyRow},
     table::put,
@@ -29,12 +30,18 @@ pub(super) fn delete_file(state: &mut dyn Txn, delete: &Delete, at: Position) ->
         Ok(row) => row,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let Precondition::Always = delete.precondition;
+    if let Err(refusal) = delete.precondition.check(before.as_ref().and_then(|row| row.file.as_ref())) {
+        return Ok(Err(refusal));
+    }
     if before.as_ref().is_none_or(|row| row.file.is_none()) {
         return Ok(Err(Refusal::NotFound));
     }
     reclaim(state, before, at);
-    let row = KeyRow { epoch: delete.epoch, home: HomeState::Open, file: None };
-    put(state, keys::FILES, keys::file(&delete.name), &row);
+    bury(state, &delete.name, delete.epoch);
     Ok(Ok(Answer::Deleted { version: Version { epoch: delete.epoch, index: at.index } }))
+}
+
+/// Leaves a tombstone, which keeps the home. What the file referenced is the caller's to give away or to reclaim.
+pub(super) fn bury(state: &mut dyn Txn, name: &FileName, epoch: Epoch) {
+    put(state, keys::FILES, keys::file(name), &KeyRow { epoch, home: HomeState::Open, file: None });
 }

@@ -6,9 +6,11 @@ use flotilla_raft_store::{Fault, Machine, Position, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    commit::{self, Commit},
+    commit::{self, Commit, Probe},
+    copy::{self, Copy},
     delete::{self, Delete},
     keys,
+    rows::Etag,
     segments::{self, SegmentAppend},
     table::{get, put},
     writers,
@@ -30,6 +32,10 @@ pub enum Command {
     AppendSegment(SegmentAppend),
     /// Takes over the supernode group's documents if they are newer.
     PutDocuments(Documents),
+    /// Refuses a change whose precondition fails, before its body is read.
+    Probe(Probe),
+    /// Makes a file from another one of this cluster, without its bytes.
+    Copy(Box<Copy>),
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -58,6 +64,19 @@ pub enum Answer {
     Done,
     /// The command changed nothing.
     Refused(Refusal),
+    /// The probed precondition holds.
+    Holds,
+    /// A version made from another one is current.
+    Made {
+        /// Its place in the key's history.
+        version: Version,
+        /// Whether there was no live version before.
+        created: bool,
+        /// Its length, in bytes.
+        size: u64,
+        /// Its ETag.
+        etag: Etag,
+    },
 }
 
 /// Why a command changed nothing.
@@ -75,6 +94,14 @@ pub enum Refusal {
     NotFound,
     /// The command itself breaks a bound.
     Invalid(String),
+    /// The client's precondition does not hold; the current ETag, if there is a file.
+    PreconditionFailed(Option<Etag>),
+    /// The version that the change was made from is no longer current; the current ETag, if there is a file.
+    Changed(Option<Etag>),
+    /// The source of a copy is not what the client asked for; its ETag.
+    SourceChanged(Etag),
+    /// The source of a copy has more segments than one command may reference again.
+    SourceTooLong,
 }
 
 /// The rules of a cluster's metadata.
@@ -94,6 +121,8 @@ impl Machine for FileMachine {
             Command::Delete(delete) => delete::delete_file(state, &delete, at)?,
             Command::AppendSegment(append) => segments::append_segment(state, append, at)?,
             Command::PutDocuments(documents) => put_documents(state, &documents)?,
+            Command::Probe(probe) => commit::probe(state, &probe)?,
+            Command::Copy(copy) => copy::copy_file(state, *copy, at)?,
         };
         Ok(outcome.unwrap_or_else(Answer::Refused))
     }

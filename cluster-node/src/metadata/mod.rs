@@ -1,10 +1,12 @@
 //! The cluster's replicated metadata: rows, the rules that change them, and linearizable reads of them.
 
 pub mod commit;
+pub mod copy;
 mod delete;
 pub mod keys;
 pub mod list;
 pub mod machine;
+pub mod precondition;
 pub mod read;
 mod reclaim;
 pub mod rows;
@@ -14,8 +16,10 @@ mod table;
 mod testing;
 mod writers;
 
-pub use commit::{Commit, Precondition};
+pub use commit::{Commit, Probe};
+pub use copy::Copy;
 pub use delete::Delete;
 pub use machine::{Answer, Command, FileMachine, Refusal};
+pub use precondition::Precondition;
 pub use read::Metadata;
 pub use segments::SegmentAppend;

@@ -70,6 +70,22 @@ impl std::fmt::Display for Etag {
     }
 }
 
+impl std::str::FromStr for Etag {
+    type Err = ();
+
+    /// Reads what [`Etag`] prints; anything else is the ETag of no file.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (hash, count) = match text.split_once('-') {
+            None => (text, None),
+            Some((hash, count)) => (hash, Some(count.parse().map_err(|_| ())?)),
+        };
+        let bytes = *blake3::Hash::from_hex(hash).map_err(|_| ())?.as_bytes();
+        let etag = count.map_or(Self::Root(bytes), |count| Self::Trees(bytes, count));
+        // Upper case and leading zeros read too, but ETags are compared as text.
+        if etag.to_string() == text { Ok(etag) } else { Err(()) }
+    }
+}
+
 /// A version's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {

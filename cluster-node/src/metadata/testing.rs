@@ -9,10 +9,11 @@ use flotilla_raft_store::{Fault, Machine, Position, Txn};
 use serde::Serialize;
 
 use super::{
-    commit::{Body, Commit, Precondition},
+    commit::{Body, Commit},
     delete::Delete,
     keys,
     machine::{Answer, Command, FileMachine},
+    precondition::Precondition,
     rows::{ChunkRef, Etag, KeyRow},
     segments::PlacedChunk,
 };

@@ -22,6 +22,11 @@ pub fn no_cluster() -> ApiError {
     problem.retry_after_ms(1000).into()
 }
 
+/// An `If-Match` on a key without a file.
+pub fn nothing_to_match() -> ApiError {
+    ApiError::new(Code::PreconditionFailed, "there is no such file, and the precondition asks for one")
+}
+
 /// A bucket that does not exist.
 pub fn bucket_not_found(name: &flotilla_api::BucketName) -> ApiError {
     let problem = Problem::new(Code::BucketNotFound, format!("there is no bucket '{name}'"));

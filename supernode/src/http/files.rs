@@ -15,14 +15,15 @@ use flotilla_api::{
 use flotilla_client::Lane;
 use flotilla_http_server::{
     ApiError, Caller,
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, refuse_preconditions, target, to_cursor},
+    conditions::{WriteConditions, write_conditions},
+    files::{ListQuery, Target, file_name, idempotency_key, list_query, target, to_cursor},
     read_all,
 };
 use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
 
 use super::{
     Late, Service,
-    error::{bucket_not_found, no_cluster, of_directory, of_refusal},
+    error::{bucket_not_found, no_cluster, nothing_to_match, of_directory, of_refusal},
     forward::{Request, Upload},
 };
 use crate::{
@@ -44,17 +45,18 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
     let name = file_name(&uri)?;
-    refuse_preconditions(&headers)?;
+    let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
     service.check_bucket(&name.bucket).await?;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let home = service.home_or_claim(&name).await?;
+    let home = service.home_to_write(&name, &conditions, None).await?;
     let upload = match length {
         Some(length) if length <= KEPT_BYTES_MAX => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
         Some(_) | None => Upload::Streamed(body),
     };
     let (headers, request_id, name) = (&headers, &request_id, &name);
-    let request = Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false };
+    let request =
+        Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false, source: None };
     service.forwarder.send(request, home, upload).await
 }
 
@@ -77,7 +79,7 @@ pub(super) async fn get(
     }
     let home = service.home(&name).await?;
     let (name, headers, request_id) = (&name, &headers, &request_id);
-    let request = Request { method, name, headers, request_id, idempotency_key: None, layout };
+    let request = Request { method, name, headers, request_id, idempotency_key: None, layout, source: None };
     service.forwarder.send(request, home, Upload::Empty).await
 }
 
@@ -89,16 +91,20 @@ pub(super) async fn delete(
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
     let name = file_name(&uri)?;
-    refuse_preconditions(&headers)?;
+    let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
-    let home = service.home(&name).await?;
+    let home = service.home(&name).await.map_err(|error| match error.code {
+        Code::FileNotFound if conditions.if_match.is_some() => nothing_to_match(),
+        _ => error,
+    })?;
     let (name, headers, request_id) = (&name, &headers, &request_id);
-    let request = Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false };
+    let request =
+        Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false, source: None };
     service.forwarder.send(request, home, Upload::Empty).await
 }
 
 impl Service {
-    async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
+    pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
         if self.documents.has_bucket(bucket) {
             return Ok(());
         }
@@ -109,7 +115,7 @@ impl Service {
     }
 
     /// The home of a key that should exist.
-    async fn home(&self, name: &FileName) -> Result<Home, ApiError> {
+    pub(super) async fn home(&self, name: &FileName) -> Result<Home, ApiError> {
         match self.directory().home(name).await.map_err(|error| of_directory(&error))? {
             Some(home) => Ok(home),
             None => {
@@ -119,15 +125,32 @@ impl Service {
         }
     }
 
-    /// The home of a key that is to be written; a free key is claimed for the best cluster.
-    async fn home_or_claim(&self, name: &FileName) -> Result<Home, ApiError> {
+    /// The home of a key that is to be written; a free key is claimed for `cluster`, else for the best one. A free key has no file
+    /// that `If-Match` could name, so nothing is claimed for a request that has one.
+    pub(super) async fn home_to_write(
+        &self,
+        name: &FileName,
+        conditions: &WriteConditions,
+        cluster: Option<&ClusterName>,
+    ) -> Result<Home, ApiError> {
+        if conditions.if_match.is_none() {
+            return self.home_or_claim(name, cluster).await;
+        }
+        let home = self.directory().home(name).await.map_err(|error| of_directory(&error))?;
+        home.ok_or_else(nothing_to_match)
+    }
+
+    async fn home_or_claim(&self, name: &FileName, cluster: Option<&ClusterName>) -> Result<Home, ApiError> {
         let hit = self.directory().applied_home(name).map_err(|error| of_directory(&error))?;
         if let Some(home) = hit {
             self.count_routed(&home.cluster, "home");
             return Ok(home);
         }
         let clusters = &self.forwarder.clusters;
-        let cluster = clusters.wait_for(|known| known.for_new_key()).await.ok_or_else(no_cluster)?;
+        let cluster = match cluster {
+            Some(cluster) => cluster.clone(),
+            None => clusters.wait_for(|known| known.for_new_key()).await.ok_or_else(no_cluster)?,
+        };
         let claim = Command::Claim { name: name.clone(), cluster };
         let answer = self.directory().propose(self.forwarder.entropy.u128(), claim).await;
         match answer.map_err(|error| of_directory(&error))? {

@@ -13,7 +13,7 @@ use flotilla_client::{
     peer::{self, Executed},
 };
 use flotilla_env::Entropy;
-use flotilla_http_server::ApiError;
+use flotilla_http_server::{ApiError, files::Source};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
 use std::sync::Arc;
@@ -29,12 +29,16 @@ const TRIES_MAX: usize = 3;
 /// How long a node may take to answer a request without a body.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Headers of a client's request that the gateway needs.
-const TO_GATEWAY: [HeaderName; 5] = [
+const TO_GATEWAY: [HeaderName; 9] = [
     std_header::CONTENT_TYPE,
     std_header::CONTENT_LENGTH,
     std_header::RANGE,
     std_header::IF_RANGE,
+    std_header::IF_MATCH,
     std_header::IF_NONE_MATCH,
+    std_header::IF_MODIFIED_SINCE,
+    std_header::IF_UNMODIFIED_SINCE,
+    HeaderName::from_static(header::SOURCE_IF_MATCH),
 ];
 /// Headers of an answer that belong to the connection it came on.
 const HOP_BY_HOP: [HeaderName; 4] =
@@ -64,6 +68,8 @@ pub struct Request<'a> {
     pub idempotency_key: Option<RequestId>,
     /// Asks for the layout instead of the content.
     pub layout: bool,
+    /// The source of a copy or a move.
+    pub source: Option<&'a Source>,
 }
 
 /// Sends requests on. Cheap to clone.
@@ -171,8 +177,8 @@ impl Forwarder {
 fn headers(request: &Request<'_>, home: &Home, command: &CommandId) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for name in TO_GATEWAY {
-        if let Some(value) = request.headers.get(&name) {
-            headers.insert(name, value.clone());
+        for value in request.headers.get_all(&name) {
+            headers.append(name.clone(), value.clone());
         }
     }
     let ours = [
@@ -181,7 +187,10 @@ fn headers(request: &Request<'_>, home: &Home, command: &CommandId) -> HeaderMap
         (header::COMMAND, command.to_header()),
         (header::REQUEST_ID, request.request_id.to_string()),
     ];
-    for (name, text) in ours {
+    let source = request
+        .source
+        .map(|source| [(header::SOURCE, source.name.to_header()), (header::SOURCE_MOVES, source.moves.to_string())]);
+    for (name, text) in ours.into_iter().chain(source.into_iter().flatten()) {
         let value = HeaderValue::try_from(text).expect("names are percent-encoded, ids and numbers visible ASCII");
         headers.insert(HeaderName::from_static(name), value);
     }
@@ -221,7 +230,7 @@ struct Known {
 
 impl Known {
     fn new(method: &Method) -> Self {
-        Self { changes: method == Method::PUT || method == Method::DELETE, uncertain: false, cut: false }
+        Self { changes: ![Method::GET, Method::HEAD].contains(method), uncertain: false, cut: false }
     }
 
     /// Notes a failed try: whether it had the whole body, and whether the body was cut off on its way.

@@ -1,5 +1,6 @@
 //! The supernode's routes: clients on the public listener, nodes on the peer listener.
 
+mod copy;
 mod documents;
 pub mod error;
 mod files;
@@ -48,7 +49,7 @@ pub type Late<T> = flotilla_http_server::Late<T>;
 
 /// Makes the router of the public listener.
 pub fn public_router(service: Late<Service>) -> Router {
-    let file = get(files::get).put(files::put).delete(files::delete).head(files::get);
+    let file = get(files::get).put(files::put).delete(files::delete).head(files::get).post(copy::post);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
@@ -80,6 +81,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
             "GET" => "get",
             "HEAD" => "head",
             "DELETE" => "delete",
+            "POST" => "copy",
             _ => "other",
         },
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",

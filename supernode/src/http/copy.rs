@@ -1,0 +1,111 @@
+//! Copies and moves: within one cluster its log does them; between two the bytes go through here.
+
+use axum::{Extension, extract::State, response::Response};
+use flotilla_api::{Code, FileName, Problem, RequestId, header, peer::Home};
+use flotilla_http_server::{
+    ApiError,
+    conditions::{etag_list, write_conditions},
+    files::{Source, file_name, idempotency_key, source},
+};
+use http::{HeaderMap, HeaderName, Method, Uri, header as std_header};
+
+use super::{
+    Late, Service,
+    forward::{Request, Upload},
+};
+
+pub(super) async fn post(
+    State(service): State<Late<Service>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let (name, source) = (file_name(&uri)?, source(&uri)?);
+    let conditions = write_conditions(&headers)?;
+    etag_list(&headers, &HeaderName::from_static(header::SOURCE_IF_MATCH))?;
+    let idempotency_key = idempotency_key(&headers)?;
+    service.check_bucket(&name.bucket).await?;
+    let from = service.home(&source.name).await?;
+    let home = service.home_to_write(&name, &conditions, Some(&from.cluster)).await?;
+    if home.cluster != from.cluster {
+        return service.copy_across(&name, &source, &headers, &request_id, idempotency_key, (from, home)).await;
+    }
+    let request = Request {
+        method: Method::POST,
+        name: &name,
+        headers: &headers,
+        request_id: &request_id,
+        idempotency_key,
+        layout: false,
+        source: Some(&source),
+    };
+    service.forwarder.send(request, home, Upload::Empty).await
+}
+
+impl Service {
+    /// Streams a file from one cluster into another one.
+    async fn copy_across(
+        &self,
+        name: &FileName,
+        source: &Source,
+        headers: &HeaderMap,
+        request_id: &RequestId,
+        idempotency_key: Option<RequestId>,
+        (from, home): (Home, Home),
+    ) -> Result<Response, ApiError> {
+        if source.moves {
+            let detail =
+                format!("'{}' and '{}' are clusters of their own, so nothing was moved", from.cluster, home.cluster);
+            let hint = "copy the file, then delete the source with If-Match and the copy's ETag";
+            return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
+        }
+        let mut asked = HeaderMap::new();
+        for value in headers.get_all(header::SOURCE_IF_MATCH) {
+            asked.append(std_header::IF_MATCH, value.clone());
+        }
+        let read = Request {
+            method: Method::GET,
+            name: &source.name,
+            headers: &asked,
+            request_id,
+            idempotency_key: None,
+            layout: false,
+            source: None,
+        };
+        let (parts, body) = self.forwarder.send(read, from, Upload::Empty).await.map_err(of_source)?.into_parts();
+        let mut headers = headers.clone();
+        for name in [std_header::CONTENT_TYPE, std_header::CONTENT_LENGTH] {
+            if let Some(value) = parts.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let write = Request {
+            method: Method::PUT,
+            name,
+            headers: &headers,
+            request_id,
+            idempotency_key,
+            layout: false,
+            source: None,
+        };
+        let written = self.forwarder.send(write, home, Upload::Streamed(body)).await;
+        written.map_err(|error| match error.code {
+            // The body was not the client's.
+            Code::BodyInvalid => {
+                let detail = "the source broke off in the middle; nothing was changed";
+                Problem::new(Code::UploadInterrupted, detail).retry_after_ms(500).into()
+            }
+            _ => error,
+        })
+    }
+}
+
+/// What the source's cluster said, to a client that asked about the target: the source's ETag is not the target's.
+fn of_source(error: ApiError) -> ApiError {
+    let mut problem = Problem::from(error);
+    if let Some(etag) = problem.etag.take() {
+        problem.detail = format!("the source has the ETag {etag}, which is not what was asked for");
+    }
+    problem.into()
+}
