@@ -40,3 +40,15 @@ pub const PEER_CLAIM: &str = "/peer/v1/claim";
 pub const PEER_BUCKET: &str = "/peer/v1/bucket";
 /// Peers: the home of a key, to a supernode.
 pub const PEER_LOOKUP: &str = "/peer/v1/lookup";
+/// Peers: homes that a cluster closed, to a supernode.
+pub const PEER_RELEASE: &str = "/peer/v1/release";
+/// Peers: old claims, to a node of the cluster that has them.
+pub const PEER_SETTLE: &str = "/peer/v1/settle";
+/// Peers: one page of the ids on a node's disk.
+pub const PEER_INVENTORY: &str = "/peer/v1/inventory";
+/// Peers: how copies on a node's disk look.
+pub const PEER_INSPECT: &str = "/peer/v1/inspect";
+/// Peers: a cluster's metadata against its disks, streamed.
+pub const PEER_FSCK: &str = "/peer/v1/fsck";
+/// A cluster's metadata against its disks: `GET /v1/clusters/{cluster}/fsck`; the last segment.
+pub const FSCK: &str = "fsck";

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     BucketName, ClusterName, Epoch, FileName,
-    peer::{ClaimAnswer, ClaimRequest, Home},
+    peer::{ClaimAnswer, ClaimRequest, Home, ReleaseRequest},
     route,
 };
 use flotilla_client::{Lane, PeerClient};
@@ -61,12 +61,43 @@ impl Homes {
     pub async fn to_write(&self, name: &FileName) -> Result<Epoch, Error> {
         match self.metadata.key(name)? {
             Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, .. }) => Ok(epoch),
-            Some(KeyRow { home: HomeState::Closed, .. }) | None => {
+            Some(KeyRow { home: HomeState::Closed, epoch, .. }) => self.refresh(name, epoch).await,
+            None => {
                 let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: None };
                 let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
                 self.own(answer.home)
             }
         }
+    }
+
+    /// Gives the epoch to commit under after a commit under `passed` was refused, and can only ever be refused: this cluster's log
+    /// says that its home is closed. The same home gets a fresh epoch if it still stands, a free key is claimed anew.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Elsewhere`] if another cluster has the key by now.
+    pub async fn again(&self, name: &FileName, passed: Epoch) -> Result<Epoch, Error> {
+        // Another request may have renewed the home and committed under it.
+        self.metadata.barrier().await?;
+        if let Some(KeyRow { home: HomeState::Open, epoch, .. }) = self.metadata.key(name)?
+            && epoch > passed
+        {
+            return Ok(epoch);
+        }
+        self.refresh(name, passed).await
+    }
+
+    async fn refresh(&self, name: &FileName, passed: Epoch) -> Result<Epoch, Error> {
+        let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: Some(passed) };
+        let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
+        self.own(answer.home)
+    }
+
+    /// Tells the directory that homes are closed here; afterwards none of them stands at its epoch.
+    ///
+    /// # Errors
+    /// [`Error::Directory`]; some may be released, and telling it again does no harm.
+    pub async fn release(&self, homes: Vec<(FileName, Epoch)>) -> Result<(), Error> {
+        self.ask(route::PEER_RELEASE, &ReleaseRequest { cluster: self.cluster.clone(), homes }).await
     }
 
     /// Asks the supernodes whether a bucket exists that this cluster has not heard of: documents arrive half a second late.

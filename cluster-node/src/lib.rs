@@ -7,6 +7,7 @@ mod gateway;
 mod heartbeat;
 mod homes;
 mod http;
+mod life;
 mod metadata;
 mod node;
 mod ops;

@@ -30,6 +30,7 @@ use crate::{
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
     http::{FileService, Member, peer_router, public_router},
+    life::{Keeper, Periods, Released},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
 };
@@ -172,6 +173,8 @@ async fn serve(
         };
         let chunk_size = settings.chunk_size.as_u64();
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
+        let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
+        let released = Released::default();
         let uploads = Uploads::new(Parts {
             node: identity.node,
             writer,
@@ -184,8 +187,9 @@ async fn serve(
             budget: budget.clone(),
             clock: seams.clock.clone(),
             entropy: seams.entropy.clone(),
+            homes: homes.clone(),
+            released: released.clone(),
         });
-        let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
         let cache_bytes = settings.cache_bytes.as_u64();
         let fetcher = Fetcher::new(
             identity.node,
@@ -195,6 +199,21 @@ async fn serve(
             cache_bytes,
             seams.entropy.clone(),
         );
+        let keeper = Keeper {
+            node: identity.node,
+            writer,
+            metadata: metadata.clone(),
+            store: store.clone(),
+            homes: homes.clone(),
+            released,
+            periods: Periods {
+                version_linger: settings.version_linger,
+                claim_idle: settings.claim_idle,
+                purge_interval: settings.purge_interval,
+            },
+            clock: seams.clock.clone(),
+            entropy: seams.entropy.clone(),
+        };
         let teller = Teller {
             card: Arc::new(card(settings, addresses, &identity)),
             peers: peers.clone(),
@@ -219,7 +238,7 @@ async fn serve(
             clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
-        teller.run(stop.clone()).await;
+        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()));
         Ok(())
     };
     tokio::select! {

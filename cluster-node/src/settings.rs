@@ -1,11 +1,14 @@
 //! What a node is told at start; plain data, checked once.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use flotilla_api::ClusterName;
-use flotilla_member::{Addresses, Error, addresses};
+use flotilla_member::{Addresses, Error, Period, addresses};
 use serde::{Deserialize, Serialize};
+
+/// More often than this, looking for garbage would be all that a node does.
+const PURGE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A node's settings, from flags, environment, a TOML file and these defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +51,15 @@ pub struct Settings {
     /// The node's zone; a node without one is a zone of its own.
     #[serde(default)]
     pub zone: Option<String>,
+    /// How long a replaced or deleted version stays readable for downloads that began before.
+    #[serde(default = "Settings::default_version_linger")]
+    pub version_linger: Period,
+    /// How long a key without a file keeps its home.
+    #[serde(default = "Settings::default_claim_idle")]
+    pub claim_idle: Period,
+    /// How often garbage is marked, and the disk compared with the metadata.
+    #[serde(default = "Settings::default_purge_interval")]
+    pub purge_interval: Period,
 }
 
 impl Settings {
@@ -61,6 +73,18 @@ impl Settings {
 
     fn default_replicas() -> u32 {
         2
+    }
+
+    fn default_version_linger() -> Period {
+        Period::secs(15 * 60)
+    }
+
+    fn default_claim_idle() -> Period {
+        Period::secs(60 * 60)
+    }
+
+    fn default_purge_interval() -> Period {
+        Period::secs(60)
     }
 }
 
@@ -77,6 +101,9 @@ impl Settings {
         }
         if !(1..=5).contains(&self.replicas) {
             return wrong("replicas", format!("is a number from 1 to 5, not {}", self.replicas));
+        }
+        if self.purge_interval.0 < PURGE_INTERVAL_MIN {
+            return wrong("purge_interval", format!("is at least 100ms, not {}", self.purge_interval));
         }
         addresses::members(&self.initial_members)?;
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())

@@ -8,6 +8,7 @@ mod error;
 mod fatal;
 mod group;
 pub mod marks;
+mod period;
 pub mod problem;
 mod transport;
 
@@ -15,4 +16,5 @@ pub use addresses::Addresses;
 pub use error::{EXIT_CONFIG, EXIT_DISK, Error};
 pub use fatal::Fatal;
 pub use group::{FormPeers, Seams, Seat, hand_over};
+pub use period::Period;
 pub use transport::PeerTransport;

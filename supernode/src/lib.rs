@@ -2,6 +2,7 @@
 //!
 //! It knows nodes only by their peer routes and stores no byte of a file.
 
+mod claims;
 mod clusters;
 mod directory;
 mod http;

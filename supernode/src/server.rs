@@ -1,6 +1,6 @@
 //! The composition root: a supernode's parts in the order in which they come to life, and back.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use flotilla_api::peer::{Document, Principal, auth::FleetSecret};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
+    claims::Claims,
     clusters::Clusters,
     directory::{Answer, Command, Directory, DirectoryMachine},
     http::{Forwarder, Service, op, peer_router, public_router},
@@ -68,7 +69,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
     });
     let result = tokio::select! {
-        result = serve(&settings.data_dir, &seams, &peers, &formation, &service, documents, root, &stop) => result,
+        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, &stop) => result,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
     };
     if let (Ok(()), Some(service)) = (&result, service.get()) {
@@ -114,7 +115,7 @@ fn sites(
 /// Joins the group and serves until `stop`.
 #[allow(clippy::too_many_arguments)] // as `sites`
 async fn serve(
-    dir: &Path,
+    settings: &Settings,
     seams: &Seams,
     peers: &PeerClient,
     formation: &Arc<Formation>,
@@ -123,19 +124,28 @@ async fn serve(
     root: Principal,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
+    let (dir, idle) = (&settings.data_dir, settings.claim_idle.0);
     let others = FormPeers(peers.clone());
     let identity = tokio::select! {
         identity = formation.run(&others) => identity?,
         () = stop.cancelled() => return Ok(()),
     };
     let fatal = Fatal::default();
-    let seat = Seat { group: GROUP.to_owned(), dir: dir.to_owned(), seams, peers, fatal: &fatal };
+    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, peers, fatal: &fatal };
     let directory = Directory::new(seat.open(&identity, DirectoryMachine).await?);
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),
         peers: peers.clone(),
         entropy: seams.entropy.clone(),
+    };
+    let claims = Claims {
+        directory: directory.clone(),
+        clusters: forwarder.clusters.clone(),
+        peers: peers.clone(),
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        idle,
     };
     late.set(Service { forwarder, documents: documents.clone() });
 
@@ -156,6 +166,7 @@ async fn serve(
     };
     tokio::select! {
         result = work => result,
+        () = claims.run() => Ok(()),
         why = fatal.wait() => {
             marks::leave(dir, &why);
             Err(Error::Metadata(why))

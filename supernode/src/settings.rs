@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use flotilla_member::{Addresses, Error, addresses};
+use flotilla_member::{Addresses, Error, Period, addresses};
 use serde::{Deserialize, Serialize};
 
 /// A supernode's settings, from flags, environment, a TOML file and these defaults.
@@ -31,9 +31,16 @@ pub struct Settings {
     pub fleet_secret_file: PathBuf,
     /// The file with the root key; made at the group's first start if it is missing.
     pub root_key_file: PathBuf,
+    /// How old a claim gets before its cluster is asked whether it was ever used.
+    #[serde(default = "Settings::default_claim_idle")]
+    pub claim_idle: Period,
 }
 
 impl Settings {
+    fn default_claim_idle() -> Period {
+        Period::secs(60 * 60)
+    }
+
     /// Checks what the types don't.
     ///
     /// # Errors

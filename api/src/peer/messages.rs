@@ -255,3 +255,73 @@ pub struct LocateAnswer {
     /// The chunks found: id, absolute path, offset of the data, length of the data.
     pub found: Vec<(ChunkId, String, u64, u64)>,
 }
+
+/// Homes that a cluster's own log closed: the directory lets go of them, if they still stand at these epochs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRequest {
+    /// The cluster that closed them.
+    pub cluster: ClusterName,
+    /// The homes; at most [`HOMES_MAX`].
+    pub homes: Vec<(FileName, Epoch)>,
+}
+
+/// The most homes that one message between cluster and directory names.
+pub const HOMES_MAX: usize = 128;
+
+/// Asks a cluster about old claims: those that its log knows are confirmed, the others are closed at their epochs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleRequest {
+    /// The claims; at most [`HOMES_MAX`].
+    pub claims: Vec<(FileName, Epoch)>,
+}
+
+/// What became of old claims.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettleAnswer {
+    /// Epochs whose homes are in use: the cluster itself tells when they end.
+    pub confirmed: Vec<Epoch>,
+}
+
+/// Asks for one page of the ids on a node's disk, in the store's own order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryRequest {
+    /// Where the last page ended.
+    pub after: Option<ChunkId>,
+    /// The most ids.
+    pub limit: u32,
+}
+
+/// Asks how copies look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InspectRequest {
+    /// The chunks.
+    pub ids: Vec<ChunkId>,
+    /// Read the contents too.
+    pub verify: bool,
+}
+
+/// How a copy looks to the node that should have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Copy {
+    /// It is there, and as far as was looked in order.
+    Whole {
+        /// Length of its data, in bytes.
+        length: u64,
+        /// Its chaining value, as it says itself.
+        cv: [u8; 32],
+        /// Absolute path of the file that holds it.
+        file: String,
+    },
+    /// It is not there.
+    Missing,
+    /// It has fewer or more bytes than it should.
+    Short {
+        /// What is wrong.
+        why: String,
+    },
+    /// It is damaged.
+    Corrupt {
+        /// What is wrong.
+        why: String,
+    },
+}

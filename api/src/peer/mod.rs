@@ -4,6 +4,7 @@ pub mod auth;
 mod messages;
 
 pub use messages::{
-    ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Document, Documents, FormAnswer, FormRequest, Heartbeat, Home,
-    ListRequest, LocateAnswer, NodeReport, NodeStats, PlaceAnswer, PlaceRequest, Principal, ReportAnswer, StoredCopy,
+    ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FormAnswer, FormRequest, HOMES_MAX,
+    Heartbeat, Home, InspectRequest, InventoryRequest, ListRequest, LocateAnswer, NodeReport, NodeStats, PlaceAnswer,
+    PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer, SettleRequest, StoredCopy,
 };

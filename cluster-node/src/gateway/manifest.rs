@@ -1,10 +1,12 @@
 //! The growing chunk list of one upload: chunks in order as their syncs end, segments appended as they fill.
 
+use flotilla_api::ChunkId;
 use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::task::JoinHandle;
 
 use super::{
     open_chunk::OpenChunk,
+    trace::Trace,
     tree::TreeHasher,
     upload::{Error, Uploads},
 };
@@ -23,13 +25,14 @@ pub(super) struct Manifest {
     syncing: FuturesOrdered<JoinHandle<Result<PlacedChunk, Error>>>,
     tail: Vec<PlacedChunk>,
     upload: Option<u64>,
+    trace: Trace,
 }
 
 impl Manifest {
     /// Makes an empty list.
-    pub(super) fn new(uploads: Uploads) -> Self {
+    pub(super) fn new(uploads: Uploads, trace: Trace) -> Self {
         let (tree, syncing) = (TreeHasher::default(), FuturesOrdered::new());
-        Self { uploads, tree, offset: 0, syncing, tail: Vec::new(), upload: None }
+        Self { uploads, tree, offset: 0, syncing, tail: Vec::new(), upload: None, trace }
     }
 
     /// Gives the number of bytes in the list.
@@ -63,10 +66,18 @@ impl Manifest {
         let parts = self.uploads.parts();
         let id = parts.metadata.fresh_id(&*parts.entropy);
         let chunks = std::mem::take(&mut self.tail);
+        let ids: Vec<ChunkId> = chunks.iter().map(|placed| placed.chunk.id).collect();
+        self.trace.may_be_named();
         let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
         match parts.metadata.propose(id, Command::AppendSegment(append)).await?.answer {
-            Answer::Appended { upload } => self.upload = Some(upload),
-            Answer::Refused(refusal) => return Err(Error::Refused(refusal)),
+            Answer::Appended { upload } => {
+                self.trace.appended(upload, &ids);
+                self.upload = Some(upload);
+            }
+            Answer::Refused(refusal) => {
+                self.trace.was_not_named();
+                return Err(Error::Refused(refusal));
+            }
             other => return Err(Error::Internal(format!("an append was answered with {other:?}"))),
         }
         Ok(())

@@ -7,5 +7,6 @@ mod manifest;
 mod open_chunk;
 pub mod places;
 pub mod replicate;
+pub mod trace;
 pub mod tree;
 pub mod upload;

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     replicate::{ChunkHead, Fan, Hop, Trailer},
+    trace::Trace,
     tree::{ChunkHash, ChunkHasher},
     upload::{Error, Uploads},
 };
@@ -30,10 +31,11 @@ pub(super) struct OpenChunk {
 
 impl OpenChunk {
     /// Begins a chunk at `offset` of its tree, of at most `reserve` bytes, on the nodes that the leader chose.
-    pub(super) async fn begin(uploads: &Uploads, offset: u64, reserve: u64) -> Result<Self, Error> {
+    pub(super) async fn begin(uploads: &Uploads, trace: &Trace, offset: u64, reserve: u64) -> Result<Self, Error> {
         let parts = uploads.parts();
         let place = parts.places.take(&[]).await?;
         let head = ChunkHead { id: uploads.next_id(), tree_offset: offset, reserve };
+        trace.begun(head.id);
         let own = place.iter().any(|(id, _)| *id == parts.node);
         let hops: Vec<Hop> = place.into_iter().filter(|(id, _)| *id != parts.node).collect();
         let (fan, refused) = Fan::begin(head, parts.node, own.then_some(&parts.store), &parts.peers, &hops).await;

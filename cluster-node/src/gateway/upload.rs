@@ -20,11 +20,17 @@ use super::{
     manifest::Manifest,
     open_chunk::OpenChunk,
     places::{self, Places},
+    trace::Trace,
 };
-use crate::metadata::{
-    self, Answer, Command, Commit, Metadata, Precondition, Refusal,
-    commit::Body as CommitBody,
-    rows::{Etag, INLINE_MAX, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX},
+use crate::{
+    homes::{self, Homes},
+    life::Released,
+    metadata::{
+        self, Answer, Command, Commit, Metadata, Precondition, Refusal,
+        commit::Body as CommitBody,
+        life::purge::HOLDERS_MAX,
+        rows::{Etag, INLINE_MAX, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX},
+    },
 };
 
 /// Memory that one big upload can hold: frames between the sockets and the writers.
@@ -66,6 +72,9 @@ pub enum Error {
     /// The cluster's own log refused the commit.
     #[error("commit refused: {0:?}")]
     Refused(Refusal),
+    /// The home ended during the upload, and no other one could be had.
+    #[error(transparent)]
+    Home(#[from] homes::Error),
     /// A broken invariant.
     #[error("upload failed inside: {0}")]
     Internal(String),
@@ -134,6 +143,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Ids of segment appends.
     pub entropy: Arc<dyn Entropy>,
+    /// Where keys are at home, for commits that come too late for their epoch.
+    pub homes: Homes,
+    /// Where failed uploads leave their chunks.
+    pub released: Released,
 }
 
 struct Inner {
@@ -204,7 +217,7 @@ impl Uploads {
         match rest {
             None => {
                 let root = *blake3::hash(&head).as_bytes();
-                self.commit(request, head.len() as u64, root, CommitBody::Inline(head)).await
+                self.commit(request, head.len() as u64, root, CommitBody::Inline(head), &self.trace()).await
             }
             Some(frame) => {
                 let first = futures::stream::iter([Ok(head), Ok(frame)]);
@@ -226,7 +239,8 @@ impl Uploads {
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
     {
-        let mut manifest = Manifest::new(self.clone());
+        let trace = self.trace();
+        let mut manifest = Manifest::new(self.clone(), trace.clone());
         let mut open: Option<OpenChunk> = None;
         let mut size = 0u64;
         let chunk_size = self.inner.parts.chunk_size;
@@ -242,7 +256,8 @@ impl Uploads {
                     None => {
                         let offset = manifest.length();
                         let reserve = request.length.map_or(chunk_size, |n| n.saturating_sub(offset).min(chunk_size));
-                        OpenChunk::begin(self, offset, reserve.max(frame.len().min(chunk_size as usize) as u64)).await?
+                        let reserve = reserve.max(frame.len().min(chunk_size as usize) as u64);
+                        OpenChunk::begin(self, &trace, offset, reserve).await?
                     }
                 };
                 let room = usize::try_from(chunk_size - chunk.length()).unwrap_or(usize::MAX);
@@ -259,13 +274,30 @@ impl Uploads {
         }
         let (root, body) = manifest.finish().await?;
         fail::fail_point!("gateway.before_commit");
-        self.commit(request, size, root, body).await
+        self.commit(request, size, root, body, &trace).await
     }
 
-    async fn commit(&self, request: Request, size: u64, root: [u8; 32], body: CommitBody) -> Result<Committed, Error> {
+    /// Begins to note the chunks of one upload.
+    fn trace(&self) -> Trace {
         let parts = &self.inner.parts;
-        let etag = Etag::Root(root);
-        let commit = Commit {
+        // Any member may be chosen for a copy; this one is told first, since it nearly always has one.
+        let members = parts.metadata.group().status().members;
+        let others = members.into_keys().filter(|node| *node != parts.node);
+        let nodes = std::iter::once(parts.node).chain(others).take(HOLDERS_MAX).collect();
+        Trace::new(parts.released.clone(), nodes)
+    }
+
+    /// Commits, and once more under a fresh epoch if the home ended during the upload.
+    async fn commit(
+        &self,
+        request: Request,
+        size: u64,
+        root: [u8; 32],
+        body: CommitBody,
+        trace: &Trace,
+    ) -> Result<Committed, Error> {
+        let parts = &self.inner.parts;
+        let mut commit = Commit {
             name: request.name,
             epoch: request.epoch,
             precondition: request.precondition,
@@ -273,31 +305,86 @@ impl Uploads {
             writer: parts.writer,
             now_ms: parts.clock.wall_ms(),
             size,
-            etag: etag.clone(),
+            etag: Etag::Root(root),
             media_type: request.media_type,
             body,
         };
-        let command = Command::Commit(Box::new(commit));
-        let mut answer = parts.metadata.propose(request.command.clone(), command.clone()).await?.answer;
-        if answer == Answer::Holds {
-            answer = parts.metadata.propose(behind_probe(&request.command), command).await?.answer;
-        }
-        fail::fail_point!("gateway.after_commit");
-        match answer {
-            Answer::Committed { version, created } => Ok(Committed { version, created, size, etag: etag.to_string() }),
-            Answer::Made { version, created, size, etag } => {
-                Ok(Committed { version, created, size, etag: etag.to_string() })
+        let id = request.command;
+        match self.attempt(id.clone(), commit.clone(), trace).await? {
+            Proposed::Committed(done) => Ok(done),
+            Proposed::Refused { refusal: refusal @ (Refusal::WrongHome | Refusal::BelowFloor), replayed } => {
+                // A refusal that was kept tells of an earlier epoch: the one at hand is to be tried first.
+                if !replayed {
+                    commit.epoch = parts.homes.again(&commit.name, commit.epoch).await?;
+                }
+                tracing::debug!(name = %commit.name.to_header(), epoch = %commit.epoch, ?refusal, "commit is sent again");
+                match self.attempt(again(&id), commit, trace).await? {
+                    Proposed::Committed(done) => Ok(done),
+                    Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
+                }
             }
-            Answer::Refused(refusal) => Err(Error::Refused(refusal)),
-            other => Err(Error::Internal(format!("a commit was answered with {other:?}"))),
+            Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
         }
     }
+
+    /// Proposes a commit under its id, or behind the probe that stands under it.
+    async fn attempt(&self, id: CommandId, commit: Commit, trace: &Trace) -> Result<Proposed, Error> {
+        let metadata = &self.inner.parts.metadata;
+        let (size, etag) = (commit.size, commit.etag.to_string());
+        let command = Command::Commit(Box::new(commit));
+        trace.may_be_named();
+        let mut applied = metadata.propose(id.clone(), command.clone()).await;
+        if applied.as_ref().is_ok_and(|applied| applied.answer == Answer::Holds) {
+            applied = metadata.propose(behind_probe(&id), command).await;
+        }
+        fail::fail_point!("gateway.after_commit");
+        let (answer, replayed) = match applied {
+            Ok(applied) => (applied.answer, applied.replayed),
+            Err(error) => {
+                if error.is_untouched() {
+                    trace.was_not_named();
+                }
+                return Err(error.into());
+            }
+        };
+        let done = match answer {
+            Answer::Committed { version, created } => Committed { version, created, size, etag },
+            Answer::Made { version, created, size, etag } => {
+                Committed { version, created, size, etag: etag.to_string() }
+            }
+            Answer::Refused(refusal) => {
+                trace.was_not_named();
+                return Ok(Proposed::Refused { refusal, replayed });
+            }
+            other => return Err(Error::Internal(format!("a commit was answered with {other:?}"))),
+        };
+        if replayed {
+            // The first attempt's chunks are the ones named; the log spares those of this one that are.
+            trace.was_not_named();
+        }
+        Ok(Proposed::Committed(done))
+    }
+}
+
+/// What the log said of a commit.
+enum Proposed {
+    Committed(Committed),
+    Refused { refusal: Refusal, replayed: bool },
 }
 
 /// Makes the id of a commit whose own id already stands for a probe that held: the same one at every retry.
 #[must_use]
 pub fn behind_probe(id: &CommandId) -> CommandId {
-    let hash = blake3::derive_key("flotilla commit behind a probe v1", id.id.as_str().as_bytes());
+    derived(id, "flotilla commit behind a probe v1")
+}
+
+/// Makes the id of a commit that is sent again under a fresh epoch: the same one at every retry.
+fn again(id: &CommandId) -> CommandId {
+    derived(id, "flotilla commit under a fresh epoch v1")
+}
+
+fn derived(id: &CommandId, purpose: &str) -> CommandId {
+    let hash = blake3::derive_key(purpose, id.id.as_str().as_bytes());
     let bits = u128::from_be_bytes(*hash.first_chunk().expect("a hash has 32 bytes"));
     CommandId { id: RequestId::from_bits(bits), seen: id.seen }
 }

@@ -25,6 +25,7 @@ pub fn source_not_found() -> ApiError {
 pub fn of_metadata(error: &read::Error) -> ApiError {
     match error {
         read::Error::Raft(raft) => of_raft(raft),
+        read::Error::Gone => ApiError::new(Code::ChunkGone, "the version was replaced meanwhile; read the file again"),
         read::Error::Kv(_) | read::Error::Corrupt { .. } => {
             tracing::error!(%error, "metadata can't be read");
             ApiError::new(Code::Internal, "the node's metadata can't be read")
@@ -128,6 +129,7 @@ pub fn of_upload(error: &upload::Error) -> ApiError {
         upload::Error::Busy => ApiError::new(Code::RateLimited, "the node holds too many bodies in memory").retry(1000),
         upload::Error::Metadata(error) => of_metadata(error),
         upload::Error::Refused(refusal) => of_refusal(refusal),
+        upload::Error::Home(error) => of_home(error),
         upload::Error::Internal(why) => {
             tracing::error!(%why, "upload failed");
             ApiError::new(Code::Internal, "the upload failed inside the node; nothing was changed")

@@ -77,8 +77,8 @@ pub struct FileService {
 pub enum Hop {
     /// A client came to this node: the home is found out here.
     Direct,
-    /// A supernode sent the request here: it knows the home.
-    Forwarded,
+    /// A supernode sent the request here: it knows the home, which has this epoch.
+    Forwarded(Epoch),
 }
 
 /// A write that is about to be made.
@@ -127,7 +127,12 @@ impl FileService {
             // Applied state may lag behind, but a row never goes back: better refuse before the body than after it.
             match home {
                 HomeState::Open if hop == Hop::Direct => epoch = held,
-                HomeState::Open | HomeState::Sealed | HomeState::Closed => return Err(of_refusal(&Refusal::WrongHome)),
+                // Granted anew before the record of its closed predecessor was dropped.
+                HomeState::Closed if held < epoch => {}
+                HomeState::Closed => {
+                    epoch = self.homes.again(&name, held).await.map_err(|error| of_home(&error))?;
+                }
+                HomeState::Open | HomeState::Sealed => return Err(of_refusal(&Refusal::WrongHome)),
             }
         }
         fail::fail_point!("gateway.after_claim");
@@ -200,17 +205,23 @@ impl FileService {
     /// Finds the current version of a file, linearizably.
     pub async fn find(&self, name: &FileName, hop: Hop) -> Result<(Epoch, FileRow), ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
-        match self.metadata.key(name).map_err(|error| of_metadata(&error))? {
-            Some(KeyRow { home: HomeState::Closed, .. }) => Err(of_refusal(&Refusal::WrongHome)),
-            Some(KeyRow { epoch, file: Some(file), .. }) => Ok((epoch, file)),
-            Some(KeyRow { file: None, .. }) => Err(file_not_found()),
-            None => {
-                // A supernode has looked at bucket and home before it sent the request on.
-                if hop == Hop::Direct {
-                    self.check_bucket(&name.bucket).await?;
-                    self.homes.not_elsewhere(name).await.map_err(|error| of_home(&error))?;
-                }
+        let row = self.metadata.key(name).map_err(|error| of_metadata(&error))?;
+        match (row, hop) {
+            (Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, file }), _) => {
+                file.map(|file| (epoch, file)).ok_or_else(file_not_found)
+            }
+            (Some(KeyRow { home: HomeState::Closed, .. }) | None, Hop::Direct) => {
+                self.check_bucket(&name.bucket).await?;
+                self.homes.not_elsewhere(name).await.map_err(|error| of_home(&error))?;
                 Err(file_not_found())
+            }
+            // A home that this log closed may be another cluster's by now; one that it did not close is still here, and empty.
+            (Some(KeyRow { home: HomeState::Closed, epoch, .. }), Hop::Forwarded(told)) if told <= epoch => {
+                Err(of_refusal(&Refusal::WrongHome))
+            }
+            (Some(KeyRow { home: HomeState::Closed, .. }) | None, Hop::Forwarded(told)) => {
+                let floor = self.metadata.floor().map_err(|error| of_metadata(&error))?;
+                Err(if told <= floor { of_refusal(&Refusal::WrongHome) } else { file_not_found() })
             }
         }
     }
@@ -284,6 +295,15 @@ impl FileService {
         }
     }
 
+    /// Gives the epoch of a key's home, with or without a file; linearizable.
+    async fn home_of(&self, name: &FileName, hop: Hop) -> Result<Epoch, ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        match self.metadata.key(name).map_err(|error| of_metadata(&error))? {
+            Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, .. }) => Ok(epoch),
+            Some(KeyRow { home: HomeState::Closed, .. }) | None => self.find(name, hop).await.map(|(epoch, _)| epoch),
+        }
+    }
+
     /// Ends a file.
     pub async fn delete(
         &self,
@@ -292,12 +312,9 @@ impl FileService {
         conditions: &WriteConditions,
         hop: Hop,
     ) -> Result<Response, ApiError> {
-        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
-        let epoch = match self.metadata.key(&name).map_err(|error| of_metadata(&error))? {
-            Some(KeyRow { home: HomeState::Closed, .. }) => return Err(of_refusal(&Refusal::WrongHome)),
-            Some(KeyRow { epoch, .. }) => epoch,
-            None => {
-                let error = self.find(&name, hop).await.err().unwrap_or_else(file_not_found);
+        let epoch = match self.home_of(&name, hop).await {
+            Ok(epoch) => epoch,
+            Err(error) => {
                 let asked = error.code == Code::FileNotFound && conditions.if_match.is_some();
                 return Err(if asked { precondition_failed(None) } else { error });
             }

@@ -7,6 +7,7 @@ mod conditions;
 mod copy;
 mod error;
 mod files;
+mod homes;
 mod peer_files;
 mod range;
 mod routes;

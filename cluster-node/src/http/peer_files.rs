@@ -47,7 +47,7 @@ pub(super) async fn put(
     let files = state.files.ready()?;
     let (name, epoch) = (name_header(&headers)?, own_header(&headers, header::EPOCH)?);
     let (command, conditions) = (command(&headers)?, write_conditions(&headers)?);
-    files.put(Put { name, epoch, command, request_id, conditions, hop: Hop::Forwarded }, &headers, body).await
+    files.put(Put { name, epoch, command, request_id, conditions, hop: Hop::Forwarded(epoch) }, &headers, body).await
 }
 
 pub(super) async fn get(
@@ -56,17 +56,17 @@ pub(super) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
-    files.get(&name_header(&headers)?, &headers, method == Method::HEAD, Hop::Forwarded).await
+    files.get(&name_header(&headers)?, &headers, method == Method::HEAD, forwarded(&headers)?).await
 }
 
 pub(super) async fn get_layout(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    layout(state.files.ready()?, &name_header(&headers)?, Hop::Forwarded).await
+    layout(state.files.ready()?, &name_header(&headers)?, forwarded(&headers)?).await
 }
 
 pub(super) async fn delete(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let files = state.files.ready()?;
     let conditions = write_conditions(&headers)?;
-    files.delete(name_header(&headers)?, command(&headers)?, &conditions, Hop::Forwarded).await
+    files.delete(name_header(&headers)?, command(&headers)?, &conditions, forwarded(&headers)?).await
 }
 
 pub(super) async fn make(
@@ -88,6 +88,10 @@ pub(super) async fn list(
     Coded(request): Coded<ListRequest>,
 ) -> Result<Coded<ListPage>, ApiError> {
     Ok(Coded(state.files.ready()?.list(&request).await?))
+}
+
+fn forwarded(headers: &HeaderMap) -> Result<Hop, ApiError> {
+    Ok(Hop::Forwarded(own_header(headers, header::EPOCH)?))
 }
 
 fn command(headers: &HeaderMap) -> Result<CommandId, ApiError> {

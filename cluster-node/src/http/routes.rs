@@ -25,7 +25,7 @@ use super::{
     copy::Make,
     error::{of_home, of_metadata},
     files::{FileService, Hop, Put},
-    peer_files,
+    homes, peer_files,
 };
 use crate::{board::Board, metadata::Metadata};
 
@@ -73,6 +73,7 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_LIST, post(peer_files::list))
         .route(route::PEER_CHUNK, put(chunks::put).get(chunks::get))
         .route(route::PEER_LOCATE, post(chunks::locate))
+        .route(route::PEER_SETTLE, post(homes::settle))
         .route(route::PEER_PLACE, post(cluster::place))
         .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))
         .route(route::PEER_FORM, post(cluster::form))

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys,
+    life::{homes::floor, reclaim::replaced},
     machine::{Answer, Outcome, Refusal},
     precondition::Precondition,
-    reclaim::reclaim,
     rows::{Content, Etag, FileRow, HomeState, KeyRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, Tree},
-    segments::{PlacedChunk, add_segment, take_upload},
+    segments::{PlacedChunk, add_segment, all_new, take_upload},
     table::{get, put},
     writers::writer_is_live,
 };
@@ -95,6 +95,9 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     let content = match commit.body {
         Body::Inline(bytes) => Content::Inline(bytes),
         Body::Tree { root, chunk_shift, upload, tail } => {
+            if !all_new(state, &tail, commit.writer)? {
+                return Ok(Err(Refusal::ChunkGone));
+            }
             let mut segments = match take_upload(state, upload, commit.writer)? {
                 Ok(segments) => segments,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -110,7 +113,7 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     };
     let version = Version { epoch: commit.epoch, index: at.index };
     let created = before.as_ref().is_none_or(|row| row.file.is_none());
-    reclaim(state, before, at);
+    replaced(state, before, at)?;
     let (size, etag) = (commit.size, commit.etag.clone());
     let file = FileRow {
         version,
@@ -140,11 +143,14 @@ pub(super) fn open_home(
         Some(KeyRow { epoch: held, home, .. }) => match home {
             HomeState::Open if *held == epoch => Ok(row),
             HomeState::Sealed if *held == epoch => Err(Refusal::Sealed),
+            // Granted anew before the record of its closed predecessor was dropped.
+            HomeState::Closed if *held < epoch => above_floor(state, epoch)?,
             HomeState::Open | HomeState::Sealed | HomeState::Closed => Err(Refusal::WrongHome),
         },
-        None => {
-            let floor: Epoch = get(state, keys::SYSTEM, keys::SEALED_FLOOR)?.unwrap_or_default();
-            if epoch > floor { Ok(None) } else { Err(Refusal::BelowFloor) }
-        }
+        None => above_floor(state, epoch)?,
     })
+}
+
+fn above_floor(state: &dyn Txn, epoch: Epoch) -> Result<Result<Option<KeyRow>, Refusal>, Fault> {
+    Ok(if epoch > floor(state)? { Ok(None) } else { Err(Refusal::BelowFloor) })
 }

@@ -8,9 +8,9 @@ use super::{
     commit::open_home,
     delete::bury,
     keys,
+    life::reclaim::replaced,
     machine::{Answer, Outcome, Refusal},
     precondition::Precondition,
-    reclaim::reclaim,
     rows::{Content, FileRow, HomeState, KeyRow, SegmentRow},
     table::{get, put},
 };
@@ -54,13 +54,13 @@ pub(super) fn copy_file(state: &mut dyn Txn, copy: Copy, at: Position) -> Result
         return Ok(Err(refusal));
     }
     if copy.moves {
-        bury(state, &copy.from, from_epoch);
+        bury(state, &copy.from, from_epoch, at)?;
     } else if let Err(refusal) = reference_again(state, &source.content)? {
         return Ok(Err(refusal));
     }
     let version = Version { epoch: copy.epoch, index: at.index };
     let created = before.as_ref().is_none_or(|row| row.file.is_none());
-    reclaim(state, before, at);
+    replaced(state, before, at)?;
     let (size, etag) = (source.size, source.etag.clone());
     let file = FileRow { version, modified_ms: copy.now_ms, ..source };
     let row = KeyRow { epoch: copy.epoch, home: HomeState::Open, file: Some(file) };

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     commit::open_home,
     keys,
+    life::{homes::idle, reclaim::replaced},
     machine::{Answer, Outcome, Refusal},
     precondition::Precondition,
-    reclaim::reclaim,
     rows::{HomeState, KeyRow},
     table::put,
 };
@@ -36,12 +36,13 @@ pub(super) fn delete_file(state: &mut dyn Txn, delete: &Delete, at: Position) ->
     if before.as_ref().is_none_or(|row| row.file.is_none()) {
         return Ok(Err(Refusal::NotFound));
     }
-    reclaim(state, before, at);
-    bury(state, &delete.name, delete.epoch);
+    replaced(state, before, at)?;
+    bury(state, &delete.name, delete.epoch, at)?;
     Ok(Ok(Answer::Deleted { version: Version { epoch: delete.epoch, index: at.index } }))
 }
 
 /// Leaves a tombstone, which keeps the home. What the file referenced is the caller's to give away or to reclaim.
-pub(super) fn bury(state: &mut dyn Txn, name: &FileName, epoch: Epoch) {
+pub(super) fn bury(state: &mut dyn Txn, name: &FileName, epoch: Epoch, at: Position) -> Result<(), Fault> {
     put(state, keys::FILES, keys::file(name), &KeyRow { epoch, home: HomeState::Open, file: None });
+    idle(state, name, epoch, at)
 }

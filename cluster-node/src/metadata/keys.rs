@@ -1,6 +1,6 @@
 //! The families and keys of the metadata, and nothing about what the rows mean.
 
-use flotilla_api::{FileName, NodeId};
+use flotilla_api::{ChunkId, Epoch, FileName, NodeId, WriterId};
 use flotilla_kv::Family;
 
 /// Key: [`FileName::to_row`]. Value: [`super::rows::KeyRow`].
@@ -13,13 +13,24 @@ pub const CHUNKS: Family = "sm_chunks";
 pub const UPLOADS: Family = "sm_uploads";
 /// Key: node id, u64 BE. Value: the writer id that the node holds now; every other writer of that node is retired.
 pub const WRITERS: Family = "sm_writers";
-/// Key: log index, u64 BE. Value: [`super::rows::ReclaimRow`], what a later command releases.
+/// Key: writer id, u64 BE. Value: the node that holds it now; a writer that was granted and has no row here is retired.
+pub const LIVE_WRITERS: Family = "sm_live_writers";
+/// Key: [`queued`]. Value: [`super::rows::ReclaimRow`], what a later command releases.
 pub const RECLAIM: Family = "sm_reclaim";
+/// Key: `ChunkId::to_bytes`. Value: [`super::rows::GarbageRow`]: nothing names the chunk, and nothing ever may again.
+pub const GARBAGE: Family = "sm_garbage";
+/// Key: [`unlink`]. Value: nothing; the node has to unlink the chunk and to say so.
+pub const UNLINKS: Family = "sm_unlinks";
+/// Key: [`queued`]. Value: [`super::rows::IdleRow`], a home that lost its file.
+pub const IDLE: Family = "sm_idle";
+/// Key: [`epoch`]. Value: [`super::rows::ClosedRow`], a closed home whose record is still there.
+pub const CLOSED: Family = "sm_closed";
 /// Key: a name below. Value: as told there.
 pub const SYSTEM: Family = "sm_system";
 
 /// All families of the metadata, as they go into snapshots.
-pub const FAMILIES: &[Family] = &[FILES, SEGMENTS, CHUNKS, UPLOADS, WRITERS, RECLAIM, SYSTEM];
+pub const FAMILIES: &[Family] =
+    &[FILES, SEGMENTS, CHUNKS, UPLOADS, WRITERS, LIVE_WRITERS, RECLAIM, GARBAGE, UNLINKS, IDLE, CLOSED, SYSTEM];
 
 /// In [`SYSTEM`]: the next writer id, u64.
 pub const NEXT_WRITER: &[u8] = b"next_writer";
@@ -27,6 +38,8 @@ pub const NEXT_WRITER: &[u8] = b"next_writer";
 pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
 /// In [`SYSTEM`]: the supernode group's documents, `flotilla_api::peer::Documents`.
 pub const DOCUMENTS: &[u8] = b"documents";
+/// In [`SYSTEM`]: the cluster clock, u64, in milliseconds.
+pub const CLOCK: &[u8] = b"clock";
 
 /// Where a segment was appended: it is unique, since a command appends at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -44,6 +57,49 @@ impl SegmentId {
 #[must_use]
 pub fn node(id: NodeId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
+}
+
+/// Gives a writer's key in [`LIVE_WRITERS`].
+#[must_use]
+pub fn writer(id: WriterId) -> Vec<u8> {
+    id.0.to_be_bytes().to_vec()
+}
+
+/// Gives a key of [`RECLAIM`] or [`IDLE`], which sort by the time at which they were queued.
+///
+/// # Shape
+/// `[cluster clock u64 BE][log index u64 BE]`
+#[must_use]
+pub fn queued(clock_ms: u64, index: u64) -> Vec<u8> {
+    [clock_ms.to_be_bytes(), index.to_be_bytes()].concat()
+}
+
+/// Reads the cluster clock back from [`queued`].
+#[must_use]
+pub fn queued_at(key: &[u8]) -> Option<u64> {
+    key.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Gives a key of [`UNLINKS`].
+///
+/// # Shape
+/// `[node u64 BE][ChunkId::to_bytes]`
+#[must_use]
+pub fn unlink(node: NodeId, chunk: ChunkId) -> Vec<u8> {
+    [&node.0.to_be_bytes()[..], &chunk.to_bytes()].concat()
+}
+
+/// Reads node and chunk back from [`unlink`].
+#[must_use]
+pub fn of_unlink(key: &[u8]) -> Option<(NodeId, ChunkId)> {
+    let (node, chunk) = key.split_first_chunk()?;
+    Some((NodeId(u64::from_be_bytes(*node)), ChunkId::from_bytes(chunk.try_into().ok()?)))
+}
+
+/// Gives a key of [`CLOSED`]: an epoch is granted once, so it names one home.
+#[must_use]
+pub fn epoch(epoch: Epoch) -> Vec<u8> {
+    epoch.0.to_be_bytes().to_vec()
 }
 
 /// Gives the range of a bucket's rows whose keys begin with `prefix`: first key, and the first key behind it.

@@ -9,7 +9,7 @@ use super::{
     commit::{self, Commit, Probe},
     copy::{self, Copy},
     delete::{self, Delete},
-    keys,
+    keys, life,
     rows::Etag,
     segments::{self, SegmentAppend},
     table::{get, put},
@@ -36,6 +36,8 @@ pub enum Command {
     Probe(Probe),
     /// Makes a file from another one of this cluster, without its bytes.
     Copy(Box<Copy>),
+    /// A step in the life cycle of chunks and homes.
+    Life(life::Command),
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -77,6 +79,8 @@ pub enum Answer {
         /// Its ETag.
         etag: Etag,
     },
+    /// What a step of the life cycle did.
+    Life(life::Answer),
 }
 
 /// Why a command changed nothing.
@@ -123,6 +127,7 @@ impl Machine for FileMachine {
             Command::PutDocuments(documents) => put_documents(state, &documents)?,
             Command::Probe(probe) => commit::probe(state, &probe)?,
             Command::Copy(copy) => copy::copy_file(state, *copy, at)?,
+            Command::Life(command) => Ok(Answer::Life(life::apply(state, command, at)?)),
         };
         Ok(outcome.unwrap_or_else(Answer::Refused))
     }

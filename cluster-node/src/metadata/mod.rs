@@ -1,14 +1,15 @@
 //! The cluster's replicated metadata: rows, the rules that change them, and linearizable reads of them.
 
+pub mod bound;
 pub mod commit;
 pub mod copy;
 mod delete;
 pub mod keys;
+pub mod life;
 pub mod list;
 pub mod machine;
 pub mod precondition;
 pub mod read;
-mod reclaim;
 pub mod rows;
 pub mod segments;
 mod table;

@@ -3,12 +3,12 @@
 use std::{ops::Range, time::Duration};
 
 use flotilla_api::{
-    ChunkId, CommandId, FileName, NodeId, RequestId, codec,
+    ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, codec,
     peer::{Documents, ListRequest},
 };
 use flotilla_env::Entropy;
 use flotilla_http_server::DocumentCache;
-use flotilla_kv::Family;
+use flotilla_kv::{Family, View};
 use flotilla_raft_store::{Applied, Group};
 use serde::de::DeserializeOwned;
 
@@ -31,6 +31,9 @@ pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Kv(#[from] flotilla_kv::Error),
+    /// The version was replaced or deleted, and has lingered long enough.
+    #[error("the version was replaced, and its chunks are released")]
+    Gone,
     /// A row does not decode, or one that must be there is not.
     #[error("metadata of '{family}' is corrupt: {what}")]
     Corrupt {
@@ -39,6 +42,22 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+}
+
+impl Error {
+    /// Whether it is certain that a proposal was not, and will not be, applied.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        match self {
+            Self::Raft(error) => matches!(
+                error.kind(),
+                flotilla_raft_store::Kind::Unavailable
+                    | flotilla_raft_store::Kind::NotLeader { .. }
+                    | flotilla_raft_store::Kind::Invalid
+            ),
+            Self::Kv(_) | Self::Gone | Self::Corrupt { .. } => false,
+        }
+    }
 }
 
 /// A chunk as a reader needs it.
@@ -109,6 +128,14 @@ impl Metadata {
         self.row(keys::FILES, &keys::file(name))
     }
 
+    /// Reads the floor applied here: what has no record and an epoch up to it was closed.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn floor(&self) -> Result<Epoch, Error> {
+        Ok(self.row(keys::SYSTEM, keys::SEALED_FLOOR)?.unwrap_or_default())
+    }
+
     /// Reads the documents applied here.
     ///
     /// # Errors
@@ -158,14 +185,26 @@ impl Metadata {
                     .and_then(|n| tree.segments.get(n))
                     .ok_or_else(|| corrupt(keys::FILES, "a tree has too few segments"))?;
                 let segment_at = tree_at + ordinal * per_segment;
-                let segment: SegmentRow = self
-                    .row(keys::SEGMENTS, &id.to_bytes())?
-                    .ok_or_else(|| corrupt(keys::SEGMENTS, &format!("segment {} is missing", id.0)))?;
+                // A current version holds a reference to each of its segments, so this one is current no more.
+                let segment: SegmentRow = self.row(keys::SEGMENTS, &id.to_bytes())?.ok_or(Error::Gone)?;
                 return self.placed(&segment, segment_at, range);
             }
             tree_at = tree_end;
         }
         Ok(Vec::new())
+    }
+
+    /// Reads from one consistent view, away from the request threads.
+    ///
+    /// # Errors
+    /// [`Error::Raft`] while a snapshot is being installed; the caller may try again.
+    pub async fn with_view<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let group = self.group.clone();
+        let done = tokio::task::spawn_blocking(move || Ok(read(&*group.consistent_view()?))).await;
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     fn placed(&self, segment: &SegmentRow, mut at: u64, range: Range<u64>) -> Result<Vec<ReadChunk>, Error> {
@@ -183,8 +222,7 @@ impl Metadata {
             .into_iter()
             .zip(rows)
             .map(|((offset, chunk), row)| {
-                let missing = || corrupt(keys::CHUNKS, &format!("chunk {} is missing", chunk.id));
-                let row: ChunkRow = decode(keys::CHUNKS, &row.ok_or_else(missing)?)?;
+                let row: ChunkRow = decode(keys::CHUNKS, &row.ok_or(Error::Gone)?)?;
                 let length = u64::from(chunk.length);
                 Ok(ReadChunk { id: chunk.id, offset, length, cv: chunk.cv, replicas: row.replicas })
             })

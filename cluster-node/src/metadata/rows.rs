@@ -1,7 +1,7 @@
 //! The rows of the metadata. Stored: fields are never reordered, variants only added at the end.
 
 use bytes::Bytes;
-use flotilla_api::{ChunkId, Epoch, NodeId, Version, WriterId};
+use flotilla_api::{ChunkId, Epoch, FileName, NodeId, Version, WriterId};
 use serde::{Deserialize, Serialize};
 
 use super::keys::SegmentId;
@@ -148,6 +148,34 @@ pub struct UploadRow {
     pub node: NodeId,
     /// The segments so far.
     pub segments: Vec<SegmentId>,
+}
+
+/// A chunk that nothing names: it was named and lost its last reference, or its writer released it, or its writer is retired.
+/// While the row stands nothing may name the chunk again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GarbageRow {
+    /// Whether the holders were told to unlink it.
+    pub marked: bool,
+    /// The nodes that have, or may have, a copy and have not said that it is gone.
+    pub holders: Vec<NodeId>,
+}
+
+/// A home that lost its file; it may have another one by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleRow {
+    /// The key.
+    pub name: FileName,
+    /// The home's epoch.
+    pub epoch: Epoch,
+}
+
+/// A home that this cluster's log closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedRow {
+    /// The key.
+    pub name: FileName,
+    /// Whether the directory has let go of it; only then may its record be dropped.
+    pub released: bool,
 }
 
 /// Segments that nothing current references; released by a later command.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{self, SegmentId},
+    life::purge::{Nameable, nameable},
     machine::{Answer, Outcome, Refusal},
     rows::{ChunkRef, ChunkRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, SegmentRow, UploadRow},
     table::{get, put},
@@ -48,6 +49,9 @@ pub(super) fn append_segment(state: &mut dyn Txn, append: SegmentAppend, at: Pos
     if append.chunks.len() != SEGMENT_CHUNKS_MAX || row.segments.len() + 1 >= SEGMENTS_MAX {
         return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
     }
+    if !all_new(state, &append.chunks, append.writer)? {
+        return Ok(Err(Refusal::ChunkGone));
+    }
     // The upload is named after the entry that began it: unique without a counter.
     let upload = append.upload.unwrap_or(at.index);
     row.segments.push(add_segment(state, append.chunks, at)?);
@@ -70,6 +74,16 @@ pub(super) fn take_upload(
         }
         Some(_) | None => Ok(Err(Refusal::ChunkGone)),
     }
+}
+
+/// Whether every chunk is one that the writer may name for the first time.
+pub(super) fn all_new(state: &dyn Txn, placed: &[PlacedChunk], writer: WriterId) -> Result<bool, Fault> {
+    for PlacedChunk { chunk, .. } in placed {
+        if nameable(state, chunk.id, writer)? != Nameable::New {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) fn add_segment(state: &mut dyn Txn, placed: Vec<PlacedChunk>, at: Position) -> Result<SegmentId, Fault> {

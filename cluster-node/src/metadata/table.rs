@@ -17,3 +17,10 @@ pub fn get<T: DeserializeOwned>(state: &dyn Txn, family: Family, key: &[u8]) -> 
 pub fn put<T: Serialize>(state: &mut dyn Txn, family: Family, key: Vec<u8>, row: &T) {
     state.put(family, key, codec::encode(row));
 }
+
+/// Reads the first row of a family.
+pub fn first<T: DeserializeOwned>(state: &dyn Txn, family: Family) -> Result<Option<(Vec<u8>, T)>, Fault> {
+    let Some((key, bytes)) = state.scan(family, &[], None, 1)?.pop() else { return Ok(None) };
+    let row = codec::decode(&bytes).map_err(|source| Fault::Corrupt { family, source })?;
+    Ok(Some((key, row)))
+}

@@ -12,7 +12,11 @@ use super::{
 pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome, Fault> {
     let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
     put(state, keys::SYSTEM, keys::NEXT_WRITER.to_vec(), &(next + 1));
+    if let Some(earlier) = get::<WriterId>(state, keys::WRITERS, &keys::node(node))? {
+        state.delete(keys::LIVE_WRITERS, keys::writer(earlier));
+    }
     put(state, keys::WRITERS, keys::node(node), &WriterId(next));
+    put(state, keys::LIVE_WRITERS, keys::writer(WriterId(next)), &node);
     Ok(Ok(Answer::Writer(WriterId(next))))
 }
 

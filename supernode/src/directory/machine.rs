@@ -2,7 +2,7 @@
 
 use flotilla_api::{
     ClusterName, Epoch, FileName, codec,
-    peer::{Document, Home},
+    peer::{Document, HOMES_MAX, Home},
 };
 use flotilla_kv::Family;
 use flotilla_raft_store::{Fault, Machine, Position, Txn};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::rows::{
     CLUSTERS, CLUSTERS_MAX, COUNT, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, FAMILIES, HOMES, HomeRow, REVISION,
-    SYSTEM, document_key,
+    SYSTEM, UNCONFIRMED, document_key, epoch_key,
 };
 
 /// A change to the directory. Stored in the log: variants are only added at the end.
@@ -49,6 +49,11 @@ pub enum Command {
     },
     /// Writes a document.
     PutDocument(Document),
+    /// Their cluster's log knows these homes: it tells itself when they end.
+    Confirm {
+        /// The homes' epochs; at most [`HOMES_MAX`] are looked at.
+        epochs: Vec<Epoch>,
+    },
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -97,6 +102,12 @@ impl Machine for DirectoryMachine {
             Command::Release { name, epoch } => release(state, &name, epoch),
             Command::Register { cluster, uuid } => register(state, &cluster, uuid),
             Command::PutDocument(document) => put_document(state, &document),
+            Command::Confirm { epochs } => {
+                for epoch in epochs.into_iter().take(HOMES_MAX) {
+                    state.delete(UNCONFIRMED, epoch_key(epoch));
+                }
+                Ok(Answer::Done)
+            }
         }
     }
 }
@@ -109,23 +120,27 @@ fn claim(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<A
     if state.get(CLUSTERS, cluster.as_str().as_bytes())?.is_none() {
         return Ok(Answer::Refused(Refusal::UnknownCluster));
     }
-    grant(state, key, cluster)
+    grant(state, name, cluster)
 }
 
 fn refresh(state: &mut dyn Txn, name: &FileName, cluster: ClusterName, passed: Epoch) -> Result<Answer, Fault> {
     let key = name.to_row();
     match get(state, HOMES, &key)? {
-        Some(HomeRow { home }) if home.cluster == cluster && home.epoch == passed => grant(state, key, cluster),
+        Some(HomeRow { home }) if home.cluster == cluster && home.epoch == passed => {
+            state.delete(UNCONFIRMED, epoch_key(passed));
+            grant(state, name, cluster)
+        }
         Some(HomeRow { home }) => Ok(Answer::Home { home, granted: false }),
         None => claim(state, name, cluster),
     }
 }
 
-fn grant(state: &mut dyn Txn, key: Vec<u8>, cluster: ClusterName) -> Result<Answer, Fault> {
+fn grant(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Answer, Fault> {
     let epoch = Epoch(get::<u64>(state, SYSTEM, EPOCH)?.unwrap_or(0) + 1);
     put(state, SYSTEM, EPOCH.to_vec(), &epoch.0);
     let home = Home { cluster, epoch };
-    put(state, HOMES, key, &HomeRow { home: home.clone() });
+    put(state, HOMES, name.to_row(), &HomeRow { home: home.clone() });
+    put(state, UNCONFIRMED, epoch_key(epoch), name);
     Ok(Answer::Home { home, granted: true })
 }
 
@@ -134,6 +149,7 @@ fn release(state: &mut dyn Txn, name: &FileName, epoch: Epoch) -> Result<Answer,
     match get::<HomeRow>(state, HOMES, &key)? {
         Some(HomeRow { home }) if home.epoch == epoch => {
             state.delete(HOMES, key);
+            state.delete(UNCONFIRMED, epoch_key(epoch));
             Ok(Answer::Done)
         }
         Some(_) | None => Ok(Answer::Refused(Refusal::Passed)),

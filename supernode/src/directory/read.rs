@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flotilla_api::{
-    BucketName, ClusterName, CommandId, FileName, RequestId, codec,
+    BucketName, ClusterName, CommandId, Epoch, FileName, RequestId, codec,
     peer::{Document, Documents, Home},
 };
 use flotilla_kv::Family;
@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use super::{
     Answer, Command, DirectoryMachine,
     rows::{
-        CLUSTERS, CLUSTERS_MAX, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, HOMES, HomeRow, REVISION, SYSTEM, bucket_key,
+        CLUSTERS, CLUSTERS_MAX, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, HOMES, HomeRow, REVISION, SYSTEM,
+        UNCONFIRMED, bucket_key, epoch_key,
     },
 };
 
@@ -148,6 +149,33 @@ impl Directory {
                 Ok((name, decode(CLUSTERS, bytes)?))
             })
             .collect()
+    }
+
+    /// The last epoch granted, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn last_epoch(&self) -> Result<Epoch, Error> {
+        Ok(Epoch(self.row(SYSTEM, EPOCH)?.unwrap_or(0)))
+    }
+
+    /// Gives at most `limit` claims with `after < epoch <= upto` that their clusters have not confirmed, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn unconfirmed(&self, after: Epoch, upto: Epoch, limit: usize) -> Result<Vec<(FileName, Home)>, Error> {
+        let view = self.group.consistent_view()?;
+        let (from, to) = (epoch_key(Epoch(after.0 + 1)), epoch_key(Epoch(upto.0 + 1)));
+        let mut claims = Vec::new();
+        for (key, bytes) in view.scan(UNCONFIRMED, &from, Some(&to), limit)? {
+            let name: FileName = decode(UNCONFIRMED, &bytes)?;
+            let Some(home) = view.get(HOMES, &name.to_row())? else { continue };
+            let HomeRow { home } = decode(HOMES, &home)?;
+            if epoch_key(home.epoch) == key {
+                claims.push((name, home));
+            }
+        }
+        Ok(claims)
     }
 
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {

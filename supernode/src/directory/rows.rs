@@ -1,12 +1,17 @@
 //! The families and rows of the directory. Stored: fields are never reordered, variants only added at the end.
 
-use flotilla_api::peer::{Document, Home};
+use flotilla_api::{
+    Epoch,
+    peer::{Document, Home},
+};
 use flotilla_kv::Family;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Key: `FileName::to_row`. Value: [`HomeRow`].
 pub const HOMES: Family = "dir_homes";
+/// Key: [`epoch_key`]. Value: the `FileName` that was claimed; its cluster has not yet said that it uses the home.
+pub const UNCONFIRMED: Family = "dir_unconfirmed";
 /// Key: the cluster's name. Value: [`ClusterRow`].
 pub const CLUSTERS: Family = "dir_clusters";
 /// Key: [`document_key`]. Value: [`Document`].
@@ -15,7 +20,7 @@ pub const DOCUMENTS: Family = "dir_documents";
 pub const SYSTEM: Family = "dir_system";
 
 /// All families of the directory, as they go into snapshots.
-pub const FAMILIES: &[Family] = &[HOMES, CLUSTERS, DOCUMENTS, SYSTEM];
+pub const FAMILIES: &[Family] = &[HOMES, UNCONFIRMED, CLUSTERS, DOCUMENTS, SYSTEM];
 
 /// In [`SYSTEM`]: the last epoch granted, u64.
 pub const EPOCH: &[u8] = b"epoch";
@@ -41,6 +46,12 @@ pub struct HomeRow {
 pub struct ClusterRow {
     /// Its identity; a report under its name with another one is refused.
     pub uuid: Uuid,
+}
+
+/// Gives the key of an epoch in [`UNCONFIRMED`]: an epoch is granted once, so it names one home.
+#[must_use]
+pub fn epoch_key(epoch: Epoch) -> Vec<u8> {
+    epoch.0.to_be_bytes().to_vec()
 }
 
 /// Gives a document's key.

@@ -13,6 +13,11 @@ pub fn cluster_unavailable(cluster: &ClusterName) -> ApiError {
     problem.retry_after_ms(1000).into()
 }
 
+/// A file that does not exist.
+pub fn file_not_found() -> ApiError {
+    ApiError::new(Code::FileNotFound, "no file has this key")
+}
+
 /// No cluster can take a new key.
 pub fn no_cluster() -> ApiError {
     let problem = Problem::new(

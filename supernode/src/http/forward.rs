@@ -19,13 +19,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
 use std::sync::Arc;
 
 use super::{
-    error::{cluster_unavailable, of_directory},
+    error::{cluster_unavailable, file_not_found, of_directory, of_refusal},
     lent::Lent,
 };
-use crate::{clusters::Clusters, directory::Directory};
+use crate::{
+    clusters::Clusters,
+    directory::{Answer, Command, Directory},
+};
 
 /// How many nodes a request is tried on.
 const TRIES_MAX: usize = 3;
+/// How often a request follows its key to another home: once for a stale hit, once more if the home was renewed on the way.
+const REROUTES_MAX: usize = 2;
 /// How long a node may take to answer a request without a body.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// Headers of a client's request that the gateway needs.
@@ -102,7 +107,7 @@ impl Forwarder {
         let mut known = Known::new(&request.method);
         let mut command = self.command(&request, &home);
         let mut avoid: Vec<String> = Vec::new();
-        let mut rerouted = false;
+        let mut reroutes = 0;
         loop {
             let cluster = home.cluster.clone();
             let node = self.clusters.wait_for(|known| known.gateway(&cluster, &avoid)).await;
@@ -133,19 +138,43 @@ impl Forwarder {
             tracing::debug!(%node, %error, ?next, "gateway failed");
             match next {
                 Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
-                Next::AnotherHome if !rerouted => {
-                    rerouted = true;
+                Next::AnotherHome if reroutes < REROUTES_MAX => {
+                    reroutes += 1;
                     let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
-                    match found {
-                        Some(found) if found != home => {
-                            home = found;
-                            command.seen = command.seen.and(self.clusters.applied(&home.cluster));
+                    home = match found {
+                        Some(found) if found != home => found,
+                        // Its cluster has closed the home, and nobody else has the key.
+                        Some(_) | None if request.method != Method::PUT => {
+                            return Err(known.unless_uncertain(file_not_found()));
                         }
-                        Some(_) | None => return Err(known.answer(error, &cluster)),
-                    }
+                        // The directory has yet to let go of it, or has done so: a home that is granted now is a new one.
+                        Some(_) => self.renew(request.name, &home).await?,
+                        None => self.claim(request.name, &home.cluster).await?,
+                    };
+                    command.seen = command.seen.and(self.clusters.applied(&home.cluster));
                 }
                 Next::AnotherNode | Next::AnotherHome | Next::Answer => return Err(known.answer(error, &cluster)),
             }
+        }
+    }
+
+    /// Grants the same home a fresh epoch, if it still stands.
+    async fn renew(&self, name: &FileName, home: &Home) -> Result<Home, ApiError> {
+        let (cluster, passed) = (home.cluster.clone(), home.epoch);
+        self.granted(Command::Refresh { name: name.clone(), cluster, passed }).await
+    }
+
+    /// Claims a free key for a cluster.
+    async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
+        self.granted(Command::Claim { name: name.clone(), cluster: cluster.clone() }).await
+    }
+
+    async fn granted(&self, command: Command) -> Result<Home, ApiError> {
+        let answer = self.directory.propose(self.entropy.u128(), command).await;
+        match answer.map_err(|error| of_directory(&error))? {
+            Answer::Home { home, .. } => Ok(home),
+            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+            Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
         }
     }
 
@@ -244,6 +273,11 @@ impl Known {
     fn answer(self, error: peer::Error, cluster: &ClusterName) -> ApiError {
         match error {
             peer::Error::Problem(problem) if problem.retryable => self.unless_uncertain((*problem).into()),
+            // The body is spent, so only the client can begin again.
+            peer::Error::Problem(problem) if problem.code == Code::WrongHome => {
+                let detail = "the key was created in another cluster during the upload; nothing was changed";
+                Problem::new(Code::Conflict, detail).hint("send the request again").into()
+            }
             // A refusal for good was made in the light of whatever the earlier tries did: they carried the same key.
             peer::Error::Problem(problem) => (*problem).into(),
             _ if self.cut => {

@@ -66,6 +66,7 @@ pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router 
         .route(route::PEER_REPORT, post(peers::report))
         .route(route::PEER_CLAIM, post(peers::claim))
         .route(route::PEER_LOOKUP, post(peers::lookup))
+        .route(route::PEER_RELEASE, post(peers::release))
         .route(route::PEER_BUCKET, post(peers::has_bucket))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(peers::raft))
         .layer(DefaultBodyLimit::disable())
@@ -90,6 +91,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
         Some(route::PEER_LOOKUP | route::PEER_BUCKET) => "lookup",
+        Some(route::PEER_RELEASE) => "release",
         Some(route::PEER_FORM) => "form",
         Some(_) | None => "other",
     }

@@ -6,7 +6,10 @@ use axum::{
 };
 use flotilla_api::{
     BucketName, Code, FileName,
-    peer::{ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, Home, ReportAnswer},
+    peer::{
+        ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, ReleaseRequest,
+        ReportAnswer,
+    },
 };
 use flotilla_http_server::{ApiError, Coded, read_all};
 use flotilla_raft_store::BODY_BYTES_MAX;
@@ -81,13 +84,31 @@ pub(super) async fn claim(
     }
 }
 
-/// Tells a key's home; a miss is confirmed by a read barrier.
+/// Lets go of homes that their cluster closed, each only if it still stands at that epoch.
+pub(super) async fn release(
+    State(state): State<PeerState>,
+    Coded(request): Coded<ReleaseRequest>,
+) -> Result<Coded<()>, ApiError> {
+    let service = state.service.ready()?;
+    let released = request.homes.into_iter().take(HOMES_MAX).map(|(name, epoch)| {
+        let (bits, release) = (service.forwarder.entropy.u128(), Command::Release { name, epoch });
+        async move { service.directory().propose(bits, release).await }
+    });
+    for answer in futures::future::join_all(released).await {
+        // Refused means that the home does not stand at that epoch any more, which is what was asked for.
+        answer.map_err(|error| of_directory(&error))?;
+    }
+    Ok(Coded(()))
+}
+
+/// Tells a key's home as it is after a read barrier: nodes ask about keys that their own log does not know, so that nobody would
+/// notice a stale answer.
 pub(super) async fn lookup(
     State(state): State<PeerState>,
     Coded(name): Coded<FileName>,
 ) -> Result<Coded<Option<Home>>, ApiError> {
     let service = state.service.ready()?;
-    Ok(Coded(service.directory().home(&name).await.map_err(|error| of_directory(&error))?))
+    Ok(Coded(service.directory().fresh_home(&name).await.map_err(|error| of_directory(&error))?))
 }
 
 /// Tells whether a bucket exists; a miss is confirmed by a read barrier.

@@ -89,6 +89,24 @@ fn a_refresh_changes_only_the_home_that_it_saw() {
 }
 
 #[test]
+fn a_claim_waits_for_its_clusters_word_until_it_is_confirmed_renewed_or_released() {
+    let mut state = with_clusters();
+    let waiting = |state: &Map| state.0.keys().filter(|(family, _)| *family == UNCONFIRMED).count();
+    for key in ["k", "l", "m"] {
+        claim(&mut state, key, "a");
+        claim(&mut state, key, "a");
+    }
+    assert_eq!(waiting(&state), 3, "a claim that granted nothing does not wait");
+    assert_eq!(apply(&mut state, Command::Confirm { epochs: vec![Epoch(1), Epoch(99)] }), Answer::Done);
+    assert_eq!(waiting(&state), 2);
+    let refresh = Command::Refresh { name: name("l"), cluster: cluster("a"), passed: Epoch(2) };
+    assert_eq!(apply(&mut state, refresh), home("a", 4, true));
+    assert_eq!(waiting(&state), 2, "the fresh epoch waits instead of the passed one");
+    assert_eq!(apply(&mut state, Command::Release { name: name("m"), epoch: Epoch(3) }), Answer::Done);
+    assert_eq!(waiting(&state), 1);
+}
+
+#[test]
 fn a_cluster_of_the_same_name_with_another_identity_is_refused() {
     let mut state = with_clusters();
     let register = |uuid| Command::Register { cluster: cluster("a"), uuid: Uuid::from_u128(uuid) };

@@ -1,0 +1,173 @@
+//! The life cycle's thin code: every node unlinks what it was told to and looks for copies that nothing names; the leader moves
+//! the cluster clock, releases what lingered, marks garbage and ends homes. What is right is decided in the log.
+
+mod disk;
+mod leader;
+mod released;
+mod ticker;
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{NodeId, WriterId};
+use flotilla_chunk_store::ChunkStore;
+use flotilla_env::{Clock, Entropy};
+use flotilla_member::Period;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use released::{Released, Remains};
+
+use crate::{
+    homes::Homes,
+    metadata::{
+        self, Answer, Command, Metadata,
+        life::{self, queues},
+    },
+};
+
+/// The longest pause between two rounds: a mark is followed, and a failed upload released, within about this time.
+const ROUND_MAX: Duration = Duration::from_secs(1);
+/// Commands of one kind in one round: what is left waits for the next round, so that no kind starves the others.
+const COMMANDS_MAX: usize = 16;
+
+/// How long things wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Periods {
+    /// Replaced and deleted versions.
+    pub version_linger: Period,
+    /// Homes without a file.
+    pub claim_idle: Period,
+    /// Between two looks for garbage.
+    pub purge_interval: Period,
+}
+
+/// Why a step could not be made; the next round tries again.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Metadata(#[from] metadata::read::Error),
+    #[error(transparent)]
+    Queue(#[from] queues::Error),
+    #[error(transparent)]
+    Store(#[from] flotilla_chunk_store::Error),
+    #[error(transparent)]
+    Homes(#[from] crate::homes::Error),
+    #[error("a step was answered with {0:?}")]
+    Answer(Answer),
+}
+
+/// Does a node's part of the life cycle.
+pub struct Keeper {
+    /// This node.
+    pub node: NodeId,
+    /// This process start's writer.
+    pub writer: WriterId,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// This node's chunks.
+    pub store: ChunkStore,
+    /// The way to the directory.
+    pub homes: Homes,
+    /// What failed uploads left.
+    pub released: Released,
+    /// How long things wait.
+    pub periods: Periods,
+    /// The monotonic clock.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Keeper {
+    /// Works until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut leader = leader::Leader::new(self.periods);
+        let mut inventory = disk::Inventory::default();
+        let purge_every = self.periods.purge_interval.0;
+        let pause = ROUND_MAX.min(purge_every).min(leader.ticker.every());
+        let mut purge_at = self.clock.now() + purge_every;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            let now = self.clock.now();
+            let purges = now >= purge_at;
+            if purges {
+                purge_at = now + purge_every;
+            }
+            self.round(&mut leader, &mut inventory, now, purges).await;
+        }
+    }
+
+    async fn round(&self, leader: &mut leader::Leader, inventory: &mut disk::Inventory, now: Instant, purges: bool) {
+        let status = self.metadata.group().status();
+        if status.catching_up || status.leader.is_none() {
+            leader.ticker.rest();
+            return;
+        }
+        if status.is_leader {
+            tell(leader.round(self, now, purges).await, "what ends could not be worked off");
+        } else {
+            leader.ticker.rest();
+        }
+        tell(self.tell_released().await, "failed uploads could not be released");
+        tell(self.unlink().await, "marked chunks could not be unlinked");
+        if purges {
+            tell(self.compare(inventory).await, "the disk could not be compared with the metadata");
+        }
+    }
+
+    /// Makes one step in the log.
+    async fn step(&self, command: life::Command) -> Result<life::Answer, Error> {
+        let id = self.metadata.fresh_id(&*self.entropy);
+        match self.metadata.propose(id, Command::Life(command)).await?.answer {
+            Answer::Life(answer) => Ok(answer),
+            other => Err(Error::Answer(other)),
+        }
+    }
+
+    /// Repeats a step while there is more, as often as one round may; gives how much was done.
+    async fn work_off(&self, command: life::Command) -> Result<u32, Error> {
+        let mut all = 0;
+        for _ in 0..COMMANDS_MAX {
+            match self.step(command.clone()).await? {
+                life::Answer::Done { count, more } => {
+                    all += count;
+                    if !more || count == 0 {
+                        break;
+                    }
+                }
+                life::Answer::Closed | life::Answer::InUse | life::Answer::Passed => break,
+            }
+        }
+        Ok(all)
+    }
+
+    /// Tells the log what failed uploads left behind.
+    async fn tell_released(&self) -> Result<(), Error> {
+        for _ in 0..COMMANDS_MAX {
+            let Some(remains) = self.released.next() else { return Ok(()) };
+            let mut upload = remains.upload;
+            let pages: Vec<&[_]> = match remains.chunks.is_empty() {
+                true => vec![&[]],
+                false => remains.chunks.chunks(life::purge::IDS_MAX).collect(),
+            };
+            for page in pages {
+                let (node, writer) = (self.node, self.writer);
+                let release = life::Command::Release { node, writer, upload: upload.take(), chunks: page.to_vec() };
+                if let Err(error) = self.step(release).await {
+                    self.released.again(remains);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell(result: Result<(), Error>, what: &str) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "{what}");
+    }
+}

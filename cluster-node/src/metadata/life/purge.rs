@@ -1,0 +1,135 @@
+//! Chunks that nothing names: who may say so, the mark, and the word of every holder that its copy is gone.
+//!
+//! No clock decides here, only the log: a chunk is garbage if it lost its last reference, if its live writer released it, or if its
+//! writer is retired and nothing names it.
+
+use flotilla_api::{ChunkId, NodeId, WriterId};
+use flotilla_raft_store::{Fault, Position, Txn};
+
+use super::{
+    super::{
+        bound::Budget,
+        keys,
+        rows::{ChunkRow, GarbageRow},
+        table::{get, put},
+    },
+    Answer, done, reclaim,
+};
+
+/// The most chunks that one command names.
+pub const IDS_MAX: usize = 256;
+/// The most nodes that one chunk is unlinked on at once; copies beyond them are found by their nodes' inventories.
+pub const HOLDERS_MAX: usize = 8;
+
+/// What a commit or an append finds out about a chunk that it wants to name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nameable {
+    /// Its own, and never named before.
+    New,
+    /// Named already, by this row.
+    Named(ChunkRow),
+    /// Marked or garbage, or an unreferenced one of another writer.
+    Gone,
+}
+
+/// Says whether `writer`, which is live, may name a chunk.
+pub fn nameable(state: &dyn Txn, id: ChunkId, writer: WriterId) -> Result<Nameable, Fault> {
+    let key = id.to_bytes();
+    if let Some(row) = get::<ChunkRow>(state, keys::CHUNKS, &key)? {
+        return Ok(Nameable::Named(row));
+    }
+    let free = id.writer == writer && state.get(keys::GARBAGE, &key)?.is_none();
+    Ok(if free { Nameable::New } else { Nameable::Gone })
+}
+
+/// Whether a writer was granted once and is not any more: nothing of it can ever be named for the first time.
+pub fn is_retired(state: &dyn Txn, writer: WriterId) -> Result<bool, Fault> {
+    let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
+    Ok(writer.0 < next && state.get(keys::LIVE_WRITERS, &keys::writer(writer))?.is_none())
+}
+
+/// A live writer gives up chunks that it will never name.
+pub fn release(
+    state: &mut dyn Txn,
+    node: NodeId,
+    writer: WriterId,
+    upload: Option<u64>,
+    chunks: Vec<(ChunkId, Vec<NodeId>)>,
+    _at: Position,
+) -> Result<Answer, Fault> {
+    if get::<NodeId>(state, keys::LIVE_WRITERS, &keys::writer(writer))? != Some(node) {
+        return Ok(Answer::Passed);
+    }
+    if let Some(upload) = upload {
+        reclaim::end_upload(state, upload, |_, of| Ok(of == writer))?;
+    }
+    let (mut count, more) = (0, chunks.len() > IDS_MAX);
+    for (id, mut holders) in chunks.into_iter().take(IDS_MAX).filter(|(id, _)| id.writer == writer) {
+        if nameable(state, id, writer)? == Nameable::New {
+            holders.truncate(HOLDERS_MAX);
+            put(state, keys::GARBAGE, id.to_bytes().to_vec(), &GarbageRow { marked: false, holders });
+            count += 1;
+        }
+    }
+    Ok(done(count, more))
+}
+
+/// Marks chunks that are garbage, so that their holders unlink them.
+pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>) -> Result<Answer, Fault> {
+    let mut budget = Budget::default();
+    let mut count = 0;
+    for id in ids.iter().take(IDS_MAX) {
+        let key = id.to_bytes().to_vec();
+        // The two rows looked at, what tells of the writer, the row written.
+        if !budget.take(5) {
+            return Ok(done(count, true));
+        }
+        if state.get(keys::CHUNKS, &key)?.is_some() {
+            continue;
+        }
+        let mut row = match get::<GarbageRow>(state, keys::GARBAGE, &key)? {
+            Some(row) => row,
+            None if holder.is_some() && is_retired(state, id.writer)? => GarbageRow::default(),
+            None => continue,
+        };
+        let mut told = if row.marked { Vec::new() } else { row.holders.clone() };
+        if let Some(holder) = holder.filter(|holder| !row.holders.contains(holder)) {
+            row.holders.push(holder);
+            told.push(holder);
+        }
+        if row.marked && told.is_empty() {
+            continue;
+        }
+        if !budget.take(told.len()) {
+            return Ok(done(count, true));
+        }
+        count += 1;
+        row.marked = true;
+        for node in told {
+            put(state, keys::UNLINKS, keys::unlink(node, *id), &());
+        }
+        match row.holders.is_empty() {
+            true => state.delete(keys::GARBAGE, key),
+            false => put(state, keys::GARBAGE, key, &row),
+        }
+    }
+    Ok(done(count, ids.len() > IDS_MAX))
+}
+
+/// Notes that a node has no copy any more; a chunk that nobody holds is forgotten.
+pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[ChunkId]) -> Result<Answer, Fault> {
+    let mut count = 0;
+    for id in ids.iter().take(IDS_MAX) {
+        let key = id.to_bytes().to_vec();
+        state.delete(keys::UNLINKS, keys::unlink(node, *id));
+        // A copy that vanished without a mark says nothing: only a marked chunk is unlinked.
+        let Some(mut row) = get::<GarbageRow>(state, keys::GARBAGE, &key)?.filter(|row| row.marked) else { continue };
+        row.holders.retain(|held| *held != node);
+        count += 1;
+        match row.holders.is_empty() {
+            true => state.delete(keys::GARBAGE, key),
+            false => put(state, keys::GARBAGE, key, &row),
+        }
+    }
+    Ok(done(count, ids.len() > IDS_MAX))
+}
