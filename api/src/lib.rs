@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod error;
 pub mod files;
+pub mod fsck;
 pub mod header;
 pub mod ids;
 pub mod name;

@@ -7,6 +7,7 @@ mod content;
 mod copy;
 mod error;
 mod exchange;
+mod fsck;
 mod get;
 mod list;
 mod put;

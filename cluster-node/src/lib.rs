@@ -3,6 +3,7 @@
 //! It knows supernodes only by their peer routes, and never another cluster.
 
 mod board;
+mod fsck;
 mod gateway;
 mod heartbeat;
 mod homes;

@@ -9,7 +9,9 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientArgs, ConnectionArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs, StatusArgs};
+pub use client::{
+    ClientArgs, ConnectionArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs, StatusArgs,
+};
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
 pub use place::Place;
 pub use server::{NodeArgs, NodeCommand, ServerArgs, SupernodeArgs};
@@ -49,6 +51,8 @@ pub enum Command {
     Stat(StatArgs),
     /// Show the clusters and their nodes
     Status(StatusArgs),
+    /// Compare metadata with the disks of all nodes
+    Fsck(FsckArgs),
     /// Run a deployment of real processes on this machine
     Dev(DevArgs),
     /// Measure a deployment, or write and check a ledger of acked writes

@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments in, exit code out.
 
 pub mod dev;
+mod fsck;
 mod get;
 mod loadtest;
 mod ls;
@@ -28,6 +29,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Rm(args) => args.client.json,
         Command::Stat(args) => args.client.json,
         Command::Status(args) => args.client.json,
+        Command::Fsck(args) => args.client.json,
         Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
         Command::Loadtest(_) | Command::Node(_) | Command::Supernode(_) => false,
     };
@@ -38,6 +40,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Rm(args) => Box::pin(rm::run(args)).await.map(Exit::code),
         Command::Stat(args) => Box::pin(stat::run(args)).await.map(Exit::code),
         Command::Status(args) => Box::pin(status::run(args)).await.map(Exit::code),
+        Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
         Command::Loadtest(args) => Box::pin(loadtest::run(args)).await,
         Command::Node(_) | Command::Supernode(_) => {

@@ -307,8 +307,6 @@ pub enum Copy {
     Whole {
         /// Length of its data, in bytes.
         length: u64,
-        /// Its chaining value, as it says itself.
-        cv: [u8; 32],
         /// Absolute path of the file that holds it.
         file: String,
     },
@@ -318,10 +316,14 @@ pub enum Copy {
     Short {
         /// What is wrong.
         why: String,
+        /// Absolute path of the file that holds it; empty if it can't be told.
+        file: String,
     },
     /// It is damaged.
     Corrupt {
         /// What is wrong.
         why: String,
+        /// As above.
+        file: String,
     },
 }

@@ -7,6 +7,7 @@ mod conditions;
 mod copy;
 mod error;
 mod files;
+mod fsck;
 mod homes;
 mod peer_files;
 mod range;

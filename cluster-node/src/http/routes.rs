@@ -25,7 +25,7 @@ use super::{
     copy::Make,
     error::{of_home, of_metadata},
     files::{FileService, Hop, Put},
-    homes, peer_files,
+    fsck, homes, peer_files,
 };
 use crate::{board::Board, metadata::Metadata};
 
@@ -59,6 +59,7 @@ pub fn public_router(files: Late<FileService>) -> Router {
     let file = get(get_file).put(put_file).delete(delete_file).head(get_file).post(make_file);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
+        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::public))
         .layer(DefaultBodyLimit::disable())
         .with_state(files)
 }
@@ -73,6 +74,9 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_LIST, post(peer_files::list))
         .route(route::PEER_CHUNK, put(chunks::put).get(chunks::get))
         .route(route::PEER_LOCATE, post(chunks::locate))
+        .route(route::PEER_INVENTORY, post(fsck::inventory))
+        .route(route::PEER_INSPECT, post(fsck::inspect))
+        .route(route::PEER_FSCK, post(fsck::peer))
         .route(route::PEER_SETTLE, post(homes::settle))
         .route(route::PEER_PLACE, post(cluster::place))
         .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))
@@ -159,6 +163,12 @@ async fn make_file(
     }
     let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
     files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await
+}
+
+/// A question about another cluster than this node's.
+pub(super) fn wrong_cluster(name: &str) -> ApiError {
+    let problem = Problem::new(Code::RouteNotFound, format!("this node does not belong to a cluster '{name}'"));
+    problem.hint("ask a supernode, or a node of that cluster").into()
 }
 
 /// Reads one of our own headers.

@@ -200,6 +200,27 @@ pub struct StatusArgs {
     pub client: ClientArgs,
 }
 
+/// Arguments of `fsck`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla fsck                               existence and lengths, all clusters
+  flotilla fsck --cluster a --verify          read every byte of cluster a
+  flotilla fsck --json | jq -r 'select(.line == \"finding\") | .file'
+
+One line per finding: MISSING, EXTRA, CORRUPT or SHORT, chunk, node, file. Exit code 8 if there is one. Root credential only.")]
+pub struct FsckArgs {
+    /// Only these clusters; all by default
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<flotilla_api::ClusterName>,
+    /// Read the contents of every copy too
+    #[arg(long)]
+    pub verify: bool,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// Arguments of `loadtest`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

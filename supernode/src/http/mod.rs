@@ -5,6 +5,7 @@ mod documents;
 pub mod error;
 mod files;
 mod forward;
+mod fsck;
 mod lent;
 mod peers;
 
@@ -55,6 +56,7 @@ pub fn public_router(service: Late<Service>) -> Router {
         .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
         .route(route::BUCKETS, get(documents::buckets))
         .route(route::CLUSTERS, get(documents::clusters))
+        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck))
         .layer(DefaultBodyLimit::disable())
         .with_state(service)
 }
@@ -88,6 +90,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
         Some(path) if path.starts_with(route::BUCKETS) => "buckets",
         Some(route::CLUSTERS) => "clusters",
+        Some(path) if path.starts_with(route::CLUSTERS) => "fsck",
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
         Some(route::PEER_LOOKUP | route::PEER_BUCKET) => "lookup",

@@ -389,8 +389,8 @@ fn the_largest_commands_stay_within_the_row_bound() {
     let mut cluster = Cluster::new();
     let mut ids = Vec::new();
     for n in 0..4 {
-        ids.extend(cluster.put(&format!("k{n}"), 4, SEGMENT_CHUNKS_MAX));
-        cluster.delete(&format!("k{n}"), 4);
+        ids.extend(cluster.put(&format!("k{n}"), 4 + n, SEGMENT_CHUNKS_MAX));
+        cluster.delete(&format!("k{n}"), 4 + n);
     }
     cluster.reclaim(u64::MAX);
     let lost = cluster.chunks(600);
@@ -514,7 +514,7 @@ proptest! {
     #[test]
     fn named_and_garbage_never_meet(steps in prop::collection::vec((0u8..10, 0u64..3, 1u64..4), 1..80)) {
         let mut cluster = Cluster::new();
-        let mut epochs = [1u64; 3];
+        let mut epochs = [1u64, 2, 3];
         for (kind, which, node) in steps {
             let key = format!("k{which}");
             let epoch = epochs[which as usize];

@@ -1,0 +1,125 @@
+"""Homes that end and begin again elsewhere, with uploads that come too late for them."""
+
+import json
+import socket
+import sys
+import time
+import urllib.parse
+
+from dev import Answer, Client, Dev, Process, fail
+
+BODY = b"x" * 100_000
+WITHIN_S = 20
+
+
+class SlowUpload:
+    """A PUT straight to a node, of which the second half of the body is still to come."""
+
+    def __init__(self, dev: Dev, node: Process, key: str, body: bytes = BODY):
+        parts = urllib.parse.urlsplit(node.public)
+        self.body = body
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=30)
+        head = (
+            f"PUT /v1/files/demo/{key} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {dev.token}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.socket.sendall(head.encode() + body[: len(body) // 2])
+
+    def finish(self) -> tuple[int, dict]:
+        self.socket.sendall(self.body[len(self.body) // 2 :])
+        answer = b""
+        while part := self.socket.recv(65536):
+            answer += part
+        self.socket.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+    def give_up(self) -> None:
+        self.socket.close()
+
+
+def put_until_taken(client: Client, key: str, body: bytes, refused: set[int]) -> Answer:
+    """Repeats a PUT while the key is at home elsewhere; gives the first other answer."""
+    end = time.monotonic() + WITHIN_S
+    while True:
+        answer = client.file("PUT", key, body)
+        if answer.status not in refused:
+            return answer
+        if time.monotonic() > end:
+            fail(f"{key}: still {answer.status} {answer.code()} after {WITHIN_S} s")
+        time.sleep(0.1)
+
+
+def must(answer: Answer, status: int, what: str) -> Answer:
+    if answer.status != status:
+        fail(f"{what}: answered {answer.status} {answer.code()}, not {status}")
+    return answer
+
+
+def recreated_elsewhere(dev: Dev, front: Client, at: dict, n: int) -> None:
+    key = f"recreated/{n}"
+    first = json.loads(must(at["a"].file("PUT", key, b"first " + BODY), 201, "the first PUT").body)
+    late = SlowUpload(dev, dev.of_cluster("a")[1], key)
+    # The node asks for the home when it has read the head: it has to know the old one.
+    time.sleep(0.3)
+    must(front.file("DELETE", key), 204, "DELETE")
+    taken = must(put_until_taken(at["b"], key, b"second", {421}), 201, "the PUT in the other cluster")
+    second = json.loads(taken.body)
+    if second["cluster"] != "b" or second["epoch"] <= first["epoch"] or second["version"] <= first["version"]:
+        fail(f"{key}: created anew as {second}, after {first}")
+    status, answer = late.finish()
+    if status not in (409, 421):
+        fail(f"{key}: the commit under the old home answered {status} {answer}")
+    for client, want in ((front, 200), (at["b"], 200), (at["a"], 421)):
+        read = must(client.file("GET", key), want, f"GET {key}")
+        if want == 200 and read.body != b"second":
+            fail(f"{key}: the old upload came through")
+    must(front.file("PUT", key, b"third"), 200, "a PUT through the front door")
+
+
+def renewed(dev: Dev, front: Client, at: dict, n: int) -> None:
+    """Nobody else took the key: the late upload gets a fresh epoch and is committed."""
+    key = f"renewed/{n}"
+    first = json.loads(must(at["a"].file("PUT", key, BODY), 201, "the first PUT").body)
+    late = SlowUpload(dev, dev.of_cluster("a")[2], key)
+    time.sleep(0.3)
+
+    def released() -> float:
+        return sum(node.metric("flotilla_homes_released_total") or 0 for node in dev.of_cluster("a"))
+
+    before = released()
+    must(front.file("DELETE", key), 204, "DELETE")
+    if not dev.wait(lambda: released() > before, WITHIN_S):
+        fail(f"{key}: its home was not released within {WITHIN_S} s")
+    must(front.file("GET", key), 404, "GET of a released key")
+    status, answer = late.finish()
+    if status != 201 or answer["cluster"] != "a" or answer["epoch"] <= first["epoch"]:
+        fail(f"{key}: the late upload answered {status} {answer}; epoch {first['epoch']} has ended")
+    if must(front.file("GET", key), 200, "GET").body != BODY:
+        fail(f"{key}: other bytes")
+
+
+def unused_claim(dev: Dev, front: Client, at: dict, n: int) -> None:
+    """A claim whose upload broke off is released, though no cluster ever heard of the key."""
+    key = f"unused/{n}"
+    upload = SlowUpload(dev, dev.of_cluster("a")[0], key)
+    time.sleep(0.3)
+    upload.give_up()
+    must(front.file("GET", key), 404, "GET of a claimed key")
+    must(put_until_taken(at["b"], key, b"other", {421}), 201, "the PUT in the other cluster")
+    if must(front.file("GET", key), 200, "GET").cluster() != "b":
+        fail(f"{key}: not read from its new home")
+
+
+def main() -> None:
+    dev, rounds = Dev(), int(sys.argv[1])
+    front = dev.client()
+    at = {cluster: dev.client(dev.of_cluster(cluster)[0].public) for cluster in dev.clusters}
+    for n in range(rounds):
+        recreated_elsewhere(dev, front, at, n)
+        renewed(dev, front, at, n)
+        unused_claim(dev, front, at, n)
+    print(f"rounds={rounds} recreated={rounds} renewed={rounds} unused_claims_released={rounds} old_commits_taken=0")
+
+
+main()
