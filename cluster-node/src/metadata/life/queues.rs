@@ -216,3 +216,96 @@ impl<'a> Writers<'a> {
 fn get<T: DeserializeOwned>(view: &dyn View, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
     Ok(view.get(family, key)?.map(|bytes| codec::decode(&bytes)).transpose()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_kv::{Batch, Kv, MemKv};
+
+    use super::*;
+
+    fn id(writer: u64, seq: u64) -> ChunkId {
+        ChunkId { writer: WriterId(writer), seq }
+    }
+
+    /// Writers 1 (retired) and 2 (live on node 1) were granted; writer 3 was not.
+    fn store(rows: impl FnOnce(&mut Batch)) -> MemKv {
+        let kv = MemKv::inline(keys::FAMILIES);
+        let mut batch = Batch::default();
+        batch.put(keys::SYSTEM, keys::NEXT_WRITER, codec::encode(&3u64));
+        batch.put(keys::LIVE_WRITERS, keys::writer(WriterId(2)), codec::encode(&NodeId(1)));
+        rows(&mut batch);
+        kv.write(batch).expect("in memory");
+        kv
+    }
+
+    fn garbage(batch: &mut Batch, id: ChunkId, marked: bool) {
+        let row = GarbageRow { marked, holders: vec![NodeId(1)] };
+        batch.put(keys::GARBAGE, id.to_bytes(), codec::encode(&row));
+    }
+
+    #[test]
+    fn a_copy_stands_as_the_metadata_says_of_its_chunk_its_node_and_its_writer() {
+        let kv = store(|batch| {
+            let row = ChunkRow { references: 1, length: 3, replicas: vec![NodeId(1), NodeId(2)] };
+            batch.put(keys::CHUNKS, id(1, 1).to_bytes(), codec::encode(&row));
+            garbage(batch, id(1, 2), true);
+            garbage(batch, id(2, 2), false);
+        });
+        let check = |node, id, expect: fn(&Standing) -> bool| {
+            let found = standings(&kv, NodeId(node), &[id]).expect("in memory");
+            assert!(expect(&found[0]), "{id} on node {node}: {:?}", found[0]);
+        };
+        check(1, id(1, 1), |s| matches!(s, Standing::Named(_)));
+        check(3, id(1, 1), |s| *s == Standing::Surplus);
+        check(1, id(1, 2), |s| *s == Standing::Garbage { told: true });
+        check(2, id(1, 2), |s| *s == Standing::Garbage { told: false });
+        check(1, id(2, 2), |s| *s == Standing::Garbage { told: false });
+        check(1, id(1, 9), |s| *s == Standing::Orphan);
+        check(1, id(2, 9), |s| *s == Standing::InFlight);
+        check(1, id(3, 9), |s| *s == Standing::Foreign);
+        check(1, id(0, 9), |s| *s == Standing::Foreign);
+    }
+
+    #[test]
+    fn unmarked_garbage_and_told_nodes_are_found_page_by_page() {
+        let kv = store(|batch| {
+            (1..=10).for_each(|seq| garbage(batch, id(1, seq), seq % 2 == 0));
+            for (node, seq) in [(2, 2), (2, 4), (7, 4)] {
+                batch.put(keys::UNLINKS, keys::unlink(NodeId(node), id(1, seq)), codec::encode(&()));
+            }
+        });
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = unmarked(&kv, after, 3).expect("in memory");
+            found.extend(page);
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [1, 3, 5, 7, 9].map(|seq| id(1, seq)));
+        assert_eq!(told_nodes(&kv, 9).expect("in memory"), [NodeId(2), NodeId(7)]);
+        assert_eq!(told(&kv, NodeId(2), 9).expect("in memory"), [id(1, 2), id(1, 4)]);
+        assert_eq!(told(&kv, NodeId(3), 9).expect("in memory"), []);
+    }
+
+    #[test]
+    fn only_uploads_of_retired_writers_and_homes_that_were_not_released_are_given() {
+        let kv = store(|batch| {
+            for (upload, writer) in [(5u64, 1), (6, 2), (7, 1)] {
+                let row = UploadRow { writer: WriterId(writer), node: NodeId(1), segments: Vec::new() };
+                batch.put(keys::UPLOADS, upload.to_be_bytes(), codec::encode(&row));
+            }
+            for (epoch, released) in [(3, true), (4, false)] {
+                let name = FileName { bucket: "demo".parse().expect("good"), key: "k".parse().expect("good") };
+                batch.put(keys::CLOSED, keys::epoch(Epoch(epoch)), codec::encode(&ClosedRow { name, released }));
+            }
+        });
+        assert_eq!(dead_uploads(&kv, None, 2).expect("in memory"), (vec![5], Some(6)));
+        assert_eq!(dead_uploads(&kv, Some(6), 2).expect("in memory"), (vec![7], None));
+        let homes = unreleased(&kv, 9).expect("in memory");
+        assert_eq!(homes.into_iter().map(|(_, epoch)| epoch).collect::<Vec<_>>(), [Epoch(4)]);
+        let waiting = waiting(&kv).expect("in memory");
+        assert_eq!((waiting.clock_ms, waiting.reclaim_ms, waiting.idle_ms), (1, None, None));
+    }
+}
