@@ -9,7 +9,7 @@ use std::{
 };
 
 use flotilla_api::{
-    ChunkId, ClusterName, FileName, NodeId, codec,
+    ChunkId, ClusterName, NodeId, codec,
     fsck::{Finding, Line, Summary, What},
     peer::{Copy, InspectRequest, InventoryRequest},
     route,
@@ -357,7 +357,7 @@ fn shown(row: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use flotilla_api::WriterId;
+    use flotilla_api::{FileName, WriterId};
 
     use super::*;
 
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_rows_key_is_shown_as_bucket_and_key() {
-        let name: FileName = FileName { bucket: "demo".parse().expect("good"), key: "a/b".parse().expect("good") };
+        let name = FileName { bucket: "demo".parse().expect("good"), key: "a/b".parse().expect("good") };
         assert_eq!(shown(&name.to_row()), "demo/a/b");
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     fn left(work: impl FnOnce(&Trace)) -> Option<(Option<u64>, Vec<ChunkId>)> {
         let released = Released::default();
         let trace = Trace::new(released.clone(), vec![NodeId(1)]);
-        [1, 2, 3].map(|seq| trace.begun(id(seq)));
+        (1..=3).for_each(|seq| trace.begun(id(seq)));
         work(&trace);
         drop(trace);
         released.next().map(|remains| (remains.upload, remains.chunks.into_iter().map(|(id, _)| id).collect()))
