@@ -1,6 +1,6 @@
 //! How a process talks to another one: the transport seam, the signed peer client, and the SDK over the public REST API.
 //!
-//! This crate knows no server, no disk and no rule about files; reqwest appears in [`transport`] alone.
+//! This crate knows no server, no disk and no rule about files; hyper's client appears in [`transport`] alone.
 
 pub mod body;
 pub mod peer;

@@ -1,4 +1,5 @@
-//! What the outside world looks like to Flotilla: clock, entropy, disk and host, each with a fake.
+//! What the outside world looks like to Flotilla: clock, entropy, disk and host, each with a fake, and what is
+//! particular about sockets within one machine.
 //!
 //! Nothing here knows what a file, a chunk or a cluster is.
 
@@ -6,6 +7,7 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod host;
+pub mod net;
 
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile};

@@ -126,6 +126,7 @@ impl Accept for TcpListener {
         let (stream, remote) = TcpListener::accept(self).await?;
         // Small answers must not wait for the acknowledgement of earlier ones; a socket that refuses is already dead.
         let _ = stream.set_nodelay(true);
+        flotilla_env::net::unpace_loopback(&stream, remote);
         Ok((stream, remote))
     }
 }

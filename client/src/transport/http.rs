@@ -1,17 +1,21 @@
-//! The real transport: HTTP/1.1 over TCP with reqwest, one connection pool per lane; knows no route and no secret.
+//! The real transport: HTTP/1.1 over TCP with hyper, one connection pool per lane; knows no route and no secret.
 
 use std::{
+    fmt,
+    future::Future,
     pin::Pin,
-    sync::{Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
+use http::{Request, Response, Uri};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use tokio::net::TcpStream;
+use tower::Service;
 
 use super::{Error, Lane, Transport};
 use crate::body::{self, Body, BoxError};
@@ -41,9 +45,15 @@ const fn idle_max(lane: Lane) -> usize {
 ///
 /// # Bounds
 /// [`CONNECT_TIMEOUT`] per connect; idle connections are bounded per host and lane and closed after [`IDLE_TIMEOUT`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Http {
-    lanes: [reqwest::Client; Lane::ALL.len()],
+    lanes: [Client<Connector, Body>; Lane::ALL.len()],
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
 }
 
 impl Http {
@@ -53,7 +63,7 @@ impl Http {
         Self { lanes: Lane::ALL.map(pool) }
     }
 
-    fn client(&self, lane: Lane) -> &reqwest::Client {
+    fn client(&self, lane: Lane) -> &Client<Connector, Body> {
         let [data, control, append, heartbeat, snapshot] = &self.lanes;
         match lane {
             Lane::Data => data,
@@ -71,69 +81,53 @@ impl Default for Http {
     }
 }
 
-fn pool(lane: Lane) -> reqwest::Client {
-    reqwest::Client::builder()
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        // Whether a request may be sent twice is known to the callers alone.
-        .retry(reqwest::retry::never())
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
+fn pool(lane: Lane) -> Client<Connector, Body> {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    // A request that a closing connection gave back unsent goes out on another one; nothing else is ever sent twice.
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max(lane))
-        .build()
-        .expect("a client without TLS, proxies and default headers has nothing that can fail")
+        .build(Connector(tcp))
+}
+
+/// Opens connections, without pacing where they stay on this machine.
+#[derive(Debug, Clone)]
+struct Connector(HttpConnector);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = self.0.call(target);
+        Box::pin(async move {
+            let stream = connecting.await?;
+            if let Ok(peer) = stream.inner().peer_addr() {
+                flotilla_env::net::unpace_loopback(stream.inner(), peer);
+            }
+            Ok(stream)
+        })
+    }
 }
 
 #[async_trait]
 impl Transport for Http {
     async fn send(&self, lane: Lane, request: Request<Body>) -> Result<Response<Body>, Error> {
-        let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        let route = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-        let request = reqwest::Request::try_from(request.map(|body| reqwest::Body::wrap(Shareable(Mutex::new(body)))))
-            .map_err(|e| Error::Invalid(e.into()))?;
-        // A route that URL parsing rewrites would be served under another name, and no signature over it would hold.
-        let url = request.url();
-        if url.query().map_or_else(|| url.path().to_owned(), |q| format!("{}?{q}", url.path())) != route {
-            return Err(Error::Invalid(format!("route '{route}' is not in normal form").into()));
+        let Some(target) = request.uri().authority().map(ToString::to_string) else {
+            return Err(Error::Invalid("the request names no host".into()));
+        };
+        match self.client(lane).request(request).await {
+            Ok(response) => Ok(response.map(body::from)),
+            Err(e) if e.is_connect() => Err(Error::Unreachable { target, source: e.into() }),
+            Err(e) => Err(Error::Interrupted { target, source: e.into() }),
         }
-        match self.client(lane).execute(request).await {
-            Ok(response) => Ok(http::Response::<reqwest::Body>::from(response)
-                .map(|body| body::from(body.map_err(reqwest::Error::without_url)))),
-            Err(e) => {
-                let (connect, builder) = (e.is_connect(), e.is_builder());
-                let source = BoxError::from(e.without_url());
-                Err(match (connect, builder) {
-                    (true, _) => Error::Unreachable { target, source },
-                    (false, true) => Error::Invalid(source),
-                    (false, false) => Error::Interrupted { target, source },
-                })
-            }
-        }
-    }
-}
-
-/// Makes a body `Sync`, as reqwest wants it; polling has the only reference; the lock is never contended.
-struct Shareable(Mutex<Body>);
-
-impl http_body::Body for Shareable {
-    type Data = Bytes;
-    type Error = body::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(self.0.get_mut().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
     }
 }

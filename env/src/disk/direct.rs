@@ -79,3 +79,19 @@ fn reopen(file: &File, write: bool) -> Option<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     OpenOptions::new().read(true).write(write).custom_flags(flags).open(path).ok()
 }
+
+#[cfg(test)]
+impl Direct {
+    /// A file system that takes the flag and refuses the first read or write with it.
+    pub(super) fn refused() -> Self {
+        let direct = Self::default();
+        let first = direct.with(|| tempfile::tempfile().ok(), |_| Err(Errno::INVAL.into()));
+        assert!(matches!(first, Ok(0)), "{first:?}");
+        direct
+    }
+
+    /// A file system that does not know the flag, or a machine without /proc.
+    pub(super) fn unknown() -> Self {
+        Self { handle: OnceLock::from(None), refused: AtomicBool::new(false) }
+    }
+}

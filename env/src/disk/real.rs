@@ -214,3 +214,29 @@ impl DiskFile for RealFile {
         Ok(rustix::fs::fadvise(&self.file, offset, Some(length), Advice::DontNeed)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DIRECT_ALIGN;
+
+    #[test]
+    fn a_file_system_without_direct_io_is_used_through_the_cache() {
+        for direct in [Direct::refused(), Direct::unknown()] {
+            let file = RealFile {
+                file: tempfile::tempfile().expect("a file for the test"),
+                always_waits: AtomicBool::new(false),
+                direct,
+            };
+            let memory = vec![7; 3 * DIRECT_ALIGN];
+            let start = memory.as_ptr().addr().wrapping_neg() % DIRECT_ALIGN;
+            let mut bytes = memory;
+            let bytes = &mut bytes[start..][..2 * DIRECT_ALIGN];
+            file.write_direct(DIRECT_ALIGN as u64, bytes).expect("written");
+            assert_eq!(file.length().expect("length"), 3 * DIRECT_ALIGN as u64);
+            bytes.fill(0);
+            let count = file.read_direct(DIRECT_ALIGN as u64, bytes).expect("read");
+            assert_eq!((count, bytes.iter().all(|byte| *byte == 7)), (2 * DIRECT_ALIGN, true));
+        }
+    }
+}

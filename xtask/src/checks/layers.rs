@@ -67,7 +67,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("figment", &["flotilla"]),
     ("moka", &["cluster-node"]),
     ("openraft", &["raft-store"]),
-    ("reqwest", &["client", "flotilla"]),
+    ("reqwest", &["flotilla"]),
     ("rocksdb", &["kv"]),
     ("sysinfo", &["env"]),
     ("tikv-jemallocator", &["flotilla"]),
