@@ -9,11 +9,13 @@ CARGO := ci/cargo.sh
 # The same features and the same profile everywhere, so that nothing is compiled twice.
 ONE_BUILD := --workspace --features flotilla/failpoints
 
-# make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=…
+# make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…
 DIR ?=
 ARGS ?=
 NAME ?=
 PROFILE ?= seed-tables
+REV ?=
+ROUNDS ?= 3
 
 .PHONY: help
 help: ## lists the targets
@@ -71,7 +73,7 @@ tidy: ## checks layers, file budgets, headers, links and words
 shell: ## checks the shell and Python scripts
 	@ci/setup.sh lint
 	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh
-	python3 -m compileall -q tests/checks
+	python3 -m compileall -q ci tests/checks
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error
@@ -95,8 +97,8 @@ checks-ci: ## runs the named checks that CI runs
 	@ci/check.sh ci
 
 .PHONY: bench
-bench: release ## runs a load profile against a release build: PROFILE=
-	@ci/bench.sh "$(PROFILE)" $(ARGS)
+bench: setup-build ## compares this revision with the last, or REV=, under a load profile: PROFILE=, ROUNDS=
+	@REV="$(REV)" ROUNDS="$(ROUNDS)" ci/bench.sh "$(PROFILE)" $(ARGS)
 
 .PHONY: clean
 clean: ## removes bin/ and our build output; the RocksDB archive stays
