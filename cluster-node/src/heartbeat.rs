@@ -11,13 +11,12 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::{Lane, PeerClient};
 use flotilla_env::{Entropy, HostProbe};
 use flotilla_http_server::DocumentCache;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     board::{Board, HEARTBEAT_EVERY},
-    gateway::places::Placer,
+    gateway::{budget::Budget, places::Placer},
     metadata::{Command, Metadata},
 };
 
@@ -60,10 +59,8 @@ pub struct Teller {
     pub store: ChunkStore,
     /// The machine.
     pub probe: Arc<dyn HostProbe>,
-    /// Body bytes that requests may hold; what is taken is in flight.
-    pub budget: Arc<Semaphore>,
-    /// The size of that budget.
-    pub budget_bytes: u64,
+    /// Body bytes that requests hold are in flight.
+    pub budget: Budget,
     /// Decoded documents.
     pub documents: DocumentCache,
     /// Ids of commands.
@@ -126,14 +123,13 @@ impl Teller {
         let host = tokio::task::spawn_blocking(move || probe.sample()).await.unwrap_or_default();
         // Measured anew: somebody else may have freed or taken space.
         let usage = self.store.measure().await.unwrap_or_else(|_| self.store.usage());
-        let free = self.budget.available_permits() as u64;
         NodeStats {
             cpu_busy: host.cpu_busy,
             memory_free_bytes: host.memory_free_bytes,
             memory_total_bytes: host.memory_total_bytes,
             disk_free_bytes: usage.free_bytes.saturating_sub(usage.reserved_bytes),
             disk_total_bytes: usage.total_bytes,
-            inflight_bytes: self.budget_bytes.saturating_sub(free),
+            inflight_bytes: self.budget.held_bytes(),
             requests: 0,
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
             accepts_chunks: !usage.full && !usage.poisoned,

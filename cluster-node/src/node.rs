@@ -16,13 +16,14 @@ use flotilla_raft_store::{
     formation::{Formation, Plan},
     identity::{FolderLock, Identity},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
     board::Board,
     gateway::{
+        budget::Budget,
         fetch::Fetcher,
         places::Places,
         upload::{Parts, Uploads},
@@ -35,8 +36,6 @@ use crate::{
     ops,
 };
 
-/// Body bytes that all requests of a node hold at once: with cache, database and code it stays well below 400 MB.
-const BODY_BUDGET_BYTES: usize = 96 << 20;
 /// Free space that chunks never use: Raft's log and the database live on the same disk.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Between two tries to be granted a writer id.
@@ -102,6 +101,7 @@ fn sites(
     documents: &DocumentCache,
     stop: &CancellationToken,
 ) -> Result<Sites, Error> {
+    let limits = settings.limits()?;
     let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), ops::name);
     let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
@@ -113,13 +113,15 @@ fn sites(
             bind(settings.public, true)?,
             public_router(files.clone()),
             Arc::new(documents.clone()),
-            edge.clone(),
+            &edge,
+            limits,
         ),
         peer: Site::peer(
             bind(settings.peer, true)?,
             peer_router(formation.clone(), member.clone(), files.clone()),
             auth,
             &edge,
+            limits,
         ),
         operations: Site::operations(bind(settings.ops, true)?, operations.scrapers(scrapers), &edge),
     })
@@ -164,7 +166,7 @@ async fn serve(
         seat.form(metadata.group(), formation).await?;
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
         formation.set_formed();
-        let budget = Arc::new(Semaphore::new(BODY_BUDGET_BYTES));
+        let budget = Budget::default();
         let placer = LeaderPlacer {
             metadata: metadata.clone(),
             board: board.clone(),
@@ -222,7 +224,6 @@ async fn serve(
             store: store.clone(),
             probe: flotilla_env::host::system(),
             budget: budget.clone(),
-            budget_bytes: BODY_BUDGET_BYTES as u64,
             documents: documents.clone(),
             entropy: seams.entropy.clone(),
         };

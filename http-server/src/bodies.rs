@@ -28,8 +28,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{patience::Patience, problem::ApiError};
 
-/// How long a body may rest between two frames: longer than any sync or hop that works, shorter than a client's patience.
+/// How long a body may rest between two steps: longer than any sync or hop that works, shorter than a client's patience.
 pub const IDLE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What a client must send or take while it is waited for as long as its limit: at 30 s some 550 bytes a second, which every
+/// link does that a file can be sent over, while a byte now and then holds no connection.
+pub const PROGRESS_BYTES: u64 = 16 << 10;
 
 /// The media type of [`codec`] values.
 pub const CODED_MEDIA_TYPE: &str = "application/vnd.flotilla.coded";
@@ -40,9 +44,9 @@ pub const CODED_BYTES_MAX: usize = 4 << 20;
 /// The most that axum's own buffering extractors (`Bytes`, `Json`) take; a `Body` is never limited by it.
 pub const BUFFERED_BYTES_MAX: usize = 1 << 20;
 
-/// No frame came for the given time.
+/// Nothing, or too little, came for the given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("body rested for {0:?}")]
+#[error("body rested or crept for {0:?}")]
 pub struct Stalled(pub Duration);
 
 /// What went wrong with a request's body. None of them is the server's fault, so none is a 5xx.
@@ -52,7 +56,7 @@ pub enum BodyFault {
     Malformed,
     /// The client went away or ended before the announced length.
     Gone,
-    /// The client sent nothing for too long.
+    /// The client sent nothing or too little for too long.
     Stalled,
 }
 
@@ -82,7 +86,7 @@ impl BodyFault {
         let (detail, retryable) = match self {
             Self::Malformed => ("the body breaks the chunked transfer coding", false),
             Self::Gone => ("the body ended before its announced end", true),
-            Self::Stalled => ("the body rested for too long", true),
+            Self::Stalled => ("the body rested for too long, or came too slowly", true),
         };
         let mut problem = Problem::new(Code::BodyInvalid, detail);
         problem.retryable = retryable;
@@ -147,7 +151,7 @@ impl<T: Serialize, const LIMIT: usize> IntoResponse for Coded<T, LIMIT> {
     }
 }
 
-/// A body that fails with [`Stalled`] when its reader waits too long for a frame, and counts its bytes.
+/// A body that fails with [`Stalled`] when its reader waits too long for a step of bytes, and counts its bytes.
 ///
 /// Time in which nobody asks for a frame does not count: a reader that is held up by its disk is no fault of the client.
 #[derive(Debug)]
@@ -160,9 +164,10 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn new(inner: Body, limit: Duration, counted: Arc<AtomicU64>) -> Self {
+    /// Watches a body: while it is waited for `limit` in all, `step` bytes must come.
+    pub(crate) fn new(inner: Body, limit: Duration, step: u64, counted: Arc<AtomicU64>) -> Self {
         let ended = Arc::new(AtomicBool::new(inner.is_end_stream()));
-        Self { inner, patience: Patience::new(limit), counted, ended, failed: false }
+        Self { inner, patience: Patience::new(limit, step), counted, ended, failed: false }
     }
 
     /// Tells, also later, whether the body was read to its end.
@@ -181,12 +186,10 @@ impl http_body::Body for Idle {
         }
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.patience.progress();
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    self.counted.fetch_add(data.len() as u64, Ordering::Relaxed);
-                }
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                let bytes = data.map_or(0, |data| data.len() as u64);
+                self.patience.progress(bytes);
+                self.counted.fetch_add(bytes, Ordering::Relaxed);
                 if frame.is_none() || self.inner.is_end_stream() {
                     self.ended.store(true, Ordering::Relaxed);
                 }

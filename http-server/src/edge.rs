@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use crate::{
     access::{self, Access},
-    bodies::{BUFFERED_BYTES_MAX, IDLE_DEFAULT, Idle},
+    bodies::{BUFFERED_BYTES_MAX, IDLE_DEFAULT, Idle, PROGRESS_BYTES},
     framing,
     problem::{self, ApiError},
     request_id,
@@ -48,7 +48,7 @@ pub struct Edge {
     pub metrics: RequestMetrics,
     /// Names operations.
     pub op: OpNamer,
-    /// How long a body may rest between frames.
+    /// How long a body may be waited for until a step of it comes.
     pub body_idle: Duration,
     /// Whether only answers of 500 and above are worth a log line: peers and probes would drown the rest.
     pub quiet: bool,
@@ -96,7 +96,7 @@ async fn outermost(State(edge): State<Edge>, mut request: Request, next: Next) -
     };
     let received = Arc::clone(&access.received);
     let (head, body) = request.into_parts();
-    let body = Idle::new(body, edge.body_idle, received);
+    let body = Idle::new(body, edge.body_idle, PROGRESS_BYTES, received);
     let ended = body.ended();
     let request = Request::from_parts(head, Body::new(body));
 
@@ -111,8 +111,11 @@ async fn outermost(State(edge): State<Edge>, mut request: Request, next: Next) -
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Whatever clients stored must run no script in our name; set here, so that no route and no kind of answer can lack it.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     let sent = Arc::clone(&access.sent);
-    access::attach(response.map(|body| Body::new(Idle::new(body, edge.body_idle, sent))), access)
+    // Any byte will do: a slow answer is our own doing, and the connection watches whether the client takes it.
+    access::attach(response.map(|body| Body::new(Idle::new(body, edge.body_idle, 1, sent))), access)
 }
 
 async fn answer(request: Request, next: Next) -> Response {

@@ -49,9 +49,10 @@ pub(crate) struct OnWire {
 pub fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
     let wire = request.extensions().get::<OnWire>();
     if wire.is_some_and(|wire| wire.suspicious) {
-        return refuse("the body's length is given twice, or in a way that readers could take differently");
+        return refuse("a line's end or the body's length is given in a way that readers could take differently");
     }
     check_host(request.headers(), wire.is_some() && request.version() == Version::HTTP_11)?;
+    check_target(request)?;
     check_coding(request.headers())
 }
 
@@ -67,6 +68,18 @@ fn check_host(headers: &HeaderMap, needed: bool) -> Result<(), ApiError> {
             if good { Ok(()) } else { refuse("the header Host is not HOST or HOST:PORT") }
         }
     }
+}
+
+/// A target with a host of its own (`GET http://a/…`) must name the one in the header: a proxy in front of us may have decided by
+/// either of them.
+fn check_target<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let (Some(target), Some(host)) = (request.uri().authority(), request.headers().get(header::HOST)) else {
+        return Ok(());
+    };
+    if target.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) {
+        return Ok(());
+    }
+    refuse("the request's target and the header Host name different hosts")
 }
 
 fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -112,6 +125,17 @@ mod tests {
         for headers in refused {
             let error = check_headers(headers).expect_err("must be refused");
             assert_eq!(error.code, Code::HeaderInvalid, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_names_the_same_host_as_the_header() {
+        let check = |target: &str, host: &str| {
+            check(&Request::builder().uri(target).header("host", host).body(()).expect("valid request"))
+        };
+        assert_eq!(check("http://A:80/x", "a:80"), Ok(()));
+        for (target, host) in [("http://a/x", "b"), ("http://a:80/x", "a"), ("http://a@b/x", "b")] {
+            assert_eq!(check(target, host).expect_err("must be refused").code, Code::HeaderInvalid, "{target} {host}");
         }
     }
 

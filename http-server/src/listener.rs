@@ -16,6 +16,7 @@ use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -25,12 +26,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
+    bodies::IDLE_DEFAULT,
     framing::{OnWire, Suspicion},
     wire::Wire,
 };
 
 /// Connections the kernel holds for us while all slots are taken or the loop is busy.
 const BACKLOG: u32 = 1024;
+
+/// Bytes of an answer that the kernel takes before they can be sent: enough to fill a fast link between two wake-ups, few enough
+/// that a client's progress shows within seconds instead of only after megabytes.
+const UNSENT_BYTES_MAX: u32 = 256 << 10;
 
 /// The pause after a failed accept: long enough for a file descriptor to come free, short enough that no client notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -44,7 +50,9 @@ pub struct Limits {
     pub header_read: Duration,
     /// The longest head, in bytes; over it the answer is 431.
     pub head_bytes: usize,
-    /// How long a client may take no bytes of an answer.
+    /// How long a request's body is waited for without [`PROGRESS_BYTES`](crate::bodies::PROGRESS_BYTES) of it coming.
+    pub body_stall: Duration,
+    /// How long an answer waits for its client without so many bytes of it being taken.
     pub write_stall: Duration,
     /// How long running requests have after the stop.
     pub drain: Duration,
@@ -59,11 +67,25 @@ impl Default for Limits {
             header_read: Duration::from_secs(10),
             // A key of 1,024 bytes is 3 KiB encoded; a capability and cookies fit several times.
             head_bytes: 32 << 10,
-            // A reader that stops for longer has to ask again with Range.
-            write_stall: Duration::from_secs(30),
+            // A client that stops for longer has to send again, or ask again with Range.
+            body_stall: IDLE_DEFAULT,
+            write_stall: IDLE_DEFAULT,
             // Below the 30 s that Kubernetes gives a pod.
             drain: Duration::from_secs(20),
         }
+    }
+}
+
+impl Limits {
+    /// Lowers the number of connections to a share of the files that this process may open.
+    ///
+    /// A process without a file left can't write its log: connections must not be what takes the last one. A quarter each for
+    /// clients and peers leaves another for connections to others, and the last for the database and chunks.
+    #[must_use]
+    pub fn within_files(self) -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let share = usize::try_from(files / 4).unwrap_or(usize::MAX).max(1);
+        Self { connections: self.connections.min(share), ..self }
     }
 }
 
@@ -127,6 +149,7 @@ impl Accept for TcpListener {
         // Small answers must not wait for the acknowledgement of earlier ones; a socket that refuses is already dead.
         let _ = stream.set_nodelay(true);
         flotilla_env::net::unpace_loopback(&stream, remote);
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         Ok((stream, remote))
     }
 }

@@ -20,6 +20,13 @@ use crate::{
 /// Connections of the operations listener: a scraper, probes and some people.
 pub const OPERATIONS_CONNECTIONS_MAX: usize = 256;
 
+/// How much longer than clients the processes of the fleet may rest in mid-body: whoever waits for a client gives up on it
+/// first, so that the right one is told.
+const PEER_BODY_PATIENCE: u32 = 2;
+/// How much longer they may take no bytes: a slow client of another process shows here only when that one's buffers run empty,
+/// which are megabytes. A process that died is noticed by its connections' end.
+const PEER_WRITE_PATIENCE: u32 = 10;
+
 /// One listener with what it serves.
 #[derive(Debug)]
 pub struct Site {
@@ -34,19 +41,33 @@ pub struct Site {
 impl Site {
     /// Makes the public site: every route and fallback behind credentials.
     #[must_use]
-    pub fn public(listener: TcpListener, routes: Router, authenticator: Arc<dyn Authenticator>, edge: Edge) -> Self {
+    pub fn public(
+        listener: TcpListener,
+        routes: Router,
+        authenticator: Arc<dyn Authenticator>,
+        edge: &Edge,
+        limits: Limits,
+    ) -> Self {
+        let edge = Edge { body_idle: limits.body_stall, ..edge.clone() };
         let router = edge.wrap(credentials::require(problem::with_fallbacks(routes), authenticator));
-        Self { listener, router, limits: Limits::default() }
+        Self { listener, router, limits: limits.within_files() }
     }
 
-    /// Makes the peer site: every route and fallback behind signatures.
+    /// Makes the peer site: every route and fallback behind signatures. `limits` are those of the public site.
     #[must_use]
-    pub fn peer(listener: TcpListener, routes: Router, auth: Arc<PeerAuth>, edge: &Edge) -> Self {
-        let router = edge.quiet().wrap(peers::require(problem::with_fallbacks(routes), auth));
-        Self { listener, router, limits: Limits::default() }
+    pub fn peer(listener: TcpListener, routes: Router, auth: Arc<PeerAuth>, edge: &Edge, limits: Limits) -> Self {
+        let limits = Limits {
+            connections: Limits::default().connections,
+            body_stall: limits.body_stall * PEER_BODY_PATIENCE,
+            write_stall: limits.write_stall * PEER_WRITE_PATIENCE,
+            ..limits
+        };
+        let edge = Edge { body_idle: limits.body_stall, ..edge.quiet() };
+        let router = edge.wrap(peers::require(problem::with_fallbacks(routes), auth));
+        Self { listener, router, limits: limits.within_files() }
     }
 
-    /// Makes the operations site.
+    /// Makes the operations site, whose connections are its own, however many clients there are.
     #[must_use]
     pub fn operations(listener: TcpListener, operations: Operations, edge: &Edge) -> Self {
         let edge = Edge { op: operations::op, ..edge.quiet() };

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{framing::Suspicion, patience::Patience};
+use crate::{bodies::PROGRESS_BYTES, framing::Suspicion, patience::Patience};
 use tap::Tap;
 
 /// How long a closed connection is still read, so that a client in mid-upload finds the answer and not a reset.
@@ -29,7 +29,7 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 /// Wraps one connection.
 ///
 /// # Bounds
-/// A write that makes no progress for the given time fails with `TimedOut`.
+/// Writes that wait for the given time in all without [`PROGRESS_BYTES`] being taken fail with `TimedOut`.
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     stream: S,
@@ -45,22 +45,28 @@ impl<S> Wire<S> {
         Self {
             stream,
             tap: Tap::new(suspicion),
-            write: Patience::new(write_stall),
-            linger: Patience::new(LINGER),
+            write: Patience::new(write_stall, PROGRESS_BYTES),
+            linger: Patience::new(LINGER, 1),
             linger_bytes: 0,
             finished: false,
         }
     }
 
-    fn written<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Watches a step of writing; `bytes` tells how many the client took with it.
+    fn written<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(result) => {
-                self.write.progress();
+                self.write.progress(result.as_ref().map_or(0, |taken| bytes(taken) as u64));
                 Poll::Ready(result)
             }
             Poll::Pending => {
                 ready!(self.write.poll_waiting(cx));
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client takes no bytes")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "client takes no or too few bytes")))
             }
         }
     }
@@ -80,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.written(cx, result)
+        this.written(cx, result, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -90,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.written(cx, result)
+        this.written(cx, result, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_flush(cx);
-        this.written(cx, result)
+        this.written(cx, result, |()| 0)
     }
 
     /// Ends the sending side; then, if the client was cut off in mid-request, reads on for a moment.
@@ -110,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         let this = self.get_mut();
         if !this.finished {
             let result = Pin::new(&mut this.stream).poll_shutdown(cx);
-            ready!(this.written(cx, result))?;
+            ready!(this.written(cx, result, |()| 0))?;
             this.finished = true;
         }
         while !this.tap.between_requests() && this.linger_bytes < LINGER_BYTES_MAX {

@@ -7,6 +7,7 @@ pub mod addresses;
 mod error;
 mod fatal;
 mod group;
+pub mod limits;
 pub mod marks;
 mod period;
 pub mod problem;

@@ -14,7 +14,7 @@ use flotilla_raft_store::{
     formation::{Formation, Plan},
     identity::FolderLock,
 };
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     claims::Claims,
     clusters::Clusters,
     directory::{Answer, Command, Directory, DirectoryMachine},
-    http::{Forwarder, Service, op, peer_router, public_router},
+    http::{Forwarder, KEPT_BUDGET_BYTES, Service, op, peer_router, public_router},
     root_key,
 };
 
@@ -94,6 +94,7 @@ fn sites(
     documents: &DocumentCache,
     stop: &CancellationToken,
 ) -> Result<Sites, Error> {
+    let limits = settings.limits()?;
     let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), op);
     let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
@@ -105,9 +106,16 @@ fn sites(
             bind(settings.public, true)?,
             public_router(service.clone()),
             authenticator.clone(),
-            edge.clone(),
+            &edge,
+            limits,
         ),
-        peer: Site::peer(bind(settings.peer, true)?, peer_router(formation.clone(), service.clone()), auth, &edge),
+        peer: Site::peer(
+            bind(settings.peer, true)?,
+            peer_router(formation.clone(), service.clone()),
+            auth,
+            &edge,
+            limits,
+        ),
         operations: Site::operations(bind(settings.ops, true)?, operations.scrapers(authenticator), &edge),
     })
 }
@@ -147,7 +155,8 @@ async fn serve(
         entropy: seams.entropy.clone(),
         idle,
     };
-    late.set(Service { forwarder, documents: documents.clone() });
+    let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
+    late.set(Service { forwarder, documents: documents.clone(), kept });
 
     let work = async {
         seat.form(directory.group(), formation).await?;

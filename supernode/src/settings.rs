@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use flotilla_member::{Addresses, Error, Period, addresses};
+use flotilla_http_server::Limits;
+use flotilla_member::{Addresses, Error, Period, addresses, limits};
 use serde::{Deserialize, Serialize};
 
 /// A supernode's settings, from flags, environment, a TOML file and these defaults.
@@ -34,6 +35,18 @@ pub struct Settings {
     /// How old a claim gets before its cluster is asked whether it was ever used.
     #[serde(default = "Settings::default_claim_idle")]
     pub claim_idle: Period,
+    /// How long a client may take for a request's head, and rest between two requests.
+    #[serde(default = "limits::header_timeout")]
+    pub header_timeout: Period,
+    /// How long a body may rest or creep, in either direction.
+    #[serde(default = "limits::stall_timeout")]
+    pub stall_timeout: Period,
+    /// How long running requests have at a stop.
+    #[serde(default = "limits::drain_timeout")]
+    pub drain_timeout: Period,
+    /// Clients' connections at once, if the process may open four times as many files.
+    #[serde(default = "limits::connections_max")]
+    pub connections_max: usize,
 }
 
 impl Settings {
@@ -48,5 +61,13 @@ impl Settings {
     pub fn check(&self) -> Result<Addresses, Error> {
         addresses::members(&self.initial_members)?;
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
+    }
+
+    /// The limits of clients' connections.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], naming the setting and its bounds.
+    pub fn limits(&self) -> Result<Limits, Error> {
+        limits::checked(self.header_timeout, self.stall_timeout, self.drain_timeout, self.connections_max)
     }
 }

@@ -1,11 +1,8 @@
 //! One upload: body to chunks, chunks to replicas, manifest to a commit.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,9 +11,10 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_env::{Clock, Entropy};
 use futures::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    budget::Budget,
     manifest::Manifest,
     open_chunk::OpenChunk,
     places::{self, Places},
@@ -35,8 +33,6 @@ use crate::{
 
 /// Memory that one big upload can hold: frames between the sockets and the writers.
 const UPLOAD_BYTES: u32 = 4 << 20;
-/// How long an upload waits for memory before it is refused.
-const BUDGET_WAIT: Duration = Duration::from_secs(10);
 
 /// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +134,7 @@ pub struct Parts {
     /// Copies per chunk.
     pub replicas: u32,
     /// Body bytes that all requests of this node may hold.
-    pub budget: Arc<Semaphore>,
+    pub budget: Budget,
     /// Wall time for display.
     pub clock: Arc<dyn Clock>,
     /// Ids of segment appends.
@@ -227,12 +223,7 @@ impl Uploads {
     }
 
     async fn reserve(&self, length: Option<u64>) -> Result<OwnedSemaphorePermit, Error> {
-        let bytes = length.and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX).clamp(1, UPLOAD_BYTES);
-        let acquire = Arc::clone(&self.inner.parts.budget).acquire_many_owned(bytes);
-        match tokio::time::timeout(BUDGET_WAIT, acquire).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Error::Busy),
-        }
+        self.inner.parts.budget.acquire(length, UPLOAD_BYTES).await.ok_or(Error::Busy)
     }
 
     async fn put_chunks<S>(&self, request: Request, size_max: u64, mut body: S) -> Result<Committed, Error>

@@ -20,16 +20,17 @@ use flotilla_http_server::{
 };
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
-use tokio::sync::Semaphore;
 
 use super::{
     answer::{file_headers, list_item, quoted, set},
     conditions::{of_read, precondition},
+    disposition,
     error::{file_not_found, of_download, of_home, of_metadata, of_refusal, of_upload, precondition_failed},
     range::{self, Wanted},
 };
 use crate::{
     gateway::{
+        budget::Budget,
         download::{self, DOWNLOAD_BYTES},
         fetch::Fetcher,
         upload::{self, Committed, Uploads},
@@ -46,8 +47,6 @@ use crate::{
 const MEDIA_TYPE_MAX: usize = 255;
 /// Bodies from this length on are not read before the precondition is seen to hold; the commit alone refuses smaller ones.
 const PROBE_FROM_BYTES: u64 = 64 << 10;
-/// How long a download waits for memory before it is refused.
-const BUDGET_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What file requests need. Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +64,7 @@ pub struct FileService {
     /// Buckets and principals.
     pub documents: DocumentCache,
     /// Body bytes that all requests of this node may hold.
-    pub budget: Arc<Semaphore>,
+    pub budget: Budget,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
     /// Wall time for display.
@@ -230,6 +229,7 @@ impl FileService {
     pub async fn get(&self, name: &FileName, headers: &HeaderMap, head: bool, hop: Hop) -> Result<Response, ApiError> {
         let (epoch, file) = self.find(name, hop).await?;
         let mut answer = file_headers(&self.cluster, epoch, &file);
+        disposition::add(&mut answer, &name.key);
         let text = |name: std_header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = file.etag.to_string();
         match of_read(headers, &file)? {
@@ -266,14 +266,8 @@ impl FileService {
     }
 
     async fn body(&self, file: FileRow, part: std::ops::Range<u64>) -> Result<Body, ApiError> {
-        let length = u32::try_from(part.end - part.start).unwrap_or(u32::MAX).clamp(1, DOWNLOAD_BYTES);
-        let acquire = Arc::clone(&self.budget).acquire_many_owned(length);
-        let held = match tokio::time::timeout(BUDGET_WAIT, acquire).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_)) | Err(_) => {
-                return Err(ApiError::new(Code::RateLimited, "the node holds too many bodies in memory"));
-            }
-        };
+        let crowded = || ApiError::new(Code::RateLimited, "the node holds too many bodies in memory");
+        let held = self.budget.acquire(Some(part.end - part.start), DOWNLOAD_BYTES).await.ok_or_else(crowded)?;
         let (metadata, fetcher) = (self.metadata.clone(), self.fetcher.clone());
         let stream = download::stream_range(metadata, fetcher, file, part, Some(held));
         let mut stream = Box::pin(stream);

@@ -5,6 +5,7 @@ mod chunks;
 mod cluster;
 mod conditions;
 mod copy;
+mod disposition;
 mod error;
 mod files;
 mod fsck;

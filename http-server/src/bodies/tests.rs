@@ -6,6 +6,9 @@ use futures::{StreamExt as _, stream};
 
 use super::*;
 
+/// Bytes that count as progress here.
+const STEP: u64 = 4;
+
 type Item = Result<Bytes, axum::Error>;
 
 fn frames(parts: &[&'static str]) -> Body {
@@ -14,7 +17,7 @@ fn frames(parts: &[&'static str]) -> Body {
 
 fn idle(items: impl futures::Stream<Item = Item> + Send + 'static) -> (Body, Arc<AtomicU64>) {
     let counted = Arc::new(AtomicU64::new(0));
-    let body = Idle::new(Body::from_stream(items), Duration::from_secs(30), Arc::clone(&counted));
+    let body = Idle::new(Body::from_stream(items), Duration::from_secs(30), STEP, Arc::clone(&counted));
     (Body::new(body), counted)
 }
 
@@ -63,7 +66,7 @@ async fn a_resting_body_fails_as_stalled_and_then_ends() {
 async fn slow_frames_and_slow_readers_are_no_stall() {
     let slow = stream::iter(0..5).then(|_| async {
         tokio::time::sleep(Duration::from_secs(29)).await;
-        Ok(Bytes::from("a"))
+        Ok(Bytes::from("abcd"))
     });
     let (mut body, _) = idle(slow);
     let mut count = 0;
@@ -73,6 +76,37 @@ async fn slow_frames_and_slow_readers_are_no_stall() {
         tokio::time::sleep(Duration::from_secs(100)).await; // the reader's own time
     }
     assert_eq!(count, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_now_and_then_is_a_stall() {
+    let begun = tokio::time::Instant::now();
+    let drip = stream::iter(0..).then(|_| async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        Ok(Bytes::from("a"))
+    });
+    let (mut body, counted) = idle(drip);
+    let fault = loop {
+        match body.frame().await.expect("it never ends") {
+            Ok(_) => tokio::time::sleep(Duration::from_secs(100)).await, // the reader's own time does not count
+            Err(error) => break BodyFault::of(&error),
+        }
+    };
+    assert_eq!((fault, counted.load(Ordering::Relaxed)), (BodyFault::Stalled, 3));
+    assert_eq!(begun.elapsed().as_secs(), 30 + 3 * 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_frames_that_make_steps_in_time_are_no_stall() {
+    let slow = stream::iter(0..40).then(|_| async {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        Ok(Bytes::from("a"))
+    });
+    let (mut body, counted) = idle(slow);
+    while let Some(frame) = body.frame().await {
+        frame.expect("four bytes come in 28 s");
+    }
+    assert_eq!(counted.load(Ordering::Relaxed), 40);
 }
 
 #[tokio::test]

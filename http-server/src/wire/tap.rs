@@ -120,6 +120,8 @@ impl Tap {
     fn after_line(&mut self) -> State {
         let empty = self.line.text().is_empty();
         match self.state {
+            // RFC 9112, section 2.2, lets a server take a bare line feed as a line's end; a proxy in front may not have done so.
+            State::RequestLine | State::Header if !self.line.crlf() => State::Lost,
             State::RequestLine if empty => State::RequestLine,
             State::RequestLine => {
                 (self.lengths, self.codings, self.body) = (0, 0, 0);
@@ -234,6 +236,14 @@ mod tests {
         check("PUT / HTTP/1.1\r\nContent-Length: +4\r\n", State::Lost, Some(0));
         check(&format!("PUT / HTTP/1.1\r\nContent-Length:{}4\r\n", " ".repeat(80)), State::Lost, Some(0));
         check("PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n", State::Lost, Some(0));
+    }
+
+    #[test]
+    fn a_bare_line_feed_ends_no_line_of_a_head() {
+        check("GET / HTTP/1.1\nHost: a\r\n\r\n", State::Lost, Some(0));
+        check("GET / HTTP/1.1\r\nHost: a\n\r\n", State::Lost, Some(0));
+        check("GET / HTTP/1.1\r\nHost: a\r\n\n", State::Lost, Some(0));
+        check("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", State::Lost, Some(0));
     }
 
     #[test]

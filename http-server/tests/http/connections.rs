@@ -87,6 +87,38 @@ async fn a_client_that_takes_no_bytes_gives_its_slot_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_creeps_is_body_invalid() {
+    let server = start(Limits::default());
+    let mut client = server.connect(4096).await;
+    client.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await.expect("the server reads");
+    let mut sent = 0;
+    while client.write_all(b"x").await.is_ok() {
+        sent += 1;
+        assert!(sent < 100, "the body goes on for ever");
+        tokio::time::sleep(Duration::from_secs(1)).await; // the paused clock's
+    }
+    let text = common::read_all(&mut client).await;
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("too slowly"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_a_byte_now_and_then_gives_its_slot_back() {
+    let server = one_connection();
+    let mut greedy = server.connect(64).await;
+    greedy.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("the server reads");
+    let sip = async {
+        let mut byte = [0];
+        while greedy.read(&mut byte).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_secs(1)).await; // the paused clock's
+        }
+    };
+    let next =
+        async { timeout(Duration::from_secs(60), server.talk(GET_AND_CLOSE)).await.expect("the slot came free") };
+    let ((), next) = tokio::join!(sip, next);
+    assert!(next.starts_with("HTTP/1.1 200 "), "{next}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_reads_slowly_gets_everything() {
     let server = start(Limits::default());
     let mut slow = server.connect(256 << 10).await;

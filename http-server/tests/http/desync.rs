@@ -37,6 +37,8 @@ async fn ambiguous_requests_get_one_400_and_the_connection_closes() {
         "Host: a\r\nHost: b",
         "X: no host",
         "Host: a b",
+        "Host: a\nContent-Length: 5",
+        "Host: a\n\r\nGET /x HTTP/1.1\r\nHost: a",
         "Host: a\r\nTransfer-Encoding: chunked, chunked",
         "Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         "Host: a\r\nTransfer-Encoding: identity, chunked",
@@ -69,6 +71,9 @@ async fn ambiguous_requests_get_one_400_and_the_connection_closes() {
     }
     let old = server.talk(b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").await;
     assert!(old.starts_with("HTTP/1.1 400 ") || old.starts_with("HTTP/1.0 400 "), "{old}");
+    let line = "PUT http://b/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    let text = server.talk(format!("{line}{NEXT}").as_bytes()).await;
+    assert!(text.starts_with("HTTP/1.1 400 ") && answers(&text) == 1, "{text}");
     assert_eq!(hits.load(Ordering::Relaxed), 0, "no handler saw any of them");
 }
 

@@ -31,6 +31,7 @@ async fn every_code_is_answered_as_a_problem_document() {
         let response = get(&router, &format!("/{at}")).await;
         assert_eq!(response.status(), code.status(), "{code}");
         assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(response.headers()[header::CONTENT_SECURITY_POLICY], "sandbox");
         let document: serde_json::Value = serde_json::from_slice(response.body()).expect("json");
         assert_eq!(document["type"], format!("urn:flotilla:{code}"));
         assert_eq!(document["status"], code.status().as_u16());

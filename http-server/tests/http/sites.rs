@@ -9,7 +9,9 @@ use axum::{
 };
 use flotilla_api::peer::auth::FleetSecret;
 use flotilla_env::clock;
-use flotilla_http_server::{Operations, PeerAuth, Readiness, Reason, Site, Sites, bind, install_metrics, run};
+use flotilla_http_server::{
+    Limits, Operations, PeerAuth, Readiness, Reason, Site, Sites, bind, install_metrics, listener::Accept, run,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -43,14 +45,18 @@ fn listen() -> (TcpListener, SocketAddr) {
 }
 
 fn start(routes: Router) -> Running {
+    start_with(routes, Limits::default())
+}
+
+fn start_with(routes: Router, limits: Limits) -> Running {
     let stop = CancellationToken::new();
     let ((public, public_addr), (peer, peer_addr), (operations, operations_addr)) = (listen(), listen(), listen());
     let metrics = install_metrics(&stop).expect("the recorder is ours");
     let answers = Operations::new("a-n1", "node", clock::system(), Arc::new(Always), metrics);
     let auth = PeerAuth::new(FleetSecret::new("s"), peer_addr.to_string(), clock::system());
     let sites = Sites {
-        public: Site::public(public, routes, authenticator(), edge()),
-        peer: Site::peer(peer, Router::new(), auth, &edge()),
+        public: Site::public(public, routes, authenticator(), &edge(), limits),
+        peer: Site::peer(peer, Router::new(), auth, &edge(), limits),
         operations: Site::operations(operations, answers, &edge()),
     };
     let ended = tokio::spawn(run(sites, stop.clone()));
@@ -115,6 +121,51 @@ async fn a_client_in_mid_upload_reads_the_early_answer_and_no_reset() {
     assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
     running.stop.cancel();
     running.ended.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn probes_and_peers_are_answered_while_all_public_slots_are_taken() {
+    let running = start_with(Router::new(), Limits { connections: 2, ..Limits::default() });
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(running.public).await.expect("listening");
+        // One answer proves that the slot is taken, not only the place in the backlog.
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        assert_ne!(stream.read(&mut [0; 12]).await.expect("answered"), 0);
+        held.push(stream);
+    }
+    let mut waiting = Box::pin(talk(running.public, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    for _ in 0..20 {
+        let health = talk(running.operations, &request("/healthz")).await.expect("operations answer");
+        assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+        let peer = talk(running.peer, &request("/peer/v1/form")).await.expect("peers are answered");
+        assert!(peer.starts_with("HTTP/1.1 401 "), "{peer}");
+    }
+    assert!(futures::poll!(&mut waiting).is_pending(), "both slots are taken");
+    held.clear();
+    let text = waiting.await.expect("a slot came free");
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
+    running.stop.cancel();
+    running.ended.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test]
+async fn accepted_connections_send_small_answers_at_once() {
+    let (mut listener, addr) = listen();
+    let (client, accepted) = tokio::join!(TcpStream::connect(addr), Accept::accept(&mut listener));
+    let ((stream, _), _client) = (accepted.expect("accepted"), client.expect("connected"));
+    assert!(stream.nodelay().expect("a socket"));
+}
+
+#[tokio::test]
+async fn connections_never_take_the_last_open_files() {
+    let limits = Limits { connections: usize::MAX, ..Limits::default() }.within_files();
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).expect("64 bits"));
+    assert!((1..=files / 4).contains(&limits.connections), "{} of {files} files", limits.connections);
+    let few = Limits { connections: 3, ..Limits::default() }.within_files();
+    assert_eq!(few.connections, 3);
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ use flotilla_http_server::{
     read_all,
 };
 use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Late, Service,
@@ -33,6 +35,8 @@ use crate::{
 
 /// Bodies up to this length are kept until they are answered, so that a lost gateway costs the client nothing.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of all kept bodies together: 512 of the largest. One more is streamed, and so not sent again if its gateway is lost.
+pub const KEPT_BUDGET_BYTES: usize = 32 << 20;
 /// How long a cluster may take for a page.
 const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -50,9 +54,10 @@ pub(super) async fn put(
     service.check_bucket(&name.bucket).await?;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let home = service.home_to_write(&name, &conditions, None).await?;
-    let upload = match length {
-        Some(length) if length <= KEPT_BYTES_MAX => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
-        Some(_) | None => Upload::Streamed(body),
+    let held = service.room_to_keep(length);
+    let upload = match &held {
+        Some(_room) => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
+        None => Upload::Streamed(body),
     };
     let (headers, request_id, name) = (&headers, &request_id, &name);
     let request =
@@ -104,6 +109,13 @@ pub(super) async fn delete(
 }
 
 impl Service {
+    /// Memory to keep a body of this length in; none for a long one, or while others take it all.
+    fn room_to_keep(&self, length: Option<u64>) -> Option<OwnedSemaphorePermit> {
+        let bytes = length.filter(|length| *length <= KEPT_BYTES_MAX)?;
+        let bytes = u32::try_from(bytes).expect("KEPT_BYTES_MAX fits");
+        Arc::clone(&self.kept).try_acquire_many_owned(bytes).ok()
+    }
+
     pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
         if self.documents.has_bucket(bucket) {
             return Ok(());

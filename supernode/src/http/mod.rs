@@ -9,6 +9,7 @@ mod fsck;
 mod lent;
 mod peers;
 
+pub use files::KEPT_BUDGET_BYTES;
 pub use forward::Forwarder;
 
 use axum::{
@@ -20,6 +21,7 @@ use flotilla_api::route;
 use flotilla_http_server::DocumentCache;
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 use crate::directory::Directory;
 
@@ -30,6 +32,8 @@ pub struct Service {
     pub forwarder: Forwarder,
     /// Decoded documents.
     pub documents: DocumentCache,
+    /// Memory for bodies that are kept until they are answered.
+    pub kept: Arc<Semaphore>,
 }
 
 impl Service {
