@@ -68,6 +68,9 @@ pub enum Flaw {
     /// It is another chunk under this one's name.
     #[error("it holds chunk {0}")]
     OtherChunk(ChunkId),
+    /// Its header names another length, place in its tree or hash than the metadata does.
+    #[error("its header is not what the metadata says")]
+    Facts,
     /// Its list of block checksums does not match the header.
     #[error("its checksums are damaged")]
     Sums,

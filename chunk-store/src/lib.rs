@@ -8,6 +8,7 @@
 
 mod buffers;
 mod cache;
+mod checked;
 mod claims;
 mod error;
 mod format;
@@ -19,8 +20,10 @@ mod recovery;
 mod rounds;
 mod store;
 mod sums;
+mod trust;
 mod writer;
 
+pub use checked::{Depth, Facts};
 pub use error::{Error, Flaw, Kind};
 pub use format::CHUNK_BYTES_MAX;
 pub use inventory::LIST_MAX;
@@ -28,6 +31,7 @@ pub use read::READ_BYTES_MAX;
 pub use recovery::{Options, Recovery};
 pub use store::{ChunkInfo, ChunkStore, Location, REMOVE_MAX, Usage};
 pub use sums::{BLOCK_BYTES, Sums};
+pub use trust::CORRUPT_MAX;
 pub use writer::{BATCH_BYTES, Stored, Writer};
 
 pub use claims::WRITERS_MAX;

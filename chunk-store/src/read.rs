@@ -183,10 +183,17 @@ impl OpenChunk {
     }
 
     fn verify(&self, store: &Inner) -> Result<(), Error> {
-        let length = self.header.length;
         // A hint only, so its answer does not matter: a scrub should see the device, and leave the cache to others.
-        let forget = || drop(self.file.forget_cached(0, format::file_length(length)));
+        let forget = || drop(self.file.forget_cached(0, format::file_length(self.header.length)));
         forget();
+        let verified = self.contents(store);
+        forget();
+        verified
+    }
+
+    /// Compares all of the data with its checksums and its BLAKE3 value; blocks.
+    pub(crate) fn contents(&self, store: &Inner) -> Result<(), Error> {
+        let length = self.header.length;
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(self.header.tree_offset);
         for start in (0..length).step_by(VERIFY_BYTES) {
@@ -196,7 +203,6 @@ impl OpenChunk {
             self.check(start, &buffer[..part])?;
             hasher.update(&buffer[..part]);
         }
-        forget();
         if hasher.finalize_non_root() == self.header.cv {
             Ok(())
         } else {

@@ -105,6 +105,7 @@ fn recover(options: &Options) -> Result<(ChunkStore, Recovery), Error> {
         lanes: (0..SHELVES).map(|_| Default::default()).collect(),
         counts: Counts::new(recovery.chunks, recovery.bytes),
         cache: Default::default(),
+        trust: Default::default(),
         buffers: Arc::default(),
         page: Mutex::default(),
         space: Mutex::new(Space::default()),

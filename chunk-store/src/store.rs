@@ -23,6 +23,7 @@ use crate::{
     names::Names,
     read::OpenChunk,
     rounds::Lane,
+    trust::Trust,
     writer::{Body, Waiter, Writer},
 };
 
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Vec<Lane<Waiter>>,
     pub(crate) counts: Counts,
     pub(crate) cache: Cache,
+    pub(crate) trust: Trust,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) page: Mutex<Option<Page>>,
     pub(crate) space: Mutex<Space>,
@@ -244,6 +246,7 @@ impl Inner {
             Ok(file_bytes)
         });
         self.cache.remove(id);
+        self.trust.forget(id);
         match removed {
             Ok(file_bytes) => self.counts.subtract(file_bytes),
             Err(error) if Cause::of(&error) == Cause::Missing => {}

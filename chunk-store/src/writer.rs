@@ -98,6 +98,7 @@ struct Temporary {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     claim: Claim,
+    id: ChunkId,
     stored: Stored,
     file_bytes: u64,
     done: oneshot::Sender<Result<Stored, Error>>,
@@ -274,7 +275,7 @@ impl Body {
             Ok(published) => published,
             Err(error) => return drop(done.send(Err(error))), // the asker may have gone
         };
-        let waiter = Waiter { claim, stored, file_bytes: format::file_length(stored.length), done };
+        let waiter = Waiter { claim, id, stored, file_bytes: format::file_length(stored.length), done };
         let shelf = shelf_of(id);
         let sync = || {
             store.health.check()?;
@@ -327,6 +328,8 @@ impl Waiter {
     fn answer(self, store: &Inner, synced: bool) {
         let answer = if synced {
             store.counts.add(self.file_bytes);
+            store.trust.forget(self.id); // what an earlier copy under this id was like
+            store.trust.prove(self.id, self.stored.crc);
             drop(self.claim); // visible from here on
             Ok(self.stored)
         } else {
