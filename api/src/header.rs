@@ -26,6 +26,8 @@ pub const COMMAND: &str = "flotilla-command";
 pub const CHUNK: &str = "flotilla-chunk";
 /// Peers: the chunk's offset in its tree, in bytes.
 pub const CHUNK_OFFSET: &str = "flotilla-chunk-offset";
+/// Peers: what the reader knows of the chunk, which a copy must agree with: `LENGTH-OFFSET-CV-DEPTH`.
+pub const CHUNK_FACTS: &str = "flotilla-chunk-facts";
 /// Peers: the most bytes that the chunk can have; space is reserved for them.
 pub const CHUNK_RESERVE: &str = "flotilla-chunk-reserve";
 /// Peers: the rest of a replication chain, `ID@HOST:PORT,ID@HOST:PORT`.

@@ -7,10 +7,11 @@ use std::{
 };
 
 use flotilla_api::{
-    NodeId,
+    ChunkId, NodeId,
     peer::{Heartbeat, NodeReport, PlaceAnswer, PlaceRequest},
 };
 use flotilla_env::{Clock, Entropy};
+use metrics::Gauge;
 use tokio::time::Instant;
 
 use crate::placement::{self, Candidate};
@@ -34,19 +35,36 @@ pub struct Board {
     nodes: Arc<Mutex<BTreeMap<NodeId, Seen>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    corrupt_copies: Gauge,
 }
 
 impl Board {
     /// Makes an empty board.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { nodes: Arc::default(), clock, entropy }
+        Self { nodes: Arc::default(), clock, entropy, corrupt_copies: metrics::gauge!("flotilla_corrupt_copies_told") }
     }
 
     /// Takes a node's heartbeat.
     pub fn heard(&self, heartbeat: Heartbeat) {
         let seen = Seen { at: self.clock.now(), reserved_bytes: 0, heartbeat };
-        self.lock().insert(seen.heartbeat.node, seen);
+        let (node, told) = (seen.heartbeat.node, seen.heartbeat.corrupt.len());
+        let before = self.lock().insert(node, seen).map_or(0, |before| before.heartbeat.corrupt.len());
+        if told > before {
+            tracing::warn!(%node, copies = told, "node has damaged copies");
+        }
+        self.corrupt_copies.set(self.corrupt().len() as f64);
+    }
+
+    /// Gives the damaged copies that nodes have told of.
+    ///
+    /// # Bounds
+    /// [`flotilla_api::peer::CORRUPT_TOLD_MAX`] per node.
+    #[must_use]
+    pub fn corrupt(&self) -> Vec<(ChunkId, NodeId)> {
+        let nodes = self.lock();
+        let told = nodes.values().map(|seen| &seen.heartbeat);
+        told.flat_map(|heartbeat| heartbeat.corrupt.iter().map(|chunk| (*chunk, heartbeat.node))).collect()
     }
 
     /// Forgets nodes that are no longer members.

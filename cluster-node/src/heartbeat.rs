@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     ClusterName, NodeId,
-    peer::{ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
+    peer::{CORRUPT_TOLD_MAX, ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
     route,
 };
 use flotilla_chunk_store::ChunkStore;
@@ -104,6 +104,7 @@ impl Teller {
             public: self.card.public.clone(),
             zone: self.card.zone.clone(),
             stats: self.stats().await,
+            corrupt: self.store.corrupt(CORRUPT_TOLD_MAX),
         };
         if status.is_leader {
             self.board.heard(heartbeat);

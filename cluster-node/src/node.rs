@@ -24,7 +24,7 @@ use crate::{
     board::Board,
     gateway::{
         budget::Budget,
-        fetch::Fetcher,
+        fetch::{self, Fetcher},
         places::Places,
         upload::{Parts, Uploads},
     },
@@ -193,14 +193,15 @@ async fn serve(
             released: released.clone(),
         });
         let cache_bytes = settings.cache_bytes.as_u64();
-        let fetcher = Fetcher::new(
-            identity.node,
-            store.clone(),
-            peers.clone(),
-            metadata.clone(),
+        let fetcher = Fetcher::new(fetch::Parts {
+            node: identity.node,
+            store: store.clone(),
+            peers: peers.clone(),
+            replicas: Arc::new(metadata.clone()),
             cache_bytes,
-            seams.entropy.clone(),
-        );
+            clock: seams.clock.clone(),
+            entropy: seams.entropy.clone(),
+        });
         let keeper = Keeper {
             node: identity.node,
             writer,

@@ -74,6 +74,9 @@ pub struct NodeStats {
     pub full: bool,
 }
 
+/// The most damaged copies that one heartbeat names: 16 KiB, and far more than can be mended until the next one.
+pub const CORRUPT_TOLD_MAX: usize = 1024;
+
 /// A node's heartbeat to its leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -87,6 +90,8 @@ pub struct Heartbeat {
     pub zone: Option<String>,
     /// Its statistics.
     pub stats: NodeStats,
+    /// Copies on it that were found damaged, [`CORRUPT_TOLD_MAX`] of them at most.
+    pub corrupt: Vec<ChunkId>,
 }
 
 /// One node within a [`ClusterReport`].

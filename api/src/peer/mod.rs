@@ -4,7 +4,8 @@ pub mod auth;
 mod messages;
 
 pub use messages::{
-    ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FormAnswer, FormRequest, HOMES_MAX,
-    Heartbeat, Home, InspectRequest, InventoryRequest, ListRequest, LocateAnswer, NodeReport, NodeStats, PlaceAnswer,
-    PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer, SettleRequest, StoredCopy,
+    CORRUPT_TOLD_MAX, ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FormAnswer,
+    FormRequest, HOMES_MAX, Heartbeat, Home, InspectRequest, InventoryRequest, ListRequest, LocateAnswer, NodeReport,
+    NodeStats, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer, SettleRequest,
+    StoredCopy,
 };

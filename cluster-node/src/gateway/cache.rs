@@ -8,12 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use flotilla_api::ChunkId;
+use flotilla_chunk_store::Depth;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use metrics::{Counter, Gauge};
 use moka::sync::Cache;
 
-/// A piece of a chunk: its number, counted in [`super::fetch::PIECE`] bytes. Chunks are immutable, so a piece is never stale.
-pub type PieceId = (ChunkId, u32);
+/// A piece of a chunk: its number, counted in [`super::fetch::PIECE`] bytes, and how far its copy was proven. Chunks are
+/// immutable, so a piece is never stale.
+pub type PieceId = (ChunkId, u32, Depth);
 
 type Flight<E> = Shared<BoxFuture<'static, Result<Bytes, Arc<E>>>>;
 
@@ -53,6 +55,12 @@ impl<E: Send + Sync + 'static> PieceCache<E> {
         }
     }
 
+    /// Gives a piece if it is cached.
+    #[must_use]
+    pub fn kept(&self, id: PieceId) -> Option<Bytes> {
+        self.pieces.get(&id).inspect(|_| self.hits.increment(1))
+    }
+
     /// Gives a piece from the cache, from a fetch under way, or by `fetch`.
     ///
     /// # Errors
@@ -64,8 +72,7 @@ impl<E: Send + Sync + 'static> PieceCache<E> {
     where
         F: Future<Output = Result<Bytes, E>> + Send + 'static,
     {
-        if let Some(bytes) = self.pieces.get(&id) {
-            self.hits.increment(1);
+        if let Some(bytes) = self.kept(id) {
             return Ok(bytes);
         }
         self.misses.increment(1);
@@ -119,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    const ID: PieceId = (ChunkId { writer: WriterId(1), seq: 1 }, 0);
+    const ID: PieceId = (ChunkId { writer: WriterId(1), seq: 1 }, 0, Depth::Whole);
 
     #[tokio::test]
     async fn readers_of_one_piece_share_one_fetch() {

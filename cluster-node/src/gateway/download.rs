@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
+use flotilla_chunk_store::Depth;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -53,9 +54,9 @@ pub fn stream_range(
         return stream::iter((!part.is_empty()).then_some(Ok(part))).left_stream();
     }
     let pieces = plan(metadata, file, range)
-        .map_ok(move |(chunk, part)| {
+        .map_ok(move |Piece { chunk, part, depth }| {
             let fetcher = fetcher.clone();
-            async move { fetcher.piece(chunk, part).await.map_err(Error::Fetch) }
+            async move { fetcher.piece(chunk, part, depth).await.map_err(Error::Fetch) }
         })
         .try_buffered(PREFETCH);
     pieces
@@ -66,12 +67,35 @@ pub fn stream_range(
         .right_stream()
 }
 
-/// Gives the pieces that make up `range`, in order; reads the manifest a segment at a time.
-fn plan(
+/// Streams parts of a version, each behind its own head, and a tail behind the last.
+///
+/// # Bounds
+/// As [`stream_range`].
+pub fn stream_parts(
     metadata: Metadata,
+    fetcher: Fetcher,
     file: FileRow,
-    range: Range<u64>,
-) -> impl Stream<Item = Result<(Arc<ReadChunk>, Range<u64>), Error>> + Send {
+    parts: Vec<(Bytes, Range<u64>)>,
+    tail: Bytes,
+    held: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+    let parts = stream::iter(parts).flat_map(move |(head, part)| {
+        let _held_to_the_end = &held;
+        let bytes = stream_range(metadata.clone(), fetcher.clone(), file.clone(), part, None);
+        stream::iter([Ok(head)]).chain(bytes)
+    });
+    parts.chain(stream::iter([Ok(tail)]))
+}
+
+/// A part of one piece of a chunk.
+struct Piece {
+    chunk: Arc<ReadChunk>,
+    part: Range<u64>,
+    depth: Depth,
+}
+
+/// Gives the pieces that make up `range`, in order; reads the manifest a segment at a time.
+fn plan(metadata: Metadata, file: FileRow, range: Range<u64>) -> impl Stream<Item = Result<Piece, Error>> + Send {
     let segments = stream::try_unfold((metadata, file, range), |(metadata, file, range)| async move {
         if range.is_empty() {
             return Ok::<_, Error>(None);
@@ -88,16 +112,18 @@ fn plan(
     segments.try_flatten()
 }
 
-/// Cuts the part of a chunk that lies in the file's `range` into pieces, as ranges within the chunk.
-fn pieces(chunk: ReadChunk, range: &Range<u64>) -> Vec<(Arc<ReadChunk>, Range<u64>)> {
+/// Cuts the part of a chunk that lies in the file's `range` into pieces, as ranges within the chunk. Of a chunk that is sent
+/// whole, the whole has to be right before its first byte leaves.
+fn pieces(chunk: ReadChunk, range: &Range<u64>) -> Vec<Piece> {
     let from = range.start.max(chunk.offset) - chunk.offset;
     let to = range.end.min(chunk.offset + chunk.length) - chunk.offset;
+    let depth = if from == 0 && to == chunk.length { Depth::Whole } else { Depth::Blocks };
     let chunk = Arc::new(chunk);
     let mut pieces = Vec::new();
     let mut at = from;
     while at < to {
         let end = to.min((at / PIECE + 1) * PIECE);
-        pieces.push((Arc::clone(&chunk), at..end));
+        pieces.push(Piece { chunk: Arc::clone(&chunk), part: at..end, depth });
         at = end;
     }
     pieces
@@ -114,6 +140,7 @@ mod tests {
         let chunk = |offset, length| ReadChunk {
             id: ChunkId { writer: WriterId(1), seq: 1 },
             offset,
+            tree_offset: offset,
             length,
             cv: [0; 32],
             replicas: Vec::new(),
@@ -126,10 +153,11 @@ mod tests {
         ] {
             let wanted = range.start.max(offset) - offset..range.end.min(offset + length) - offset;
             let mut at = wanted.start;
-            for (_, piece) in pieces(chunk(offset, length), &range) {
-                assert_eq!(piece.start, at);
-                assert_eq!(piece.start / PIECE, (piece.end - 1) / PIECE);
-                at = piece.end;
+            for Piece { part, depth, .. } in pieces(chunk(offset, length), &range) {
+                assert_eq!(part.start, at);
+                assert_eq!(part.start / PIECE, (part.end - 1) / PIECE);
+                assert_eq!(depth == Depth::Whole, wanted == (0..length));
+                at = part.end;
             }
             assert_eq!(at, wanted.end);
         }

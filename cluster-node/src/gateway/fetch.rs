@@ -2,20 +2,30 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use flotilla_api::{ChunkId, NodeId, header, route};
-use flotilla_chunk_store::{ChunkStore, Sums};
-use flotilla_client::{Lane, PeerClient};
-use flotilla_env::Entropy;
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use flotilla_api::{ChunkId, Code, NodeId, header, route};
+use flotilla_chunk_store::{ChunkStore, Depth, Kind, Sums};
+use flotilla_client::{Lane, PeerClient, body, peer};
+use flotilla_env::{Clock, Entropy};
 use http::{HeaderMap, HeaderValue, Method, header::RANGE};
+use http_body_util::BodyExt;
+use tokio::sync::Notify;
 
-use super::cache::PieceCache;
+use super::{
+    cache::PieceCache,
+    claim,
+    race::{HEDGE_AFTER, race},
+    speeds::Speeds,
+};
 use crate::metadata::{Metadata, read::ReadChunk};
 
 /// What is fetched and cached at once; a multiple of the 64 KiB that one checksum covers.
 pub const PIECE: u64 = 1 << 20;
-/// How long another node may take for one piece.
+/// How long all copies together may take for one piece, counted anew when the list of copies was fetched again.
 const PIECE_DEADLINE: Duration = Duration::from_secs(5);
+/// How often the copies of a list are asked: as the manifest named them, and once more as they are now.
+const LISTS_MAX: usize = 2;
 
 /// Why a piece could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,114 +48,235 @@ pub enum Error {
     },
 }
 
-/// What fetching needs. Cheap to clone.
+/// Who knows where copies are now.
+#[async_trait]
+pub trait Replicas: Send + Sync {
+    /// Gives a node's peer address, if it is a member.
+    fn address(&self, node: NodeId) -> Option<String>;
+    /// Gives the nodes that have a copy now, linearizably; none for a chunk that is gone.
+    async fn replicas(&self, chunk: ChunkId) -> Result<Vec<NodeId>, String>;
+}
+
+#[async_trait]
+impl Replicas for Metadata {
+    fn address(&self, node: NodeId) -> Option<String> {
+        self.group().member(node).map(|member| member.peer)
+    }
+
+    async fn replicas(&self, chunk: ChunkId) -> Result<Vec<NodeId>, String> {
+        self.barrier().await.map_err(|error| error.to_string())?;
+        self.replicas_of(chunk).map_err(|error| error.to_string())
+    }
+}
+
+/// What fetching needs.
+pub struct Parts {
+    /// This node.
+    pub node: NodeId,
+    /// Its chunks.
+    pub store: ChunkStore,
+    /// The way to other nodes.
+    pub peers: PeerClient,
+    /// Where copies are.
+    pub replicas: Arc<dyn Replicas>,
+    /// The most that is cached of other nodes' copies, in bytes.
+    pub cache_bytes: u64,
+    /// Times nodes.
+    pub clock: Arc<dyn Clock>,
+    /// Spreads first questions over nodes.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Fetches pieces. Cheap to clone.
 #[derive(Clone)]
 pub struct Fetcher {
-    node: NodeId,
-    store: ChunkStore,
-    peers: PeerClient,
-    metadata: Metadata,
+    parts: Arc<Parts>,
     cache: PieceCache<Error>,
-    entropy: Arc<dyn Entropy>,
+    speeds: Speeds,
 }
 
 impl Fetcher {
-    /// Puts the parts together; the cache holds at most `cache_bytes`.
+    /// Puts the parts together.
     #[must_use]
-    pub fn new(
-        node: NodeId,
-        store: ChunkStore,
-        peers: PeerClient,
-        metadata: Metadata,
-        cache_bytes: u64,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Self { node, store, peers, metadata, cache: PieceCache::new(cache_bytes), entropy }
+    pub fn new(parts: Parts) -> Self {
+        let (cache, speeds) = (PieceCache::new(parts.cache_bytes), Speeds::new(Arc::clone(&parts.clock)));
+        Self { parts: Arc::new(parts), cache, speeds }
     }
 
-    /// Gives `range` of a chunk; the range lies within one piece.
+    /// Gives `range` of a chunk, proven to `depth`; the range lies within one piece.
     ///
     /// # Errors
     /// [`Error`]; wrong bytes are never given.
-    pub async fn piece(&self, chunk: Arc<ReadChunk>, range: Range<u64>) -> Result<Bytes, Arc<Error>> {
-        let mut why = String::new();
-        if chunk.replicas.contains(&self.node) {
-            match self.store.read(chunk.id, range.clone()).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => {
-                    tracing::warn!(chunk = %chunk.id, node = %self.node, %error, "own copy is passed by");
-                    why = format!("{}: {error}", self.node);
-                }
+    pub async fn piece(&self, chunk: Arc<ReadChunk>, range: Range<u64>, depth: Depth) -> Result<Bytes, Arc<Error>> {
+        let own = self.parts.node;
+        let mut said = Vec::new();
+        if chunk.replicas.contains(&own) && !self.speeds.is_slow(own) {
+            match tokio::time::timeout(HEDGE_AFTER, self.read_own(&chunk, range.clone(), depth)).await {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(error)) => said.push((own, error)),
+                Err(_) => self.speeds.stalled(own), // asked again below, after the others
             }
         }
         let number = range.start / PIECE;
         let start = number * PIECE;
         let whole = start..chunk.length.min(start + PIECE);
-        let id = (chunk.id, u32::try_from(number).expect("a chunk of at most 64 MiB has few pieces"));
-        let (this, wanted) = (self.clone(), whole.clone());
-        let bytes = self.cache.get(id, || async move { this.ask_others(&chunk, wanted, why).await }).await?;
-        let (from, to) = ((range.start - start) as usize, (range.end - start) as usize);
-        Ok(bytes.slice(from..to))
+        let number = u32::try_from(number).expect("a chunk of at most 64 MiB has few pieces");
+        let proven = (depth == Depth::Blocks).then(|| self.cache.kept((chunk.id, number, Depth::Whole))).flatten();
+        let bytes = match proven {
+            Some(bytes) => bytes,
+            None => {
+                let (this, id) = (self.clone(), (chunk.id, number, depth));
+                let fetch = || async move { this.from_copies(&chunk, whole, depth, said).await };
+                self.cache.get(id, fetch).await?
+            }
+        };
+        Ok(bytes.slice((range.start - start) as usize..(range.end - start) as usize))
     }
 
-    async fn ask_others(&self, chunk: &ReadChunk, range: Range<u64>, mut why: String) -> Result<Bytes, Error> {
-        let mut replicas: Vec<NodeId> = chunk.replicas.iter().copied().filter(|id| *id != self.node).collect();
-        if replicas.len() > 1 {
-            let first = (self.entropy.u64() % replicas.len() as u64) as usize;
-            replicas.rotate_left(first);
-        }
-        let members = self.metadata.group().status().members;
-        let mut silent = false;
-        for id in replicas {
-            let Some(member) = members.get(&id) else {
-                why = format!("{why}; {id}: not a member");
-                continue;
-            };
-            match self.ask_node(&member.peer, chunk.id, range.clone()).await {
+    /// Asks the copies of a chunk; once more those of its list as it is now, if a copy has left its node.
+    async fn from_copies(
+        &self,
+        chunk: &ReadChunk,
+        range: Range<u64>,
+        depth: Depth,
+        mut said: Vec<(NodeId, Said)>,
+    ) -> Result<Bytes, Error> {
+        let mut nodes = chunk.replicas.clone();
+        for _ in 0..LISTS_MAX {
+            nodes.retain(|node| said.iter().all(|(asked, _)| asked != node));
+            let first = (self.parts.entropy.u64() % nodes.len().max(1) as u64) as usize;
+            nodes.rotate_left(first);
+            self.speeds.order(&mut nodes);
+            let ask = |node, progress| self.ask(node, chunk, range.clone(), depth, progress);
+            match race(nodes, PIECE_DEADLINE, ask, |node| self.speeds.stalled(node)).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(Copy::Silent(error)) => {
-                    silent = true;
-                    why = format!("{why}; {id}: {error}");
+                Err(failed) => {
+                    said.extend(failed.said);
+                    said.extend(failed.silent.into_iter().map(|node| (node, Said::nothing("no answer in time"))));
                 }
-                Err(Copy::Bad(error)) => {
-                    tracing::warn!(chunk = %chunk.id, node = %id, %error, "replica is passed by");
-                    why = format!("{why}; {id}: {error}");
+            }
+            if !said.iter().any(|(_, said)| matches!(said, Said::Missing)) {
+                break;
+            }
+            match self.parts.replicas.replicas(chunk.id).await {
+                Ok(now) => nodes = now,
+                Err(why) => {
+                    said.push((self.parts.node, Said::Nothing(why)));
+                    break;
                 }
             }
         }
-        let why = why.trim_start_matches("; ").to_owned();
-        Err(match silent {
-            true => Error::Unavailable { chunk: chunk.id, why },
-            false => Error::Corrupt { chunk: chunk.id, why },
+        Err(summary(chunk.id, &said))
+    }
+
+    async fn ask(
+        &self,
+        node: NodeId,
+        chunk: &ReadChunk,
+        range: Range<u64>,
+        depth: Depth,
+        progress: Arc<Notify>,
+    ) -> Result<Bytes, Said> {
+        let asked = self.speeds.ask(node);
+        let answer = if node == self.parts.node {
+            self.read_own(chunk, range, depth).await
+        } else {
+            self.ask_node(node, chunk, range, depth, &progress).await
+        };
+        match &answer {
+            Ok(_) => asked.gave(),
+            Err(said) => tracing::warn!(chunk = %chunk.id, %node, %said, "copy is passed by"),
+        }
+        answer
+    }
+
+    async fn read_own(&self, chunk: &ReadChunk, range: Range<u64>, depth: Depth) -> Result<Bytes, Said> {
+        let facts = chunk.facts();
+        let read = self.parts.store.read_as(chunk.id, &facts, range, depth).await;
+        read.map_err(|error| match error.kind() {
+            Kind::NotFound => Said::Missing,
+            Kind::Corrupt => Said::Bad(error.to_string()),
+            Kind::Conflict | Kind::Invalid | Kind::Full | Kind::Unavailable | Kind::Internal => {
+                Said::Nothing(error.to_string())
+            }
         })
     }
 
-    async fn ask_node(&self, target: &str, chunk: ChunkId, range: Range<u64>) -> Result<Bytes, Copy> {
+    async fn ask_node(
+        &self,
+        node: NodeId,
+        chunk: &ReadChunk,
+        range: Range<u64>,
+        depth: Depth,
+        progress: &Notify,
+    ) -> Result<Bytes, Said> {
+        let target = self.parts.replicas.address(node).ok_or_else(|| Said::nothing("it is not a member"))?;
         let mut headers = HeaderMap::new();
         let value = |text: String| HeaderValue::try_from(text).expect("ids and numbers are visible ASCII");
-        headers.insert(header::CHUNK, value(chunk.to_string()));
+        headers.insert(header::CHUNK, value(chunk.id.to_string()));
+        headers.insert(header::CHUNK_FACTS, value(claim::to_header(&chunk.facts(), depth)));
         headers.insert(RANGE, value(format!("bytes={}-{}", range.start, range.end - 1)));
-        let call =
-            self.peers.call(Lane::Data, Method::GET, target, route::PEER_CHUNK, headers, Bytes::new(), PIECE_DEADLINE);
-        let (headers, bytes) = call.await.map_err(|error| match error.problem() {
-            Some(problem) if !problem.retryable => Copy::Bad(error.to_string()),
-            Some(_) | None => Copy::Silent(error.to_string()),
-        })?;
+        let (get, route, deadline) = (Method::GET, route::PEER_CHUNK, Some(PIECE_DEADLINE));
+        let answer = self.parts.peers.stream(Lane::Data, get, &target, route, headers, body::empty(), deadline).await;
+        let (head, mut body) = answer.map_err(|error| Said::of(&error))?.into_parts();
+        let length = usize::try_from(range.end - range.start).expect("a piece is small");
+        let mut bytes = BytesMut::with_capacity(length);
         let mut sums = Sums::default();
-        sums.update(&bytes);
-        let (length, crc) = sums.finish();
-        let told = headers.get(header::CHUNK_CRC).and_then(|v| v.to_str().ok()).and_then(|text| text.parse().ok());
-        match length == range.end - range.start && told == Some(crc) {
-            true => Ok(bytes),
-            false => Err(Copy::Silent("the bytes changed on their way".to_owned())),
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Said::Nothing(error.to_string()))?;
+            progress.notify_one();
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > length {
+                return Err(Said::nothing("it sent more than it was asked for"));
+            }
+            sums.update(&data);
+            bytes.extend_from_slice(&data);
+        }
+        let told = head.headers.get(header::CHUNK_CRC).and_then(|value| value.to_str().ok()?.parse().ok());
+        match bytes.len() == length && told == Some(sums.finish().1) {
+            true => Ok(bytes.freeze()),
+            false => Err(Said::nothing("the bytes changed on their way")),
         }
     }
 }
 
-/// What a replica said.
-enum Copy {
-    /// Nothing that can be relied on.
-    Silent(String),
-    /// That it has no good copy.
+/// What the holder of a copy said instead of bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Said {
+    /// That it has no such chunk.
+    #[error("it has no copy")]
+    Missing,
+    /// That its copy is damaged.
+    #[error("{0}")]
     Bad(String),
+    /// Nothing that can be relied on.
+    #[error("{0}")]
+    Nothing(String),
 }
+
+impl Said {
+    fn nothing(why: &str) -> Self {
+        Self::Nothing(why.to_owned())
+    }
+
+    fn of(error: &peer::Error) -> Self {
+        match error.code() {
+            Some(Code::ChunkGone) => Self::Missing,
+            Some(Code::DataCorrupt) => Self::Bad(error.to_string()),
+            Some(_) | None => Self::Nothing(error.to_string()),
+        }
+    }
+}
+
+fn summary(chunk: ChunkId, said: &[(NodeId, Said)]) -> Error {
+    let why: Vec<String> = said.iter().map(|(node, said)| format!("{node}: {said}")).collect();
+    let why = why.join("; ");
+    // Only what every holder said of itself proves that nothing is left.
+    match said.iter().any(|(_, said)| matches!(said, Said::Nothing(_))) {
+        true => Error::Unavailable { chunk, why },
+        false => Error::Corrupt { chunk, why },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,15 @@
 
 pub mod budget;
 pub mod cache;
+pub mod claim;
 pub mod download;
 pub mod fetch;
 mod manifest;
 mod open_chunk;
 pub mod places;
+pub mod race;
 pub mod replicate;
+pub mod speeds;
 pub mod trace;
 pub mod tree;
 pub mod upload;

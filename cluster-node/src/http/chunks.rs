@@ -10,7 +10,7 @@ use flotilla_api::{
     ChunkId, Code, header,
     peer::{ChunkAck, LocateAnswer},
 };
-use flotilla_chunk_store::Sums;
+use flotilla_chunk_store::{ChunkStore, Sums};
 use flotilla_http_server::{ApiError, BodyFault, Coded};
 use futures::StreamExt;
 use http::{HeaderMap, header::RANGE};
@@ -21,6 +21,7 @@ use super::{
     routes::{PeerState, own_header},
 };
 use crate::gateway::{
+    claim,
     fetch::PIECE,
     replicate::{ChunkHead, Fan, Hop, Trailer},
 };
@@ -70,16 +71,23 @@ pub(super) async fn put(
 
 /// Gives a range of a chunk with the checksum of exactly those bytes.
 pub(super) async fn get(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let member = state.member.ready()?;
-    let id: ChunkId = own_header(&headers, header::CHUNK)?;
-    let wanted: String = own_header(&headers, RANGE.as_str())?;
+    give(&state.member.ready()?.store, &headers).await
+}
+
+/// Gives a range of a copy that is what the reader claims of it.
+pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let id: ChunkId = own_header(headers, header::CHUNK)?;
+    let wanted: String = own_header(headers, RANGE.as_str())?;
     let Wanted::Part(part) = range::resolve(Some(&wanted), u64::MAX) else {
         return Err(ApiError::new(Code::HeaderInvalid, "a chunk is read by one range with both ends"));
     };
     if part.end - part.start > PIECE {
         return Err(ApiError::new(Code::HeaderInvalid, format!("a range of a chunk has at most {PIECE} bytes")));
     }
-    let bytes = member.store.read(id, part).await.map_err(|error| of_store(&error))?;
+    let claimed: String = own_header(headers, header::CHUNK_FACTS)?;
+    let malformed = || ApiError::new(Code::HeaderInvalid, "the claim about the chunk is malformed");
+    let (facts, depth) = claim::from_header(&claimed).ok_or_else(malformed)?;
+    let bytes = store.read_as(id, &facts, part, depth).await.map_err(|error| of_store(&error))?;
     let mut sums = Sums::default();
     sums.update(&bytes);
     let mut response = Body::from(bytes).into_response();
@@ -105,10 +113,7 @@ pub(super) async fn locate(
 fn of_store(error: &flotilla_chunk_store::Error) -> ApiError {
     match error {
         flotilla_chunk_store::Error::NotFound(_) => ApiError::new(Code::ChunkGone, "the chunk is not here"),
-        flotilla_chunk_store::Error::Corrupt { .. } => {
-            tracing::error!(%error, "a copy is corrupt");
-            ApiError::new(Code::DataCorrupt, "the copy here is corrupt")
-        }
+        flotilla_chunk_store::Error::Corrupt { .. } => ApiError::new(Code::DataCorrupt, "the copy here is corrupt"),
         other => {
             tracing::error!(error = %other, "chunk can't be read");
             ApiError::new(Code::Internal, "the chunk can't be read here")

@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use flotilla_api::{
     BucketName, ClusterName, Code, CommandId, Epoch, FileName, Key, RequestId,
     files::{ListPage, PutAnswer},
@@ -18,7 +19,7 @@ use flotilla_http_server::{
     ApiError, DocumentCache,
     conditions::{ReadVerdict, WriteConditions},
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
 
 use super::{
@@ -26,6 +27,7 @@ use super::{
     conditions::{of_read, precondition},
     disposition,
     error::{file_not_found, of_download, of_home, of_metadata, of_refusal, of_upload, precondition_failed},
+    multipart::Multipart,
     range::{self, Wanted},
 };
 use crate::{
@@ -244,12 +246,20 @@ impl FileService {
         // second (RFC 9110, section 13.1.5).
         let same = text(std_header::IF_RANGE).is_none_or(|held| held == quoted(&etag));
         let wanted = text(std_header::RANGE).filter(|_| same && !head);
-        let (status, part) = match range::resolve(wanted, file.size) {
-            Wanted::Whole => (StatusCode::OK, 0..file.size),
+        let mut form = None;
+        let (status, parts) = match range::resolve(wanted, file.size) {
+            Wanted::Whole => (StatusCode::OK, vec![0..file.size]),
             Wanted::Part(part) => {
                 let text = format!("bytes {}-{}/{}", part.start, part.end - 1, file.size);
                 answer.insert(std_header::CONTENT_RANGE, HeaderValue::try_from(text).expect("numbers are ASCII"));
-                (StatusCode::PARTIAL_CONTENT, part)
+                (StatusCode::PARTIAL_CONTENT, vec![part])
+            }
+            Wanted::Parts(parts) => {
+                let media_type = answer.get(std_header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+                let multipart = Multipart::new(self.entropy.u128(), media_type.unwrap_or_default(), file.size);
+                answer.insert(std_header::CONTENT_TYPE, multipart.content_type());
+                form = Some(multipart);
+                (StatusCode::PARTIAL_CONTENT, parts)
             }
             Wanted::Unsatisfiable => {
                 let error = ApiError::new(Code::RangeInvalid, format!("the file has {} bytes", file.size));
@@ -257,36 +267,26 @@ impl FileService {
                 return Ok(([(std_header::CONTENT_RANGE, size)], error).into_response());
             }
         };
-        answer.insert(std_header::CONTENT_LENGTH, (part.end - part.start).into());
+        let bytes = parts.iter().map(|part| part.end - part.start).sum::<u64>();
+        let length = form.as_ref().map_or(bytes, |form| form.length(&parts));
+        answer.insert(std_header::CONTENT_LENGTH, length.into());
         if head {
             return Ok((status, answer).into_response());
         }
-        let body = self.body(file, part).await?;
-        Ok((status, answer, body).into_response())
-    }
-
-    async fn body(&self, file: FileRow, part: std::ops::Range<u64>) -> Result<Body, ApiError> {
         let crowded = || ApiError::new(Code::RateLimited, "the node holds too many bodies in memory");
-        let held = self.budget.acquire(Some(part.end - part.start), DOWNLOAD_BYTES).await.ok_or_else(crowded)?;
+        let held = self.budget.acquire(Some(bytes), DOWNLOAD_BYTES).await.ok_or_else(crowded)?;
         let (metadata, fetcher) = (self.metadata.clone(), self.fetcher.clone());
-        let stream = download::stream_range(metadata, fetcher, file, part, Some(held));
-        let mut stream = Box::pin(stream);
-        // The first piece is fetched before the head is sent: a file without a copy is an error, not a broken connection.
-        match stream.next().await {
-            None => Ok(Body::empty()),
-            Some(Err(error)) => {
-                tracing::error!(%error, "download can't begin");
-                Err(of_download(&error))
+        let body = match form {
+            None => {
+                let part = parts.into_iter().next().unwrap_or_default();
+                body(download::stream_range(metadata, fetcher, file, part, Some(held)), 1).await?
             }
-            Some(Ok(first)) => {
-                let rest = stream.inspect(|piece| {
-                    if let Err(error) = piece {
-                        tracing::error!(%error, "download broke off");
-                    }
-                });
-                Ok(Body::from_stream(futures::stream::iter([Ok(first)]).chain(rest)))
+            Some(form) => {
+                let parts = parts.into_iter().map(|part| (form.head(&part), part)).collect();
+                body(download::stream_parts(metadata, fetcher, file, parts, form.tail(), held), 2).await?
             }
-        }
+        };
+        Ok((status, answer, body).into_response())
     }
 
     /// Gives the epoch of a key's home, with or without a file; linearizable.
@@ -348,6 +348,32 @@ impl FileService {
         }
         Ok(answer)
     }
+}
+
+/// Makes a body of a download, whose first `lead` frames are fetched before the head is sent: a file without a copy is an error,
+/// not a broken connection.
+async fn body(
+    stream: impl Stream<Item = Result<Bytes, download::Error>> + Send + 'static,
+    lead: usize,
+) -> Result<Body, ApiError> {
+    let mut stream = Box::pin(stream);
+    let mut first = Vec::with_capacity(lead);
+    while first.len() < lead {
+        match stream.next().await {
+            None => break,
+            Some(Ok(frame)) => first.push(Ok(frame)),
+            Some(Err(error)) => {
+                tracing::error!(%error, "download can't begin");
+                return Err(of_download(&error));
+            }
+        }
+    }
+    let rest = stream.inspect(|piece| {
+        if let Err(error) = piece {
+            tracing::error!(%error, "download broke off");
+        }
+    });
+    Ok(Body::from_stream(futures::stream::iter(first).chain(rest)))
 }
 
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

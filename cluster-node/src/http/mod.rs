@@ -10,9 +10,12 @@ mod error;
 mod files;
 mod fsck;
 mod homes;
+mod multipart;
 mod peer_files;
 mod range;
 mod routes;
 
+#[cfg(test)]
+pub(crate) use chunks::give;
 pub use files::FileService;
 pub use routes::{Member, peer_router, public_router};

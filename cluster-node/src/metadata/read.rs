@@ -6,6 +6,7 @@ use flotilla_api::{
     ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, codec,
     peer::{Documents, ListRequest},
 };
+use flotilla_chunk_store::Facts;
 use flotilla_env::Entropy;
 use flotilla_http_server::DocumentCache;
 use flotilla_kv::{Family, View};
@@ -67,12 +68,22 @@ pub struct ReadChunk {
     pub id: ChunkId,
     /// Where it begins in the file, in bytes.
     pub offset: u64,
+    /// Where it begins in its tree, in bytes.
+    pub tree_offset: u64,
     /// Its length, in bytes.
     pub length: u64,
     /// Its chaining value.
     pub cv: [u8; 32],
     /// The nodes with a copy.
     pub replicas: Vec<NodeId>,
+}
+
+impl ReadChunk {
+    /// What every copy must say of itself.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts { length: self.length, tree_offset: self.tree_offset, cv: self.cv }
+    }
 }
 
 /// A cheap handle to the cluster's metadata.
@@ -187,7 +198,7 @@ impl Metadata {
                 let segment_at = tree_at + ordinal * per_segment;
                 // A current version holds a reference to each of its segments, so this one is current no more.
                 let segment: SegmentRow = self.row(keys::SEGMENTS, &id.to_bytes())?.ok_or(Error::Gone)?;
-                return self.placed(&segment, segment_at, range);
+                return self.placed(&segment, tree_at, segment_at, range);
             }
             tree_at = tree_end;
         }
@@ -207,7 +218,22 @@ impl Metadata {
         done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    fn placed(&self, segment: &SegmentRow, mut at: u64, range: Range<u64>) -> Result<Vec<ReadChunk>, Error> {
+    /// Reads which nodes have a copy of a chunk; none of one that is gone.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn replicas_of(&self, chunk: ChunkId) -> Result<Vec<NodeId>, Error> {
+        let row: Option<ChunkRow> = self.row(keys::CHUNKS, &chunk.to_bytes())?;
+        Ok(row.map(|row| row.replicas).unwrap_or_default())
+    }
+
+    fn placed(
+        &self,
+        segment: &SegmentRow,
+        tree_at: u64,
+        mut at: u64,
+        range: Range<u64>,
+    ) -> Result<Vec<ReadChunk>, Error> {
         let mut wanted = Vec::new();
         for chunk in &segment.chunks {
             let end = at + u64::from(chunk.length);
@@ -224,7 +250,8 @@ impl Metadata {
             .map(|((offset, chunk), row)| {
                 let row: ChunkRow = decode(keys::CHUNKS, &row.ok_or(Error::Gone)?)?;
                 let length = u64::from(chunk.length);
-                Ok(ReadChunk { id: chunk.id, offset, length, cv: chunk.cv, replicas: row.replicas })
+                let (id, cv, tree_offset) = (chunk.id, chunk.cv, offset - tree_at);
+                Ok(ReadChunk { id, offset, tree_offset, length, cv, replicas: row.replicas })
             })
             .collect()
     }

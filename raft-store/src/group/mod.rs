@@ -196,6 +196,12 @@ impl<M> Group<M> {
         self.inner.core.status_now()
     }
 
+    /// A member of the group as this node knows it.
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Option<Member> {
+        self.inner.core.member(id.0)
+    }
+
     /// Watches the group's status. Progress of the log alone is no change; see [`Group::wait_applied`] for that.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Status> {
