@@ -123,6 +123,9 @@ pub struct Problem {
     /// The file's current ETag (quoted), where a precondition failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// The file's length in bytes, where a range lies outside of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 impl Problem {
@@ -143,6 +146,7 @@ impl Problem {
             retry_after_ms: None,
             hint: None,
             etag: None,
+            size: None,
         }
     }
 

@@ -61,7 +61,7 @@ struct Carried(ApiError);
 impl IntoResponse for ApiError {
     /// # Shape
     /// `application/problem+json`; `Retry-After` in seconds, rounded up, on every 429 and 503 and where the problem says when;
-    /// `ETag` where the problem has one.
+    /// `ETag` and `Content-Range` where the problem has an ETag or a size.
     fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if self.retry_after_ms.is_none()
@@ -77,6 +77,10 @@ impl IntoResponse for ApiError {
         }
         if let Some(etag) = self.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
             headers.insert(header::ETAG, etag);
+        }
+        if let Some(size) = self.size {
+            let text = format!("bytes */{size}");
+            headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(text).expect("numbers are ASCII"));
         }
         response.extensions_mut().insert(Carried(self));
         response

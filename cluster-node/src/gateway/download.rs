@@ -67,6 +67,46 @@ pub fn stream_range(
         .right_stream()
 }
 
+/// Gives `range` of a version at once if it is one piece; streaming a small file costs more than reading it.
+///
+/// # Bounds
+/// One piece; then `held` is taken, and goes with the bytes.
+pub async fn one_piece(
+    metadata: &Metadata,
+    fetcher: &Fetcher,
+    file: &FileRow,
+    range: &Range<u64>,
+    held: &mut Option<OwnedSemaphorePermit>,
+) -> Result<Option<Bytes>, Error> {
+    let bytes = match &file.content {
+        Content::Inline(bytes) => bytes.slice(range.start as usize..range.end as usize),
+        Content::Trees(_) if range.is_empty() || range.end - range.start > PIECE => return Ok(None),
+        Content::Trees(_) => {
+            let chunk = metadata.chunks(file, range.clone())?.into_iter().next();
+            let mut pieces = chunk.map(|chunk| pieces(chunk, range)).unwrap_or_default();
+            match (pieces.pop(), pieces.is_empty()) {
+                (Some(Piece { chunk, part, depth }), true) if part.end - part.start == range.end - range.start => {
+                    fetcher.piece(chunk, part, depth).await?
+                }
+                _ => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(Bytes::from_owner(Held { bytes, _permit: held.take() })))
+}
+
+/// Bytes that give their memory back to the budget when they are dropped.
+struct Held {
+    bytes: Bytes,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Streams parts of a version, each behind its own head, and a tail behind the last.
 ///
 /// # Bounds

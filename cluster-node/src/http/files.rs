@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use flotilla_api::{
-    BucketName, ClusterName, Code, CommandId, Epoch, FileName, Key, RequestId,
+    BucketName, ClusterName, Code, CommandId, Epoch, FileName, Key, Problem, RequestId,
     files::{ListPage, PutAnswer},
     header,
     peer::ListRequest,
@@ -262,9 +262,9 @@ impl FileService {
                 (StatusCode::PARTIAL_CONTENT, parts)
             }
             Wanted::Unsatisfiable => {
-                let error = ApiError::new(Code::RangeInvalid, format!("the file has {} bytes", file.size));
-                let size = HeaderValue::try_from(format!("bytes */{}", file.size)).expect("numbers are ASCII");
-                return Ok(([(std_header::CONTENT_RANGE, size)], error).into_response());
+                let mut problem = Problem::new(Code::RangeInvalid, format!("the file has {} bytes", file.size));
+                problem.size = Some(file.size);
+                return Err(problem.into());
             }
         };
         let bytes = parts.iter().map(|part| part.end - part.start).sum::<u64>();
@@ -279,7 +279,12 @@ impl FileService {
         let body = match form {
             None => {
                 let part = parts.into_iter().next().unwrap_or_default();
-                body(download::stream_range(metadata, fetcher, file, part, Some(held)), 1).await?
+                let mut held = Some(held);
+                match download::one_piece(&metadata, &fetcher, &file, &part, &mut held).await {
+                    Ok(Some(bytes)) => Body::from(bytes),
+                    Ok(None) => body(download::stream_range(metadata, fetcher, file, part, held), 1).await?,
+                    Err(error) => return Err(not_begun(&error)),
+                }
             }
             Some(form) => {
                 let parts = parts.into_iter().map(|part| (form.head(&part), part)).collect();
@@ -362,10 +367,7 @@ async fn body(
         match stream.next().await {
             None => break,
             Some(Ok(frame)) => first.push(Ok(frame)),
-            Some(Err(error)) => {
-                tracing::error!(%error, "download can't begin");
-                return Err(of_download(&error));
-            }
+            Some(Err(error)) => return Err(not_begun(&error)),
         }
     }
     let rest = stream.inspect(|piece| {
@@ -374,6 +376,11 @@ async fn body(
         }
     });
     Ok(Body::from_stream(futures::stream::iter(first).chain(rest)))
+}
+
+fn not_begun(error: &download::Error) -> ApiError {
+    tracing::error!(%error, "download can't begin");
+    of_download(error)
 }
 
 fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

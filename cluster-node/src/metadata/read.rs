@@ -257,7 +257,7 @@ impl Metadata {
     }
 
     fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
-        self.group.consistent_view()?.get(family, key)?.map(|bytes| decode(family, &bytes)).transpose()
+        self.group.whole(|kv| kv.get(family, key))??.map(|bytes| decode(family, &bytes)).transpose()
     }
 }
 

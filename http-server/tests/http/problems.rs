@@ -56,6 +56,17 @@ async fn retry_after_is_in_seconds_and_rounded_up() {
 }
 
 #[tokio::test]
+async fn a_range_outside_the_file_carries_its_length() {
+    let fail = async || {
+        let mut problem = Problem::new(Code::RangeInvalid, "x");
+        problem.size = Some(42);
+        ApiError::from(problem)
+    };
+    let response = get(&served(Router::new().route("/", on_get(fail))), "/").await;
+    assert_eq!(response.headers()[header::CONTENT_RANGE], "bytes */42");
+}
+
+#[tokio::test]
 async fn a_failed_precondition_carries_the_current_etag() {
     let fail = async || {
         let mut problem = Problem::new(Code::PreconditionFailed, "x");

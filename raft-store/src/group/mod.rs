@@ -179,15 +179,23 @@ impl<M> Group<M> {
     /// # Errors
     /// [`Error::CatchingUp`] while a snapshot is being installed: the state is not whole.
     pub fn consistent_view(&self) -> Result<Box<dyn View + '_>, Error> {
+        self.whole(Kv::snapshot)
+    }
+
+    /// Reads once from the applied state: one row, which one batch wrote, or one view. A row alone costs less than a view of it.
+    ///
+    /// # Errors
+    /// As [`Group::consistent_view`].
+    pub fn whole<'a, T>(&'a self, read: impl FnOnce(&'a dyn Kv) -> T) -> Result<T, Error> {
         let applied = &self.inner.core.applied;
         let installs = applied.installs.load(Ordering::SeqCst);
         let before = *applied.catching_up.borrow();
-        let view = self.inner.kv.snapshot();
-        // An installation is counted before it removes the first row, so none began before the view was taken.
+        let read = read(&*self.inner.kv);
+        // An installation is counted before it removes the first row, so none began before the state was read.
         if before || *applied.catching_up.borrow() || applied.installs.load(Ordering::SeqCst) != installs {
             return Err(Error::CatchingUp);
         }
-        Ok(view)
+        Ok(read)
     }
 
     /// The group as this node sees it now.
