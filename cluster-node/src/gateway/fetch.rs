@@ -126,7 +126,7 @@ impl Fetcher {
             Some(bytes) => bytes,
             None => {
                 let (this, id) = (self.clone(), (chunk.id, number, depth));
-                let fetch = || async move { this.from_copies(&chunk, whole, depth, said).await };
+                let fetch = || async move { this.ask_copies(&chunk, whole, depth, said).await };
                 self.cache.get(id, fetch).await?
             }
         };
@@ -134,7 +134,7 @@ impl Fetcher {
     }
 
     /// Asks the copies of a chunk; once more those of its list as it is now, if a copy has left its node.
-    async fn from_copies(
+    async fn ask_copies(
         &self,
         chunk: &ReadChunk,
         range: Range<u64>,
@@ -159,6 +159,11 @@ impl Fetcher {
                 break;
             }
             match self.parts.replicas.replicas(chunk.id).await {
+                // A version that was replaced long ago: nothing is damaged, and the file can be asked for again.
+                Ok(now) if now.is_empty() => {
+                    said.push((self.parts.node, Said::nothing("no version has the chunk any more")));
+                    break;
+                }
                 Ok(now) => nodes = now,
                 Err(why) => {
                     said.push((self.parts.node, Said::Nothing(why)));

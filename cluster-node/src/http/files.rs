@@ -246,9 +246,10 @@ impl FileService {
         // second (RFC 9110, section 13.1.5).
         let same = text(std_header::IF_RANGE).is_none_or(|held| held == quoted(&etag));
         let wanted = text(std_header::RANGE).filter(|_| same && !head);
+        let whole = 0..file.size;
         let mut form = None;
         let (status, parts) = match range::resolve(wanted, file.size) {
-            Wanted::Whole => (StatusCode::OK, vec![0..file.size]),
+            Wanted::Whole => (StatusCode::OK, Vec::from_iter([whole])),
             Wanted::Part(part) => {
                 let text = format!("bytes {}-{}/{}", part.start, part.end - 1, file.size);
                 answer.insert(std_header::CONTENT_RANGE, HeaderValue::try_from(text).expect("numbers are ASCII"));

@@ -94,7 +94,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::single_range_in_vec_init)] // lists of one range are what is meant
     fn ranges_resolve_as_the_rfc_says() {
         let parts = |parts: &[Range<u64>]| Wanted::Parts(parts.to_vec());
         for (header, size, wanted) in [

@@ -164,8 +164,10 @@ async fn open(disk: &Arc<dyn Disk>) -> ChunkStore {
     ChunkStore::open(Options::new("/data", disk.clone(), 0)).await.expect("opened").0
 }
 
+type Damage = fn(&Cluster, u64);
+
 /// Every way to damage node `node`'s copy.
-fn damages() -> Vec<(&'static str, fn(&Cluster, u64))> {
+fn damages() -> Vec<(&'static str, Damage)> {
     vec![
         ("flipped data", |c, node| c.spoil(node, 1_234_567, &[data(1)[1_234_567] ^ 4])),
         ("flipped last byte", |c, node| c.spoil(node, LENGTH as u64 - 1, &[data(1)[LENGTH - 1] ^ 1])),
@@ -245,6 +247,16 @@ async fn a_copy_that_moved_is_found_by_one_look_at_the_new_list() {
     let (given, ended) = cluster.download(&[2, 3]).await;
     assert!(ended.is_ok() && given == data(1), "{ended:?}");
     assert_eq!(cluster.known.asked.load(std::sync::atomic::Ordering::SeqCst), 3, "once per piece");
+}
+
+#[tokio::test]
+async fn a_chunk_that_no_version_has_is_gone_and_not_damaged() {
+    let mut cluster = Cluster::of(&[1, 2]).await;
+    cluster.lose(1);
+    cluster.lose(2);
+    cluster.restart().await;
+    let (given, ended) = cluster.download(&[1, 2]).await;
+    assert!(given.is_empty() && matches!(&*ended.expect_err("gone"), Error::Unavailable { .. }));
 }
 
 #[tokio::test(start_paused = true)]
