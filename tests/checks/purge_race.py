@@ -15,8 +15,17 @@ import urllib.parse
 from dev import Dev, fail, note
 
 KEYS = 3
-SIZE = 12 << 20  # more than sockets and the gateway's look-ahead hold, so that a slow reader is really behind
+SIZE = 24 << 20  # more than sockets and the gateway's look-ahead hold, so that a slow reader is really behind
 STEP = 64 << 10
+
+
+def narrow(host: str, port: int) -> socket.socket:
+    """A connection whose receive buffer does not hide how slow its reader is."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STEP)
+    connection.settimeout(60)
+    connection.connect((host, port))
+    return connection
 
 
 class Race:
@@ -48,12 +57,11 @@ class Race:
                 client.file("DELETE", key)
                 self.count("deletes")
 
-    def download(self, key: str, pause_s: float) -> None:
-        parts = urllib.parse.urlsplit(self.dev.api)
+    def download(self, key: str, pause_s: float, url: str) -> None:
+        parts = urllib.parse.urlsplit(url)
         while time.monotonic() < self.end:
             connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
-            connection.connect()
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STEP)
+            connection.sock = narrow(parts.hostname, parts.port)
             try:
                 connection.request("GET", f"/v1/files/demo/{key}", headers={"Authorization": f"Bearer {self.dev.token}"})
                 answer = connection.getresponse()
@@ -91,7 +99,9 @@ class Race:
         threads = []
         for n in range(KEYS):
             threads.append(threading.Thread(target=self.write, args=(f"k{n}", n)))
-            threads += [threading.Thread(target=self.download, args=(f"k{n}", pause)) for pause in (0, 0.03, 0.05)]
+            # Fast ones through the front door; slow ones at a node, with nothing between that buffers for them.
+            readers = [(0, self.dev.api), (0.02, self.dev.nodes[n].public), (0.04, self.dev.nodes[n - 1].public)]
+            threads += [threading.Thread(target=self.download, args=(f"k{n}", *reader)) for reader in readers]
         for thread in threads:
             thread.start()
         for thread in threads:
