@@ -5,6 +5,8 @@ use std::fmt;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::{ClusterName, Epoch};
+
 macro_rules! codes {
     ($($name:ident $text:literal $status:literal $retryable:literal $title:literal,)*) => {
         /// What went wrong, as clients and scripts see it. The set is closed: a test lists it.
@@ -126,6 +128,20 @@ pub struct Problem {
     /// The file's length in bytes, where a range lies outside of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// Where the key is at home, if it is not here and the server knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<HomeElsewhere>,
+}
+
+/// The home that a key has elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeElsewhere {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The epoch of its home.
+    pub epoch: Epoch,
+    /// Addresses of its nodes, as URLs, the best one first; none if none is known.
+    pub addresses: Vec<String>,
 }
 
 impl Problem {
@@ -147,6 +163,7 @@ impl Problem {
             hint: None,
             etag: None,
             size: None,
+            home: None,
         }
     }
 

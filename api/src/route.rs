@@ -38,6 +38,8 @@ pub const PEER_REPORT: &str = "/peer/v1/report";
 pub const PEER_CLAIM: &str = "/peer/v1/claim";
 /// Peers: whether a bucket exists, to a supernode.
 pub const PEER_BUCKET: &str = "/peer/v1/bucket";
+/// Peers: which nodes of a cluster serve clients now, to a supernode.
+pub const PEER_NODES: &str = "/peer/v1/nodes";
 /// Peers: the home of a key, to a supernode.
 pub const PEER_LOOKUP: &str = "/peer/v1/lookup";
 /// Peers: homes that a cluster closed, to a supernode.

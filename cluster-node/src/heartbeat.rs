@@ -135,6 +135,7 @@ impl Teller {
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
             accepts_chunks: !usage.full && !usage.poisoned,
             full: usage.full,
+            serves: !self.metadata.group().status().catching_up,
         }
     }
 

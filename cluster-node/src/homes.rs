@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     BucketName, ClusterName, Epoch, FileName,
-    peer::{ClaimAnswer, ClaimRequest, Home, ReleaseRequest},
+    peer::{ClaimAnswer, ClaimRequest, Home, NodesAnswer, NodesRequest, ReleaseRequest},
     route,
 };
 use flotilla_client::{Lane, PeerClient};
@@ -22,8 +22,8 @@ const ASK_DEADLINE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The key is at home in another cluster.
-    #[error("the key is at home in cluster '{0}'")]
-    Elsewhere(ClusterName),
+    #[error("the key is at home in cluster '{}'", _0.cluster)]
+    Elsewhere(Home),
     /// No supernode answers.
     #[error("no supernode answers: {0}")]
     Directory(String),
@@ -117,8 +117,16 @@ impl Homes {
         home.map_or(Ok(()), |home| self.own(home).map(drop))
     }
 
+    /// Asks which nodes of a cluster clients can be sent to, and which clusters there are.
+    ///
+    /// # Errors
+    /// [`Error::Directory`].
+    pub async fn nodes(&self, cluster: &ClusterName, write: bool) -> Result<NodesAnswer, Error> {
+        self.ask(route::PEER_NODES, &NodesRequest { cluster: cluster.clone(), write }).await
+    }
+
     fn own(&self, home: Home) -> Result<Epoch, Error> {
-        if home.cluster == self.cluster { Ok(home.epoch) } else { Err(Error::Elsewhere(home.cluster)) }
+        if home.cluster == self.cluster { Ok(home.epoch) } else { Err(Error::Elsewhere(home)) }
     }
 
     async fn ask<Q: serde::Serialize + Sync, A: serde::de::DeserializeOwned>(

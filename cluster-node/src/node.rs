@@ -8,8 +8,8 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::{Http, PeerClient};
 use flotilla_env::{Entropy, disk::RealDisk};
 use flotilla_http_server::{
-    DocumentCache, Edge, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind,
-    install_metrics, secret,
+    Capabilities, DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer,
+    Site, Sites, bind, install_metrics, secret,
 };
 use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
 use flotilla_raft_store::{
@@ -30,7 +30,7 @@ use crate::{
     },
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
-    http::{FileService, Member, peer_router, public_router},
+    http::{Direct, FileService, Member, peer_router, public_router},
     life::{Keeper, Periods, Released},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
@@ -38,6 +38,8 @@ use crate::{
 
 /// Free space that chunks never use: Raft's log and the database live on the same disk.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// How long a client that this node sends to another cluster may take to get there.
+const CAPABILITY_LIFETIME: Duration = Duration::from_secs(300);
 /// Between two tries to be granted a writer id.
 const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -108,11 +110,14 @@ fn sites(
     let readiness = Arc::new(Ready { member: member.clone(), files: files.clone() });
     let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics);
     let scrapers = Arc::new(documents.clone());
+    let capabilities = Capabilities::new(secret.clone(), settings.cluster.clone(), seams.clock.clone());
+    let guard = Guard::tokens(Arc::new(documents.clone())).or(capabilities);
+    let sealer = Sealer::new(secret.clone(), seams.clock.clone(), CAPABILITY_LIFETIME);
     Ok(Sites {
         public: Site::public(
             bind(settings.public, true)?,
-            public_router(files.clone()),
-            Arc::new(documents.clone()),
+            public_router(Direct { files: files.clone(), sealer }),
+            guard,
             &edge,
             limits,
         ),

@@ -21,6 +21,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{Code, Problem, codec};
+use futures::StreamExt as _;
 use http::{HeaderValue, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -58,6 +59,23 @@ pub enum BodyFault {
     Gone,
     /// The client sent nothing or too little for too long.
     Stalled,
+    /// The body is longer than it may be.
+    TooLong,
+}
+
+/// The body of a request is longer than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("body is over {0} bytes")]
+struct TooLong(u64);
+
+/// Passes a body on and fails it once it is over `limit_bytes`.
+pub fn limited(body: Body, limit_bytes: u64) -> Body {
+    let mut left = limit_bytes;
+    Body::from_stream(body.into_data_stream().map(move |frame| {
+        let frame = frame?;
+        left = left.checked_sub(frame.len() as u64).ok_or_else(|| axum::Error::new(TooLong(limit_bytes)))?;
+        Ok::<_, axum::Error>(frame)
+    }))
 }
 
 impl BodyFault {
@@ -68,6 +86,9 @@ impl BodyFault {
         while let Some(error) = next {
             if error.is::<Stalled>() {
                 return Self::Stalled;
+            }
+            if error.is::<TooLong>() {
+                return Self::TooLong;
             }
             // Hyper reports a chunk that does not parse as one of these two kinds; everything else is the connection's end.
             if let Some(error) = error.downcast_ref::<io::Error>()
@@ -80,13 +101,14 @@ impl BodyFault {
         Self::Gone
     }
 
-    /// Gives the answer: 400 `body_invalid`.
+    /// Gives the answer: 400 `body_invalid`, or 413 `too_large`.
     #[must_use]
     pub fn problem(self) -> ApiError {
         let (detail, retryable) = match self {
             Self::Malformed => ("the body breaks the chunked transfer coding", false),
             Self::Gone => ("the body ended before its announced end", true),
             Self::Stalled => ("the body rested for too long, or came too slowly", true),
+            Self::TooLong => return ApiError::new(Code::TooLarge, "the body is longer than it may be"),
         };
         let mut problem = Problem::new(Code::BodyInvalid, detail);
         problem.retryable = retryable;

@@ -13,7 +13,7 @@ use axum::{
 use flotilla_api::{Code, Problem};
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::problem::ApiError;
+use crate::{capabilities::Capabilities, problem::ApiError};
 
 /// Who sent a request; an extension of every request behind [`require`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,15 +36,51 @@ pub trait Authenticator: Send + Sync {
     }
 }
 
-/// Puts a router behind credentials, its fallbacks too.
-///
-/// The body is not polled here, so a client that sent `Expect: 100-continue` sends nothing before it is known.
-pub fn require(router: Router, authenticator: Arc<dyn Authenticator>) -> Router {
-    router.layer(from_fn_with_state(authenticator, check))
+/// The principal's name of a request that came with a capability.
+const REDIRECTED: &str = "redirected";
+
+/// Who may be served: callers with a token, and where there is a check for them, requests with a capability.
+#[derive(Clone)]
+pub struct Guard {
+    authenticator: Arc<dyn Authenticator>,
+    capabilities: Option<Arc<Capabilities>>,
 }
 
-async fn check(State(authenticator): State<Arc<dyn Authenticator>>, mut request: Request, next: Next) -> Response {
-    match caller(request.headers(), &*authenticator) {
+impl Guard {
+    /// Makes a guard that knows tokens alone.
+    #[must_use]
+    pub fn tokens(authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { authenticator, capabilities: None }
+    }
+
+    /// Takes capabilities too.
+    #[must_use]
+    pub fn or(self, capabilities: Arc<Capabilities>) -> Self {
+        Self { capabilities: Some(capabilities), ..self }
+    }
+}
+
+/// Puts a router behind credentials, its fallbacks too.
+///
+/// A capability in the query decides alone, whatever token stands beside it: the client was sent here to do that one thing. The
+/// body is not polled here, so a client that sent `Expect: 100-continue` sends nothing before it is known.
+pub fn require(router: Router, guard: Guard) -> Router {
+    router.layer(from_fn_with_state(guard, check))
+}
+
+async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let capability = guard.capabilities.as_ref().and_then(|known| known.check(request.method(), request.uri()));
+    if let Some(checked) = capability {
+        return match checked {
+            Ok(granted) => {
+                request.extensions_mut().insert(granted);
+                request.extensions_mut().insert(Caller { principal: REDIRECTED.to_owned(), root: false });
+                next.run(request).await
+            }
+            Err(error) => error.into_response(),
+        };
+    }
+    match caller(request.headers(), &*guard.authenticator) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -5,6 +5,7 @@
 //! or Raft.
 
 pub mod bodies;
+pub mod capabilities;
 pub mod conditions;
 pub mod credentials;
 pub mod documents;
@@ -26,8 +27,9 @@ mod nonces;
 mod patience;
 mod wire;
 
-pub use bodies::{BodyFault, Coded, read_all};
-pub use credentials::{Authenticator, Caller};
+pub use bodies::{BodyFault, Coded, limited, read_all};
+pub use capabilities::{Capabilities, Destination, Granted, Sealer, prefers_redirect};
+pub use credentials::{Authenticator, Caller, Guard};
 pub use documents::DocumentCache;
 pub use edge::Edge;
 pub use late::Late;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    credentials::{self, Authenticator},
+    credentials::{self, Guard},
     edge::Edge,
     listener::{Limits, serve},
     operations::{self, Operations},
@@ -41,15 +41,9 @@ pub struct Site {
 impl Site {
     /// Makes the public site: every route and fallback behind credentials.
     #[must_use]
-    pub fn public(
-        listener: TcpListener,
-        routes: Router,
-        authenticator: Arc<dyn Authenticator>,
-        edge: &Edge,
-        limits: Limits,
-    ) -> Self {
+    pub fn public(listener: TcpListener, routes: Router, guard: Guard, edge: &Edge, limits: Limits) -> Self {
         let edge = Edge { body_idle: limits.body_stall, ..edge.clone() };
-        let router = edge.wrap(credentials::require(problem::with_fallbacks(routes), authenticator));
+        let router = edge.wrap(credentials::require(problem::with_fallbacks(routes), guard));
         Self { listener, router, limits: limits.within_files() }
     }
 

@@ -114,6 +114,19 @@ impl Clusters {
         route::gateway(nodes, avoid, || self.entropy.u64()).map(|node| node.peer.clone())
     }
 
+    /// Gives the public addresses of nodes that clients of a cluster can be sent to, the best one first; none without a fresh
+    /// report.
+    #[must_use]
+    pub fn addresses(&self, cluster: &ClusterName, write: bool) -> Vec<String> {
+        let now = self.clock.now();
+        let known = self.lock();
+        let Some(known) = known.get(cluster).filter(|known| now.duration_since(known.at) < FRESH_FOR) else {
+            return Vec::new();
+        };
+        let ready = route::ready(&known.report.nodes, write, || self.entropy.u64());
+        ready.into_iter().map(|node| node.public.clone()).collect()
+    }
+
     /// Counts a request towards a cluster until the answer is dropped.
     #[must_use]
     pub fn dispatch(&self, cluster: &ClusterName) -> Option<Dispatched> {

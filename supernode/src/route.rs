@@ -47,6 +47,22 @@ pub fn gateway<'a>(
     Some(if load(b) < load(a) { b } else { a })
 }
 
+/// Bodies in flight from which a node makes new ones wait: half of what a node holds.
+const BUSY_BYTES: u64 = 48 << 20;
+
+/// Chooses the nodes of a cluster that clients can be sent to, the best one first: live ones that serve, for a write those that
+/// take chunks, before those that are busy. The first is the better of two random ones, so that not all clients go to one.
+pub fn ready(nodes: &[NodeReport], write: bool, mut random: impl FnMut() -> u64) -> Vec<&NodeReport> {
+    let fit = |n: &&NodeReport| n.alive && n.stats.serves && !n.public.is_empty() && (!write || n.stats.accepts_chunks);
+    let (mut at_once, busy): (Vec<_>, Vec<_>) =
+        nodes.iter().filter(fit).partition(|n| n.stats.inflight_bytes < BUSY_BYTES);
+    if let Some((first, second)) = two_of(at_once.len(), &mut random) {
+        let best = if load(at_once[second]) < load(at_once[first]) { second } else { first };
+        at_once.swap(0, best);
+    }
+    at_once.into_iter().chain(busy).collect()
+}
+
 /// A cluster's score; higher is better.
 #[must_use]
 pub fn score(candidate: &Candidate) -> f64 {
@@ -159,6 +175,31 @@ mod tests {
             node.alive = false;
         }
         assert!(cluster(&clusters, sequence()).is_none());
+    }
+
+    #[test]
+    fn clients_are_sent_to_nodes_that_serve_at_once() {
+        let mut nodes: Vec<_> = (1..=5).map(|id| node(id, 0.1)).collect();
+        for node in &mut nodes {
+            node.public = format!("http://h:{}", node.id);
+            node.stats.serves = true;
+        }
+        nodes[0].alive = false;
+        nodes[1].stats.serves = false;
+        nodes[2].stats.accepts_chunks = false;
+        nodes[3].stats.inflight_bytes = BUSY_BYTES;
+        let mut random = sequence();
+        let mut ids =
+            |nodes: &[NodeReport], write| ready(nodes, write, &mut random).iter().map(|n| n.id.0).collect::<Vec<_>>();
+        for _ in 0..100 {
+            assert_eq!(ids(&nodes, true), [5, 4]);
+            let read = ids(&nodes, false);
+            assert!(read == [3, 5, 4] || read == [5, 3, 4], "{read:?}");
+        }
+        nodes[4].stats.cpu_busy = 0.9;
+        assert_eq!(ids(&nodes, false), [3, 5, 4], "the less loaded one of two");
+        nodes.iter_mut().for_each(|node| node.public.clear());
+        assert!(ids(&nodes, false).is_empty());
     }
 
     #[test]

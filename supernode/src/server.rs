@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use flotilla_api::peer::{Document, Principal, auth::FleetSecret};
 use flotilla_client::{Http, PeerClient};
 use flotilla_http_server::{
-    DocumentCache, Edge, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind,
-    install_metrics, secret,
+    DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer, Site, Sites,
+    bind, install_metrics, secret,
 };
 use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
 use flotilla_raft_store::{
@@ -62,6 +62,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let (service, documents) = (Late::default(), DocumentCache::default());
     let sites = sites(&settings, &addresses, &secret, &seams, &formation, &service, &documents, &stop)?;
 
+    let sealer = Sealer::new(secret.clone(), seams.clock.clone(), settings.capability_lifetime.0);
     let drained = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn({
@@ -69,7 +70,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
     });
     let result = tokio::select! {
-        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, &stop) => result,
+        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, sealer, &stop) => result,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
     };
     if let (Ok(()), Some(service)) = (&result, service.get()) {
@@ -105,7 +106,7 @@ fn sites(
         public: Site::public(
             bind(settings.public, true)?,
             public_router(service.clone()),
-            authenticator.clone(),
+            Guard::tokens(authenticator.clone()),
             &edge,
             limits,
         ),
@@ -130,6 +131,7 @@ async fn serve(
     late: &Late<Service>,
     documents: DocumentCache,
     root: Principal,
+    sealer: Sealer,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let (dir, idle) = (&settings.data_dir, settings.claim_idle.0);
@@ -156,7 +158,7 @@ async fn serve(
         idle,
     };
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
-    late.set(Service { forwarder, documents: documents.clone(), kept });
+    late.set(Service { forwarder, documents: documents.clone(), sealer, kept });
 
     let work = async {
         seat.form(directory.group(), formation).await?;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use flotilla_api::capability::LIFETIME_MAX_MS;
 use flotilla_http_server::Limits;
 use flotilla_member::{Addresses, Error, Period, addresses, limits};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Settings {
     /// How old a claim gets before its cluster is asked whether it was ever used.
     #[serde(default = "Settings::default_claim_idle")]
     pub claim_idle: Period,
+    /// How long a client that is redirected may use the address that it got.
+    #[serde(default = "Settings::default_capability_lifetime")]
+    pub capability_lifetime: Period,
     /// How long a client may take for a request's head, and rest between two requests.
     #[serde(default = "limits::header_timeout")]
     pub header_timeout: Period,
@@ -54,11 +58,19 @@ impl Settings {
         Period::secs(60 * 60)
     }
 
+    fn default_capability_lifetime() -> Period {
+        Period::secs(300)
+    }
+
     /// Checks what the types don't.
     ///
     /// # Errors
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn check(&self) -> Result<Addresses, Error> {
+        if !(1000..=LIFETIME_MAX_MS).contains(&self.capability_lifetime.as_ms()) {
+            let why = format!("is from 1s to 15min, not {}", self.capability_lifetime);
+            return Err(Error::Setting { name: "capability_lifetime", why });
+        }
         addresses::members(&self.initial_members)?;
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
     }

@@ -1,18 +1,14 @@
 """Sends bad requests over bare sockets, since every HTTP library would mend or refuse them itself."""
 
 import json
-import socket
 import time
-import urllib.parse
 from dataclasses import dataclass, field
 
 from dev import Dev, fail, note
+from raw import exchange
 
-TIMEOUT_S = 15
 COUNT_MIN = 50
 FILES = "/v1/files/demo"
-# How broken framing may end: a plain 4xx, or the connection is closed without an answer.
-CLOSED = 0
 
 
 @dataclass
@@ -136,45 +132,6 @@ def route_cases() -> list[Case]:
     ]
 
 
-def framing_cases(token: str) -> dict[str, bytes]:
-    """Requests that no sane client sends; what counts is that none of them is taken for a good one."""
-    head = f"PUT {FILES}/bad HTTP/1.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n"
-    host, chunked = "Host: flotilla.test\r\n", "Transfer-Encoding: chunked\r\n"
-    return {
-        "two hosts": f"{head}{host}Host: other.test\r\nContent-Length: 1\r\n\r\nx".encode(),
-        "no host": f"{head}Content-Length: 1\r\n\r\nx".encode(),
-        "chunked twice": f"{head}{host}Transfer-Encoding: chunked, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n".encode(),
-        "length and chunked": f"{head}{host}Content-Length: 1\r\n{chunked}\r\n1\r\nx\r\n0\r\n\r\n".encode(),
-        "chunk size is no number": f"{head}{host}{chunked}\r\nzz\r\nx\r\n0\r\n\r\n".encode(),
-        "length is no number": f"{head}{host}Content-Length: one\r\n\r\nx".encode(),
-        "two lengths": f"{head}{host}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx".encode(),
-        "body shorter than its length": f"{head}{host}Content-Length: 10\r\n\r\nx".encode(),
-        "chunked body without an end": f"{head}{host}{chunked}\r\n1\r\nx\r\n".encode(),
-    }
-
-
-def send(url: str, request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Sends bytes, ends the sending side, reads to the end; status 0 when there was no answer."""
-    parts = urllib.parse.urlsplit(url)
-    received = b""
-    with socket.create_connection((parts.hostname, parts.port), TIMEOUT_S) as connection:
-        connection.settimeout(TIMEOUT_S)
-        try:
-            connection.sendall(request)
-            if b"Content-Length: 10" in request or request.endswith(b"1\r\nx\r\n"):
-                connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65536):
-                received += part
-        except ConnectionError:
-            pass
-    head, _, body = received.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    if not lines[0].startswith("HTTP/1.1 "):
-        return CLOSED, {}, b""
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    return int(lines[0].split()[1]), headers, body
-
-
 def peer_cases() -> list[Case]:
     """Requests to a peer listener: whatever they ask for, they are refused before it is looked at."""
     now = int(time.time() * 1000)
@@ -198,7 +155,8 @@ def peer_cases() -> list[Case]:
 
 
 def check(where: str, url: str, case: Case, token: str) -> list[str]:
-    status, headers, body = send(url, case.bytes(token))
+    answers = exchange(url, case.bytes(token))
+    status, headers, body = answers[0] if answers else (0, {}, b"")
     wrong = []
     if status != case.status and (case.status or not 400 <= status < 500):
         wrong.append(f"status {status}, not {case.status or 'a 4xx'}")
@@ -238,10 +196,6 @@ def main() -> None:
             if case.fleet and where != "supernode":
                 continue
             wrong += check(where, url, case, dev.token)
-        for name, request in framing_cases(dev.token).items():
-            status, _, _ = send(url, request)
-            if status != CLOSED and not 400 <= status < 500:
-                wrong.append(f"{where}: framing: {name}: status {status}")
     for process in (next(p for p in dev.processes if p.role == "supernode"), node):
         for case in peer_cases():
             case.headers = [(name, value.replace("{target}", process.peer)) for name, value in case.headers]
@@ -257,7 +211,7 @@ def main() -> None:
         note(line)
     if wrong:
         fail(f"{len(wrong)} wrong answers, first: {wrong[0]}")
-    print(f"requests={len(cases)} framing={len(framing_cases(''))} peer={len(peer_cases())} listeners=4")
+    print(f"requests={len(cases)} peer={len(peer_cases())} listeners=4")
 
 
 main()

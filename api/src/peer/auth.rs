@@ -20,6 +20,7 @@ pub const WINDOW_MS: u64 = 15 * 60 * 1000;
 #[derive(Clone)]
 pub struct FleetSecret {
     key: [u8; 32],
+    capability: [u8; 32],
     fleet: uuid::Uuid,
 }
 
@@ -31,8 +32,14 @@ impl FleetSecret {
         let fleet = blake3::derive_key("flotilla fleet identity v1", secret);
         Self {
             key: blake3::derive_key("flotilla peer signature v1", secret),
+            capability: blake3::derive_key("flotilla capability v1", secret),
             fleet: uuid::Uuid::from_slice(&fleet[..16]).expect("16 bytes are a uuid"),
         }
+    }
+
+    /// The key of capabilities; nothing that it seals tells anything about the other keys.
+    pub(crate) fn capability_key(&self) -> &[u8; 32] {
+        &self.capability
     }
 
     /// The fleet's identity, the same for everyone who holds the secret; it tells nothing about the secret.

@@ -72,6 +72,8 @@ pub struct NodeStats {
     pub accepts_chunks: bool,
     /// Whether the only reason against new chunks is space.
     pub full: bool,
+    /// Whether metadata is served at once: the node is not behind with a snapshot.
+    pub serves: bool,
 }
 
 /// The most damaged copies that one heartbeat names: 16 KiB, and far more than can be mended until the next one.
@@ -194,6 +196,24 @@ pub struct ClaimRequest {
 pub struct ClaimAnswer {
     /// The home, maybe another cluster's.
     pub home: Home,
+}
+
+/// Asks a supernode which nodes of a cluster serve clients now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesRequest {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether for a write.
+    pub write: bool,
+}
+
+/// What a supernode knows of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodesAnswer {
+    /// Public addresses of the cluster's nodes, as URLs, the best one first; none if no report of it is fresh.
+    pub addresses: Vec<String>,
+    /// All registered clusters.
+    pub clusters: Vec<ClusterName>,
 }
 
 /// Asks one cluster for one page of its files.

@@ -6,6 +6,6 @@ mod messages;
 pub use messages::{
     CORRUPT_TOLD_MAX, ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FormAnswer,
     FormRequest, HOMES_MAX, Heartbeat, Home, InspectRequest, InventoryRequest, ListRequest, LocateAnswer, NodeReport,
-    NodeStats, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer, SettleRequest,
-    StoredCopy,
+    NodeStats, NodesAnswer, NodesRequest, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer,
+    SettleAnswer, SettleRequest, StoredCopy,
 };

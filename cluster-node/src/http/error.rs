@@ -1,6 +1,6 @@
 //! The one place where the node's errors become problems: what the client reads here is not what the log says.
 
-use flotilla_api::{Code, Problem};
+use flotilla_api::{Code, Problem, error::HomeElsewhere, peer::Home};
 use flotilla_http_server::{ApiError, BodyFault};
 use flotilla_member::problem;
 
@@ -41,7 +41,7 @@ pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
 /// A home error as a problem.
 pub fn of_home(error: &homes::Error) -> ApiError {
     match error {
-        homes::Error::Elsewhere(cluster) => wrong_home(Some(cluster.as_str())),
+        homes::Error::Elsewhere(home) => wrong_home(Some(home)),
         homes::Error::Directory(why) => {
             tracing::warn!(%why, "directory is unavailable");
             ApiError::new(
@@ -54,12 +54,19 @@ pub fn of_home(error: &homes::Error) -> ApiError {
     }
 }
 
-fn wrong_home(cluster: Option<&str>) -> ApiError {
-    let detail = cluster.map_or_else(
+fn wrong_home(home: Option<&Home>) -> ApiError {
+    let detail = home.map_or_else(
         || "the key's home has left this cluster".to_owned(),
-        |name| format!("the key is at home in cluster '{name}'"),
+        |home| format!("the key is at home in cluster '{}'", home.cluster),
     );
-    Problem::new(Code::WrongHome, detail).hint("send the request to a supernode, or to a node of that cluster").into()
+    let hint = "send the request to a supernode, or to a node of that cluster";
+    let mut problem = Problem::new(Code::WrongHome, detail).hint(hint);
+    problem.home = home.map(|home| HomeElsewhere {
+        cluster: home.cluster.clone(),
+        epoch: home.epoch,
+        addresses: Vec::new(), // who answers a client directly asks for them
+    });
+    problem.into()
 }
 
 /// A refused change as a problem.

@@ -5,6 +5,7 @@ mod chunks;
 mod cluster;
 mod conditions;
 mod copy;
+mod direct;
 mod disposition;
 mod error;
 mod files;
@@ -17,5 +18,6 @@ mod routes;
 
 #[cfg(test)]
 pub(crate) use chunks::give;
+pub use direct::Direct;
 pub use files::FileService;
 pub use routes::{Member, peer_router, public_router};

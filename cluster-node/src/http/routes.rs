@@ -3,28 +3,21 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json, Router,
-    body::Body,
-    extract::{DefaultBodyLimit, State},
-    response::{IntoResponse, Response},
+    Router,
+    extract::DefaultBodyLimit,
     routing::{get, post, put},
 };
-use flotilla_api::{Code, NodeId, Problem, RequestId, header, route};
+use flotilla_api::{Code, NodeId, Problem, header, route};
 use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
-use flotilla_http_server::{
-    ApiError, Caller, Late,
-    conditions::write_conditions,
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, source, target, to_cursor},
-};
+use flotilla_http_server::{ApiError, Late};
 use flotilla_raft_store::formation::Formation;
-use http::{HeaderMap, Method, Uri};
+use http::HeaderMap;
 
 use super::{
     chunks, cluster,
-    copy::Make,
-    error::{of_home, of_metadata},
-    files::{FileService, Hop, Put},
+    direct::{self, Direct},
+    files::FileService,
     fsck, homes, peer_files,
 };
 use crate::{board::Board, metadata::Metadata};
@@ -55,13 +48,13 @@ pub(super) struct PeerState {
 }
 
 /// Makes the router of the public listener.
-pub fn public_router(files: Late<FileService>) -> Router {
-    let file = get(get_file).put(put_file).delete(delete_file).head(get_file).post(make_file);
+pub fn public_router(state: Direct) -> Router {
+    let file = get(direct::get).put(direct::put).delete(direct::delete).head(direct::get).post(direct::make);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::public))
         .layer(DefaultBodyLimit::disable())
-        .with_state(files)
+        .with_state(state)
 }
 
 /// Makes the router of the peer listener.
@@ -84,85 +77,6 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(cluster::raft))
         .layer(DefaultBodyLimit::disable())
         .with_state(PeerState { formation, member, files })
-}
-
-async fn put_file(
-    State(files): State<Late<FileService>>,
-    Extension(request_id): Extension<RequestId>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let files = files.ready()?;
-    let name = file_name(&uri)?;
-    let conditions = write_conditions(&headers)?;
-    let command = files.command(idempotency_key(&headers)?);
-    files.check_bucket(&name.bucket).await?;
-    let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
-    files.put(Put { name, epoch, command, request_id, conditions, hop: Hop::Direct }, &headers, body).await
-}
-
-async fn get_file(
-    State(files): State<Late<FileService>>,
-    Extension(caller): Extension<Caller>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let files = files.ready()?;
-    match target(&uri)? {
-        Target::File(name) if uri.query().is_some_and(|query| query.split('&').any(|part| part == "layout")) => {
-            if !caller.root {
-                return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
-            }
-            peer_files::layout(files, &name, Hop::Direct).await
-        }
-        Target::File(name) => files.get(&name, &headers, method == Method::HEAD, Hop::Direct).await,
-        Target::Bucket(bucket) => {
-            let ListQuery { prefix, delimiter, limit, after, partial } = list_query(&uri)?;
-            files.check_bucket(&bucket).await?;
-            if !partial {
-                let problem = Problem::new(Code::ListIncomplete, "a node lists only its own cluster");
-                return Err(problem.hint("ask a supernode, or add partial=true").into());
-            }
-            let limit = limit as u32;
-            let request = flotilla_api::peer::ListRequest { bucket, prefix, delimiter, after, limit };
-            let mut page = files.list(&request).await?;
-            page.next = page.next.as_deref().map(to_cursor);
-            Ok(Json(page).into_response())
-        }
-    }
-}
-
-async fn delete_file(
-    State(files): State<Late<FileService>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let files = files.ready()?;
-    let name = file_name(&uri)?;
-    let conditions = write_conditions(&headers)?;
-    let command = files.command(idempotency_key(&headers)?);
-    files.check_bucket(&name.bucket).await?;
-    files.delete(name, command, &conditions, Hop::Direct).await
-}
-
-async fn make_file(
-    State(files): State<Late<FileService>>,
-    Extension(request_id): Extension<RequestId>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let files = files.ready()?;
-    let (name, source) = (file_name(&uri)?, source(&uri)?);
-    let conditions = write_conditions(&headers)?;
-    let command = files.command(idempotency_key(&headers)?);
-    files.check_bucket(&name.bucket).await?;
-    if files.metadata.key(&source.name).map_err(|error| of_metadata(&error))?.is_none() {
-        files.homes.not_elsewhere(&source.name).await.map_err(|error| of_home(&error))?;
-    }
-    let epoch = files.homes.to_write(&name).await.map_err(|error| of_home(&error))?;
-    files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await
 }
 
 /// A question about another cluster than this node's.
@@ -189,3 +103,6 @@ pub(super) fn name_header(headers: &HeaderMap) -> Result<flotilla_api::FileName,
     let text: String = own_header(headers, header::NAME)?;
     flotilla_api::FileName::from_header(&text).map_err(|error| ApiError::new(Code::HeaderInvalid, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

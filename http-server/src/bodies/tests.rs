@@ -30,6 +30,16 @@ async fn whole_bodies_are_read_up_to_the_limit_and_not_beyond() {
 }
 
 #[tokio::test]
+async fn a_limited_body_ends_with_its_limit_or_fails() {
+    let read = async |limit| read_all(limited(frames(&["ab", "cd"]), limit), 100).await;
+    assert_eq!(read(4).await, Ok(Bytes::from("abcd")));
+    let mut body = limited(frames(&["ab", "cd"]), 3);
+    assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+    let error = body.frame().await.expect("an error").expect_err("an error");
+    assert_eq!((BodyFault::of(&error), BodyFault::TooLong.problem().code), (BodyFault::TooLong, Code::TooLarge));
+}
+
+#[tokio::test]
 async fn an_announced_length_over_the_limit_is_refused_unread() {
     let untouched = stream::once(async { panic!("the body was read") }).map(|()| Ok::<_, Infallible>(Bytes::new()));
     let body = http_body_util::StreamBody::new(untouched.map(|data| data.map(Frame::data)));

@@ -173,7 +173,7 @@ async fn a_body_is_asked_for_only_after_the_credential_is_known() {
         Ok(read_all(request.into_body(), 10).await?.len().to_string())
     };
     let routes = with_fallbacks(Router::new().route("/", put(take)));
-    let router = edge().wrap(credentials::require(routes, authenticator()));
+    let router = edge().wrap(credentials::require(routes, credentials::Guard::tokens(authenticator())));
     let server = Server::start(router, Limits::default());
     let head = |token| {
         format!(

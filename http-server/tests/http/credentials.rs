@@ -2,14 +2,14 @@
 
 use axum::{Extension, Router, body::Body, http::Request, routing::put};
 use flotilla_api::Code;
-use flotilla_http_server::{Caller, credentials::require, problem::with_fallbacks};
+use flotilla_http_server::{Caller, Guard, credentials::require, problem::with_fallbacks};
 use http::header;
 
 use crate::common::{ask, authenticator, edge, problem};
 
 fn router() -> Router {
     let who = async |Extension(caller): Extension<Caller>| caller.principal;
-    edge().wrap(require(with_fallbacks(Router::new().route("/", put(who))), authenticator()))
+    edge().wrap(require(with_fallbacks(Router::new().route("/", put(who))), Guard::tokens(authenticator())))
 }
 
 async fn check(method: &str, uri: &str, credentials: &[&str]) -> http::Response<bytes::Bytes> {

@@ -44,6 +44,26 @@ fn router(readiness: impl Readiness + 'static) -> Router {
 }
 
 #[tokio::test]
+async fn the_operations_listener_has_three_routes_to_read_and_no_other() {
+    let router = router(Fixed(vec![]));
+    let source = include_str!("../../../api/src/route.rs");
+    let texts = source.lines().filter_map(|line| line.split_once("= \"")?.1.strip_suffix("\";"));
+    let routes: Vec<_> = texts.filter(|text| text.starts_with('/')).collect();
+    assert!(routes.len() > 15, "the source has another form");
+    for route in routes {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+            for (name, value) in [("x", ""), ("authorization", "Bearer bad"), ("authorization", "Bearer good")] {
+                let request = Request::builder().method(method).uri(route).header(name, value);
+                let response = ask(&router, request.body(Body::empty()).expect("a good request")).await;
+                let known = ["/healthz", "/readyz"].contains(&route) || (route == "/metrics" && value == "Bearer good");
+                let open = known && ["GET", "HEAD"].contains(&method);
+                assert_eq!(response.status().is_success(), open, "{method} {route} {value}: {}", response.status());
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn healthz_names_the_process() {
     let response = get(&router(Stuck), "/healthz").await;
     assert_eq!(response.status().as_u16(), 200);

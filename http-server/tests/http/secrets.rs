@@ -98,7 +98,7 @@ async fn one_line_per_request_names_the_route_and_not_the_address() {
 async fn secrets_are_in_no_log_and_no_debug_output() {
     let captured = Captured::default();
     let _guard = captured.install();
-    let public = edge().wrap(credentials::require(routes(), authenticator()));
+    let public = edge().wrap(credentials::require(routes(), credentials::Guard::tokens(authenticator())));
     for token in ["good", "CANARY-TOKEN"] {
         let request = Request::get("/show/a")
             .header("authorization", format!("Bearer {token}"))

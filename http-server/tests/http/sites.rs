@@ -10,7 +10,7 @@ use axum::{
 use flotilla_api::peer::auth::FleetSecret;
 use flotilla_env::clock;
 use flotilla_http_server::{
-    Limits, Operations, PeerAuth, Readiness, Reason, Site, Sites, bind, install_metrics, listener::Accept, run,
+    Guard, Limits, Operations, PeerAuth, Readiness, Reason, Site, Sites, bind, install_metrics, listener::Accept, run,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -55,7 +55,7 @@ fn start_with(routes: Router, limits: Limits) -> Running {
     let answers = Operations::new("a-n1", "node", clock::system(), Arc::new(Always), metrics);
     let auth = PeerAuth::new(FleetSecret::new("s"), peer_addr.to_string(), clock::system());
     let sites = Sites {
-        public: Site::public(public, routes, authenticator(), &edge(), limits),
+        public: Site::public(public, routes, Guard::tokens(authenticator()), &edge(), limits),
         peer: Site::peer(peer, Router::new(), auth, &edge(), limits),
         operations: Site::operations(operations, answers, &edge()),
     };

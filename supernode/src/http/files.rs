@@ -8,16 +8,17 @@ use axum::{
 };
 use flotilla_api::{
     BucketName, ClusterName, Code, FileName, Problem, RequestId,
+    capability::Deed,
     files::{ListItem, ListPage},
     peer::{Home, ListRequest},
     route,
 };
 use flotilla_client::Lane;
 use flotilla_http_server::{
-    ApiError, Caller,
+    ApiError, Caller, Destination,
     conditions::{WriteConditions, write_conditions},
     files::{ListQuery, Target, file_name, idempotency_key, list_query, target, to_cursor},
-    read_all,
+    prefers_redirect, read_all,
 };
 use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
 use std::sync::Arc;
@@ -54,6 +55,11 @@ pub(super) async fn put(
     service.check_bucket(&name.bucket).await?;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let home = service.home_to_write(&name, &conditions, None).await?;
+    if prefers_redirect(&headers)
+        && let Some(answer) = service.redirect(&name, &home, Deed::Write, length.unwrap_or(u64::MAX))
+    {
+        return Ok(answer);
+    }
     let held = service.room_to_keep(length);
     let upload = match &held {
         Some(_room) => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
@@ -83,6 +89,12 @@ pub(super) async fn get(
         return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
     }
     let home = service.home(&name).await?;
+    if !layout
+        && prefers_redirect(&headers)
+        && let Some(answer) = service.redirect(&name, &home, Deed::Read, 0)
+    {
+        return Ok(answer);
+    }
     let (name, headers, request_id) = (&name, &headers, &request_id);
     let request = Request { method, name, headers, request_id, idempotency_key: None, layout, source: None };
     service.forwarder.send(request, home, Upload::Empty).await
@@ -114,6 +126,13 @@ impl Service {
         let bytes = length.filter(|length| *length <= KEPT_BYTES_MAX)?;
         let bytes = u32::try_from(bytes).expect("KEPT_BYTES_MAX fits");
         Arc::clone(&self.kept).try_acquire_many_owned(bytes).ok()
+    }
+
+    /// Sends the client to a node of the key's home; no answer if none of them is known to serve at once.
+    fn redirect(&self, name: &FileName, home: &Home, deed: Deed, limit_bytes: u64) -> Option<Response> {
+        let addresses = self.forwarder.clusters.addresses(&home.cluster, deed == Deed::Write);
+        let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes };
+        addresses.first().map(|address| self.sealer.redirect(address, name, &to))
     }
 
     pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {

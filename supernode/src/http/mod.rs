@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post, put},
 };
 use flotilla_api::route;
-use flotilla_http_server::DocumentCache;
+use flotilla_http_server::{DocumentCache, Sealer};
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -32,6 +32,8 @@ pub struct Service {
     pub forwarder: Forwarder,
     /// Decoded documents.
     pub documents: DocumentCache,
+    /// Sends clients to nodes.
+    pub sealer: Sealer,
     /// Memory for bodies that are kept until they are answered.
     pub kept: Arc<Semaphore>,
 }
@@ -73,6 +75,7 @@ pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router 
         .route(route::PEER_CLAIM, post(peers::claim))
         .route(route::PEER_LOOKUP, post(peers::lookup))
         .route(route::PEER_RELEASE, post(peers::release))
+        .route(route::PEER_NODES, post(peers::nodes))
         .route(route::PEER_BUCKET, post(peers::has_bucket))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(peers::raft))
         .layer(DefaultBodyLimit::disable())
@@ -97,7 +100,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::CLUSTERS) => "fsck",
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
-        Some(route::PEER_LOOKUP | route::PEER_BUCKET) => "lookup",
+        Some(route::PEER_LOOKUP | route::PEER_BUCKET | route::PEER_NODES) => "lookup",
         Some(route::PEER_RELEASE) => "release",
         Some(route::PEER_FORM) => "form",
         Some(_) | None => "other",
@@ -110,3 +113,6 @@ fn rpc(kind: &str) -> Result<Rpc, flotilla_http_server::ApiError> {
         flotilla_http_server::ApiError::new(flotilla_api::Code::RouteNotFound, "there is no such Raft message")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use axum::{
 use flotilla_api::{
     BucketName, Code, FileName,
     peer::{
-        ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, ReleaseRequest,
-        ReportAnswer,
+        ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, NodesAnswer, NodesRequest,
+        ReleaseRequest, ReportAnswer,
     },
 };
 use flotilla_http_server::{ApiError, Coded, read_all};
@@ -109,6 +109,17 @@ pub(super) async fn lookup(
 ) -> Result<Coded<Option<Home>>, ApiError> {
     let service = state.service.ready()?;
     Ok(Coded(service.directory().fresh_home(&name).await.map_err(|error| of_directory(&error))?))
+}
+
+/// Tells which nodes of a cluster clients can be sent to, and which clusters there are.
+pub(super) async fn nodes(
+    State(state): State<PeerState>,
+    Coded(request): Coded<NodesRequest>,
+) -> Result<Coded<NodesAnswer>, ApiError> {
+    let service = state.service.ready()?;
+    let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
+    let addresses = service.forwarder.clusters.addresses(&request.cluster, request.write);
+    Ok(Coded(NodesAnswer { addresses, clusters: registered.into_iter().map(|(name, _)| name).collect() }))
 }
 
 /// Tells whether a bucket exists; a miss is confirmed by a read barrier.

@@ -1,0 +1,118 @@
+//! Every route of the table with every credential, in memory: nothing is answered to anybody without a right one.
+
+use axum::body::Body;
+use flotilla_api::peer::auth::{self, FleetSecret};
+use flotilla_env::{clock, disk::RealDisk, entropy};
+use flotilla_http_server::{
+    Authenticator, Caller, Edge, Guard, PeerAuth, RequestMetrics, credentials, peers, problem::with_fallbacks,
+};
+use flotilla_raft_store::formation::Plan;
+use http::{HeaderMap, Request};
+use tower::ServiceExt as _;
+
+use super::*;
+
+const PEER: &str = "127.0.0.1:1";
+const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"];
+
+struct OneToken;
+
+impl Authenticator for OneToken {
+    fn authenticate(&self, token: &str) -> Option<Caller> {
+        (token == "good").then(|| Caller { principal: "root".to_owned(), root: true })
+    }
+}
+
+/// Every route that the source names, also those that this server does not have, with the parameters that some take.
+fn paths() -> Vec<String> {
+    let source = include_str!("../../../api/src/route.rs");
+    let named = source.lines().filter_map(|line| line.split_once("= \"/")?.1.strip_suffix("\";"));
+    let paths: Vec<_> = named
+        .flat_map(|route| ["", "/demo", "/demo/key", "/demo/fsck"].map(|rest| format!("/{route}{rest}")))
+        .collect();
+    assert!(paths.len() > 50, "the source has another form");
+    paths
+}
+
+async fn status(router: &Router, method: &str, path: &str, headers: &[(&str, String)]) -> u16 {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Body::empty()).expect("a good request");
+    let Ok(response) = router.clone().oneshot(request).await;
+    response.status().as_u16()
+}
+
+fn signature(secret: &str, method: &str, path: &str, counter: u64) -> String {
+    let (secret, method) = (FleetSecret::new(secret), method.parse().expect("a method"));
+    auth::sign(&secret, &method, path, &HeaderMap::new(), "127.0.0.1:2", PEER, clock::system().wall_ms(), (1, counter))
+}
+
+fn edge() -> Edge {
+    Edge::new(entropy::seeded(1), clock::system(), RequestMetrics::default(), op)
+}
+
+fn formation(dir: &std::path::Path) -> Arc<Formation> {
+    let plan = Plan {
+        dir: dir.to_owned(),
+        fleet: FleetSecret::new("good").fleet(),
+        group: "a".to_owned(),
+        own: PEER.to_owned(),
+        members: vec![PEER.to_owned()],
+    };
+    Arc::new(Formation::open(plan, Arc::new(RealDisk), entropy::seeded(2)).expect("an empty folder"))
+}
+
+#[tokio::test]
+async fn no_route_answers_a_client_without_a_good_token() {
+    let router = edge().wrap(credentials::require(with_fallbacks(public()), guard()));
+    let bearer = |token: &str| vec![("authorization", format!("Bearer {token}"))];
+    for path in paths() {
+        for method in METHODS {
+            let signed = vec![("flotilla-peer", signature("good", method, &path, 0))];
+            for headers in [vec![], bearer("bad"), vec![("authorization", "Basic Z29vZA==".to_owned())], signed] {
+                assert_eq!(status(&router, method, &path, &headers).await, 401, "{method} {path} {headers:?}");
+            }
+            let known = status(&router, method, &path, &bearer("good")).await;
+            assert!(![401, 403].contains(&known), "{method} {path}: {known} for a good token");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_route_answers_a_peer_without_a_good_signature() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let auth = PeerAuth::new(FleetSecret::new("good"), PEER, clock::system());
+    let router = edge().wrap(peers::require(with_fallbacks(peer(formation(dir.path()))), auth));
+    let mut counter = 0;
+    for path in paths() {
+        for method in METHODS {
+            let mut signed = |secret, method, path| {
+                counter += 1;
+                vec![("flotilla-peer", signature(secret, method, path, counter))]
+            };
+            let good = signed("good", method, &path);
+            let token = vec![("authorization", "Bearer good".to_owned())];
+            let (other_method, other_path) = (signed("good", "LINK", &path), signed("good", method, "/other"));
+            for headers in [vec![], token, signed("bad", method, &path), other_method, other_path] {
+                assert_eq!(status(&router, method, &path, &headers).await, 401, "{method} {path} {headers:?}");
+            }
+            let known = status(&router, method, &path, &good).await;
+            assert!(![401, 403].contains(&known), "{method} {path}: {known} for a good signature");
+            assert_eq!(status(&router, method, &path, &good).await, 401, "{method} {path}: sent a second time");
+        }
+    }
+}
+
+fn guard() -> Guard {
+    Guard::tokens(Arc::new(OneToken))
+}
+
+fn public() -> Router {
+    public_router(Late::default())
+}
+
+fn peer(formation: Arc<Formation>) -> Router {
+    peer_router(formation, Late::default())
+}
