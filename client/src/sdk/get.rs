@@ -6,8 +6,8 @@ use bytes::Bytes;
 use flotilla_api::{ClusterName, Epoch, FileName, header};
 use futures::{StreamExt, stream, stream::BoxStream};
 use http::{
-    HeaderMap, HeaderName, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE},
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE},
 };
 use http_body_util::BodyDataStream;
 
@@ -88,8 +88,33 @@ impl Client {
     pub async fn get(&self, name: &FileName, range: Option<ByteRange>) -> Result<Download, Error> {
         let mut headers = HeaderMap::new();
         if let Some(range) = range {
-            headers.insert(RANGE, header_value(&range.to_string()).expect("digits and dashes are a header value"));
+            headers.insert(RANGE, range_value(range));
         }
+        self.begin(name, headers).await
+    }
+
+    /// Begins to read the rest of a content, from byte `first` to its end; if the file has another ETag by now, the new
+    /// content from its beginning ([`Download::range`] is none then).
+    ///
+    /// # Errors
+    /// As [`Client::get`]; [`Error::Malformed`] where the server sends other bytes than were asked for.
+    pub async fn get_rest(&self, name: &FileName, first: u64, etag: &str) -> Result<Download, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, range_value(ByteRange::Span { first, last: None }));
+        let value = header_value(&format!("\"{etag}\""));
+        headers.insert(IF_RANGE, value.map_err(|_| Error::Invalid(format!("'{etag}' is not an ETag")))?);
+        let download = self.begin(name, headers).await?;
+        let info = &download.info;
+        match download.range {
+            Some(range) if range != (first, info.size.saturating_sub(1)) || info.etag != etag => {
+                let got = format!("bytes {} to {} of ETag {}", range.0, range.1, info.etag);
+                Err(Error::Malformed(format!("bytes from {first} of ETag {etag} were asked for, {got} came")))
+            }
+            Some(_) | None => Ok(download),
+        }
+    }
+
+    async fn begin(&self, name: &FileName, headers: HeaderMap) -> Result<Download, Error> {
         let call = Call { method: Method::GET, lane: Lane::Data, route: name.to_path(), headers, key: None };
         let content = Content::none(self.0.clock.clone());
         let response = self.run(&call, &content, |response| async move { Ok(response) }).await?;
@@ -114,6 +139,10 @@ impl Client {
         })
         .await
     }
+}
+
+fn range_value(range: ByteRange) -> HeaderValue {
+    header_value(&range.to_string()).expect("digits and dashes are a header value")
 }
 
 fn download(response: Response<Body>, address: String) -> Result<Download, Failure> {

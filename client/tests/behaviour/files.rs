@@ -155,6 +155,37 @@ async fn a_download_gives_what_is_known_and_the_bytes() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_content_is_never_mixed_with_another_one() {
+    let network = network();
+    network.serve(
+        HOST,
+        router(|r: Request| async move {
+            let header = |name: &str| r.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
+            match (header("if-range").as_str(), header("range").as_str()) {
+                ("\"e1\"", "bytes=7-") => file(StatusCode::PARTIAL_CONTENT)
+                    .header("content-range", "bytes 7-9/10")
+                    .body(AxumBody::from("789")),
+                // A server that does not keep to what it was asked for.
+                ("\"e1\"", _) | ("\"e3\"", _) => file(StatusCode::PARTIAL_CONTENT)
+                    .header("content-range", "bytes 6-9/10")
+                    .body(AxumBody::from("6789")),
+                _ => file(StatusCode::OK).body(AxumBody::from("0123456789")),
+            }
+            .expect("good")
+        }),
+    );
+    let client = client(&network, &[HOST], 0);
+    assert_eq!(client.get_rest(&name(), 7, "e1").await.expect("an answer").range, Some((7, 9)));
+    let replaced = client.get_rest(&name(), 7, "e0").await.expect("an answer");
+    assert_eq!((replaced.range, replaced.info.etag.as_str()), (None, "e1"));
+    for (first, etag) in [(8, "e1"), (6, "e3")] {
+        let error = client.get_rest(&name(), first, etag).await.expect_err("other bytes came");
+        assert!(matches!(error, Error::Malformed(_)), "{error}");
+    }
+    assert!(matches!(client.get_rest(&name(), 1, "e\n").await, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
 async fn a_body_of_another_length_than_announced_is_an_error() {
     for (frames, got) in [(vec![ok("abc")], 3), (vec![ok("0123456789"), ok("x")], 11)] {
         let network = network();
