@@ -121,6 +121,9 @@ pub struct LayoutReplica {
 pub struct ClustersAnswer {
     /// The registered clusters.
     pub clusters: Vec<ClusterStatus>,
+    /// The version of the server that answers, and its revision: `0.1.0 (abc1234)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// One cluster as the supernode knows it.

@@ -11,7 +11,7 @@ pub mod transport;
 pub use body::{Body, BoxError};
 pub use peer::PeerClient;
 pub use sdk::{
-    ByteRange, Client, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, ListQuery, Options, Put, PutBody,
-    PutOptions,
+    ByteRange, Client, CopyOptions, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, ListQuery, Options, Put,
+    PutBody, PutOptions,
 };
 pub use transport::{Http, InMemory, Lane, Network, Transport};

@@ -8,13 +8,16 @@ mod place;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 pub use client::{
-    ClientArgs, ConnectionArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs, StatusArgs,
+    ClientArgs, ConnectionArgs, CopyArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs,
+    StatusArgs,
 };
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
 pub use place::Place;
 pub use server::{NodeArgs, NodeCommand, ServerArgs, SupernodeArgs};
+pub use tools::{CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, ManArgs, Whose};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +48,10 @@ pub enum Command {
     Get(GetArgs),
     /// List files
     Ls(LsArgs),
+    /// Copy a file or a tree of files within the deployment
+    Cp(CopyArgs),
+    /// Move a file or a tree of files within the deployment
+    Mv(CopyArgs),
     /// Delete a file or a tree of files
     Rm(RmArgs),
     /// Show what is known of a file
@@ -57,6 +64,14 @@ pub enum Command {
     Dev(DevArgs),
     /// Measure a deployment, or write and check a ledger of acked writes
     Loadtest(LoadtestArgs),
+    /// Check what commands and servers need here, and say what to do about it
+    Doctor(DoctorArgs),
+    /// Show settings and where they came from
+    Config(ConfigArgs),
+    /// Print a script that completes the command line: bash, zsh, fish
+    Completions(CompletionsArgs),
+    /// Print or install manual pages
+    Man(ManArgs),
     /// Run a node of a cluster
     Node(NodeArgs),
     /// Run a supernode

@@ -1,10 +1,15 @@
 //! The commands, one file each: arguments in, exit code out.
 
+mod completions;
+mod config;
+mod copy;
 pub mod dev;
+mod doctor;
 mod fsck;
 mod get;
 mod loadtest;
 mod ls;
+mod man;
 mod put;
 mod rm;
 pub mod server;
@@ -26,22 +31,35 @@ pub async fn run(command: Command) -> u8 {
         Command::Put(args) => args.client.json,
         Command::Get(args) => args.client.json,
         Command::Ls(args) => args.client.json,
+        Command::Cp(args) | Command::Mv(args) => args.client.json,
         Command::Rm(args) => args.client.json,
         Command::Stat(args) => args.client.json,
         Command::Status(args) => args.client.json,
         Command::Fsck(args) => args.client.json,
         Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
+        Command::Doctor(args) => args.client.json,
+        Command::Config(args) => {
+            let crate::cli::ConfigCommand::Show(args) = &args.command;
+            args.client.json
+        }
+        Command::Completions(_) | Command::Man(_) => false,
         Command::Loadtest(_) | Command::Node(_) | Command::Supernode(_) => false,
     };
     let result = match command {
         Command::Put(args) => Box::pin(put::run(args)).await.map(Exit::code),
         Command::Get(args) => Box::pin(get::run(args)).await.map(Exit::code),
         Command::Ls(args) => Box::pin(ls::run(args)).await.map(Exit::code),
+        Command::Cp(args) => Box::pin(copy::run(args, copy::Then::Keep)).await.map(Exit::code),
+        Command::Mv(args) => Box::pin(copy::run(args, copy::Then::Delete)).await.map(Exit::code),
         Command::Rm(args) => Box::pin(rm::run(args)).await.map(Exit::code),
         Command::Stat(args) => Box::pin(stat::run(args)).await.map(Exit::code),
         Command::Status(args) => Box::pin(status::run(args)).await.map(Exit::code),
         Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
+        Command::Doctor(args) => Box::pin(doctor::run(args)).await.map(Exit::code),
+        Command::Config(args) => config::run(&args).map(Exit::code),
+        Command::Completions(args) => completions::run(&args).map(Exit::code),
+        Command::Man(args) => man::run(&args).map(Exit::code),
         Command::Loadtest(args) => Box::pin(loadtest::run(args)).await,
         Command::Node(_) | Command::Supernode(_) => {
             Err(Failure::new(Exit::Other, "servers have a runtime of their own"))

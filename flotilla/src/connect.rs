@@ -22,15 +22,23 @@ mod tests;
 pub struct Connection {
     /// Addresses of the API.
     pub api: Vec<String>,
+    /// Where they were given.
+    pub api_origin: String,
     /// The token.
     pub token: String,
+    /// Where it was given; never the token itself.
+    pub token_origin: String,
+    /// The settings file that was read, if there is one.
+    pub config: Option<PathBuf>,
     /// The description of the dev deployment, if it is one.
     pub dev_json: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("api", &self.api).field("dev_json", &self.dev_json).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Connection");
+        shown.field("api", &self.api).field("api_origin", &self.api_origin).field("token_origin", &self.token_origin);
+        shown.field("dev_json", &self.dev_json).finish_non_exhaustive()
     }
 }
 
@@ -77,43 +85,51 @@ struct File {
 /// No address or no token is known, or a file that was named can't be read.
 pub fn resolve(args: &ConnectionArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
-    let file = read_file(args, &set)?;
+    let config = settings_file(args, &set);
+    let file = config.as_deref().map(read_file).transpose()?.unwrap_or_default();
     // A folder named by a flag comes before the environment, like every flag.
     let named = args.dir.as_deref().map(running).transpose()?;
     let found = if named.is_some() { None } else { deployment::find(&set).and_then(|dir| running(&dir).ok()) };
     let listed = |text: String| text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>();
+    let in_file = config.as_ref().map_or_else(String::new, |path| format!("in {}", path.display()));
+    let of_dev = |dev: &Option<Deployment>| {
+        dev.as_ref().map_or_else(String::new, |dev| format!("the dev deployment in {}", dev.dir.display()))
+    };
 
     let api = [
-        (Origin::Given, args.api.clone()),
-        (Origin::Dev, named.as_ref().map(|dev| dev.api.clone()).unwrap_or_default()),
-        (Origin::Given, set("FLOTILLA_API").map(listed).unwrap_or_default()),
-        (Origin::File, file.api.clone()),
-        (Origin::Dev, found.as_ref().map(|dev| dev.api.clone()).unwrap_or_default()),
+        (Origin::Given, "--api".to_owned(), args.api.clone()),
+        (Origin::Dev, of_dev(&named), named.as_ref().map(|dev| dev.api.clone()).unwrap_or_default()),
+        (Origin::Given, "FLOTILLA_API".to_owned(), set("FLOTILLA_API").map(listed).unwrap_or_default()),
+        (Origin::File, in_file.clone(), file.api.clone()),
+        (Origin::Dev, of_dev(&found), found.as_ref().map(|dev| dev.api.clone()).unwrap_or_default()),
     ];
-    let (origin, api) = api.into_iter().find(|(_, api)| !api.is_empty()).ok_or_else(|| {
+    let (origin, api_origin, api) = api.into_iter().find(|(_, _, api)| !api.is_empty()).ok_or_else(|| {
         Failure::new(Exit::Usage, "no deployment is known")
             .hint("give --api URL or FLOTILLA_API, or start one here with `flotilla dev up`")
     })?;
     let dev_fits = origin == Origin::Dev || api.iter().all(|address| is_loopback(address));
+    let of_dev = |dev: &Deployment| Ok::<_, Failure>((read_token(&dev.token_file)?, path_text(&dev.token_file)));
     let token = match (&args.token_file, set("FLOTILLA_TOKEN")) {
-        (Some(path), _) => Some(read_token(path)?),
-        (None, _) if named.is_some() && dev_fits => {
-            named.as_ref().map(|dev| read_token(&dev.token_file)).transpose()?
-        }
-        (None, Some(token)) => Some(token.trim().to_owned()),
+        (Some(path), _) => Some((read_token(path)?, format!("{}, named by --token-file", path.display()))),
+        (None, _) if named.is_some() && dev_fits => named.as_ref().map(of_dev).transpose()?,
+        (None, Some(token)) => Some((token.trim().to_owned(), "FLOTILLA_TOKEN".to_owned())),
         (None, None) if origin == Origin::File => match (&file.token, &file.token_file) {
-            (Some(token), _) => Some(token.trim().to_owned()),
-            (None, Some(path)) => Some(read_token(path)?),
+            (Some(token), _) => Some((token.trim().to_owned(), in_file)),
+            (None, Some(path)) => Some((read_token(path)?, format!("{}, named {in_file}", path.display()))),
             (None, None) => None,
         },
-        (None, None) => found.as_ref().filter(|_| dev_fits).map(|dev| read_token(&dev.token_file)).transpose()?,
+        (None, None) => found.as_ref().filter(|_| dev_fits).map(of_dev).transpose()?,
     };
-    let token = token.filter(|token| !token.is_empty()).ok_or_else(|| {
+    let (token, token_origin) = token.filter(|(token, _)| !token.is_empty()).ok_or_else(|| {
         Failure::new(Exit::Denied, format!("no token is known for {}", api.join(", ")))
             .hint("give --token-file FILE or FLOTILLA_TOKEN")
     })?;
     let dev_json = named.or(found).filter(|_| dev_fits).map(|dev| dev.path());
-    Ok(Connection { api, token, dev_json })
+    Ok(Connection { api, api_origin, token, token_origin, config, dev_json })
+}
+
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// Where the addresses came from.
@@ -124,14 +140,18 @@ enum Origin {
     Dev,
 }
 
-fn read_file(args: &ConnectionArgs, env: &dyn Fn(&str) -> Option<String>) -> Result<File, Failure> {
+/// Gives the settings file: the flag's, or the usual one where it exists.
+fn settings_file(args: &ConnectionArgs, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let usual = || {
         let base =
             env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env("HOME")?).join(".config")));
         base.map(|base| base.join("flotilla/config.toml")).filter(|path| path.exists())
     };
-    let Some(path) = args.config.clone().or_else(usual) else { return Ok(File::default()) };
-    let sources = Sources { file: Some(path), ..Sources::default() };
+    args.config.clone().or_else(usual)
+}
+
+fn read_file(path: &Path) -> Result<File, Failure> {
+    let sources = Sources { file: Some(path.to_owned()), ..Sources::default() };
     settings::load(&sources).map_err(|e| Failure::new(Exit::Usage, crate::exit::chain(&e)))
 }
 

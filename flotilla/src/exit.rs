@@ -174,7 +174,11 @@ impl From<ClientError> for Failure {
                 failure.hint("is the deployment running? `flotilla dev status` shows one on this machine")
             }
             (_, Exit::Denied) => failure.hint("give the right token with --token-file or FLOTILLA_TOKEN"),
+            (ClientError::Indeterminate { key, .. }, _) => failure.hint(format!(
+                "look at the file with `flotilla stat`; a put of the same content is safe again with --idempotency-key {key}"
+            )),
             (_, Exit::Indeterminate) => failure.hint("look at the file with `flotilla stat` before doing it again"),
+            (_, Exit::Unavailable) => failure.hint("try again in a moment; `flotilla doctor` looks for the reason"),
             (_, _) => failure,
         }
     }

@@ -7,6 +7,11 @@ use tracing_subscriber::EnvFilter;
 /// The variable that sets the level, for example `info` or `warn,flotilla_supernode=debug`.
 pub const VARIABLE: &str = "FLOTILLA_LOG";
 
+/// A server's level where the variable is not set.
+pub const SERVER: &str = "info,openraft=warn";
+/// A client command's level where the variable is not set.
+pub const CLIENT: &str = "off";
+
 /// Sets up a server's log.
 pub fn server() {
     tracing_subscriber::fmt()
@@ -14,7 +19,7 @@ pub fn server() {
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_env_filter(filter("info,openraft=warn"))
+        .with_env_filter(filter(SERVER))
         .with_writer(io::stderr)
         .init();
     std::panic::set_hook(Box::new(|panic| {
@@ -27,7 +32,7 @@ pub fn server() {
 
 /// Sets up a client command's log; it is silent by default.
 pub fn client() {
-    tracing_subscriber::fmt().with_env_filter(filter("off")).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter(CLIENT)).with_writer(io::stderr).init();
 }
 
 /// Reads the level; a text that is none must not keep a server from starting, so what can be read of it counts.

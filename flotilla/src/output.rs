@@ -26,6 +26,15 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).expect("our results are plain data"))
 }
 
+/// Writes bytes to stdout as they are.
+///
+/// # Errors
+/// As [`line()`].
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| stdout_failure(&e))
+}
+
 /// Writes a line to stderr; nobody to read it is no reason to stop.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -78,8 +78,9 @@ impl Stop {
     }
 }
 
-/// Runs `work` until it ends or a signal comes; then it is dropped, which removes temporary files, and 130 is given.
-pub async fn interruptible(work: impl Future<Output = u8>) -> u8 {
+/// Runs `work` until it ends or a signal comes; then it is dropped, which removes what can't be gone on with, `hint` is told and
+/// 130 is given.
+pub async fn interruptible(work: impl Future<Output = u8>, hint: Option<&str>) -> u8 {
     let mut stop = match Stop::listen() {
         Ok(stop) => stop,
         Err(e) => {
@@ -89,6 +90,10 @@ pub async fn interruptible(work: impl Future<Output = u8>) -> u8 {
     };
     tokio::select! {
         code = work => code,
-        _ = stop.wait() => Exit::Interrupted.code(),
+        signal = stop.wait() => {
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            output::note(format_args!("ended by {signal}{hint}"));
+            Exit::Interrupted.code()
+        }
     }
 }

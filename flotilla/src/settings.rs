@@ -12,10 +12,12 @@ use figment::{
 use serde::de::DeserializeOwned;
 
 mod known;
+mod shown;
 #[cfg(test)]
 mod tests;
 
 pub use known::{ALIKE, known, nearest};
+pub use shown::{Shown, shown};
 
 /// What an environment variable begins with.
 const PREFIX: &str = "FLOTILLA_";
@@ -109,6 +111,10 @@ pub fn pair(text: &str) -> Result<(String, String), Error> {
 /// # Errors
 /// See [`Error`]; the first thing that is wrong is told.
 pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, Error> {
+    merged::<T>(sources)?.extract().map_err(|errors| explain(errors.into_iter().next()))
+}
+
+fn merged<T: DeserializeOwned>(sources: &Sources) -> Result<Figment, Error> {
     let mut figment = Figment::new();
     if let Some(path) = &sources.file {
         figment = figment.merge(file::<T>(path)?);
@@ -121,7 +127,7 @@ pub fn load<T: DeserializeOwned>(sources: &Sources) -> Result<T, Error> {
     for (key, text) in &sources.flags {
         figment = figment.merge(flag::<T>(key, text)?);
     }
-    figment.extract().map_err(|errors| explain(errors.into_iter().next()))
+    Ok(figment)
 }
 
 /// Checks one value of the command line without the other settings.

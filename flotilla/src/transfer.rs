@@ -1,10 +1,14 @@
 //! Files between this machine and a deployment: reading, writing, walking and counting. Knows no command line.
 
+pub mod backoff;
 pub mod batch;
 pub mod fetch;
+pub mod join;
 pub mod keys;
+pub mod part;
 pub mod paths;
 pub mod progress;
+pub mod same;
 pub mod sink;
 pub mod source;
 pub mod store;
@@ -33,17 +37,22 @@ pub fn file_failure(path: &std::path::Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Other, chain(error)).about(path.display())
 }
 
+/// Says whether an ETag is the BLAKE3 hash of the content; one over several trees (`…-N`) is not.
+pub fn is_hash(etag: &str) -> bool {
+    etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Compares a file's ETag with the hash of its bytes; an ETag over several trees (`…-N`) can't be compared.
 ///
 /// # Errors
 /// The bytes are not the file's.
 pub fn verify(etag: &str, hash: &blake3::Hash) -> Result<(), Failure> {
-    let is_hash = etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_hash || etag.eq_ignore_ascii_case(&hash.to_hex()) {
+    if !is_hash(etag) || etag.eq_ignore_ascii_case(&hash.to_hex()) {
         return Ok(());
     }
     let detail = format!("verification failed: the ETag is {etag}, the bytes have the BLAKE3 hash {hash}");
-    Err(Failure::new(Exit::Verification, detail))
+    Err(Failure::new(Exit::Verification, detail)
+        .hint("do it again; if it stays so, something between here and the servers changes bytes"))
 }
 
 #[cfg(test)]

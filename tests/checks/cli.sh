@@ -146,6 +146,17 @@ ends 3 "$fl" get demo/none "$WORK/down/none" --json
 jq -e '.code == "file_not_found" and .exit == 3' "$WORK/err" >/dev/null || fail "no problem document: $(cat "$WORK/err")"
 ends 3 "$fl" rm demo/none
 FLOTILLA_TOKEN=wrong ends 5 "$fl" stat demo/big
+ends 4 "$fl" put "$WORK/tree/f1" demo/big --if-none-match '*'
+ends 0 "$fl" cp demo/tree/f1 demo/copies/
+ends 4 "$fl" mv demo/tree/f2 demo/copies/f1 --if-none-match '*'
+ends 0 "$fl" mv demo/copies/f1 demo/moved
+ends 3 "$fl" stat demo/copies/f1
+ends 0 "$fl" get demo/moved "$WORK/down/moved"
+cmp -s "$WORK/tree/f1" "$WORK/down/moved" || fail "what was copied and moved differs"
+ends 0 "$fl" mv -r demo/tree demo/other
+ends 3 "$fl" get -r demo/tree "$WORK/down/gone"
+ends 0 "$fl" get -r demo/other "$WORK/other"
+diff -r "$WORK/tree" "$WORK/other" >/dev/null || fail "the tree that was moved differs"
 ends 0 "$fl" put "$WORK/tree/f1" demo/odd/f1
 api -T "$WORK/tree/f1" /v1/files/demo/odd//f2 >/dev/null
 ends 9 "$fl" get -r demo/odd "$WORK/odd"

@@ -59,10 +59,11 @@ def serve(client: socket.socket, upstream: tuple[str, int], folder: Path) -> Non
             server.sendall(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + rest)
             threading.Thread(target=copy, args=(client, server), daemon=True).start()
             answer, body = read_head(server)
-            if not answer:
-                return
-            client.sendall(answer + b"\r\n\r\n")
-            relay(client, server, body, mode, int(place or -1))
+            if answer:
+                client.sendall(answer + b"\r\n\r\n")
+                relay(client, server, body, mode, int(place or -1))
+            # The thread that still reads from it would keep a connection open that is only closed.
+            client.shutdown(socket.SHUT_RDWR)
 
 
 def relay(client: socket.socket, server: socket.socket, body: bytes, mode: str, place: int) -> None:

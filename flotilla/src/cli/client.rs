@@ -43,7 +43,7 @@ pub struct ClientArgs {
 /// How many at a time.
 #[derive(Debug, Clone, Args)]
 pub struct JobsArgs {
-    /// How many files move at a time with -r
+    /// How many files at a time with -r
     #[arg(long, short = 'j', default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX))]
     jobs: u16,
 }
@@ -75,6 +75,7 @@ Examples:
   flotilla put -r photos demo/photos          photos/a.jpg becomes demo/photos/a.jpg
   flotilla put notes.txt demo/notes.txt --if-none-match '*'
 
+With -r, a file is not sent if the deployment has its key with the same size and content (its ETag is the BLAKE3 hash).
 Symbolic links and special files are skipped with a warning, empty folders are not kept.")]
 pub struct PutArgs {
     /// File or folder; '-' is stdin
@@ -82,9 +83,15 @@ pub struct PutArgs {
     /// Where it goes; a bucket alone takes the file's own name
     #[arg(value_name = "BUCKET/KEY")]
     pub place: Place,
-    /// Store all files of a folder
+    /// Store all files of a folder that are not there already
     #[arg(long, short)]
     pub recursive: bool,
+    /// With -r, also send files whose content is there already
+    #[arg(long, short)]
+    pub force: bool,
+    /// Id of this change, at most 64 of A-Z a-z 0-9 . _ : -; the same id again never makes it twice
+    #[arg(long, value_name = "ID", conflicts_with = "recursive")]
+    pub idempotency_key: Option<String>,
     /// How many at a time.
     #[command(flatten)]
     pub jobs: JobsArgs,
@@ -105,6 +112,8 @@ Examples:
   flotilla get -r demo/photos photos          demo/photos/a.jpg becomes photos/a.jpg
 
 A file appears under its name only when it is whole and its BLAKE3 hash is the ETag; else the exit code is 8.
+A broken connection is taken up again. After Ctrl-C or a crash the same command goes on from what has arrived, which lies
+in .flotilla-*.part beside the target; with -r, files that are here already are not fetched.
 Nothing is written outside LOCAL, whatever the keys are.")]
 pub struct GetArgs {
     /// What to fetch
@@ -112,9 +121,12 @@ pub struct GetArgs {
     pub place: Place,
     /// File or folder to write; '-' is stdout
     pub local: PathBuf,
-    /// Fetch all files whose keys begin with KEY/
+    /// Fetch all files whose keys begin with KEY/ and are not here already
     #[arg(long, short)]
     pub recursive: bool,
+    /// With -r, also fetch files whose content is here already
+    #[arg(long, short)]
+    pub force: bool,
     /// How many at a time.
     #[command(flatten)]
     pub jobs: JobsArgs,
@@ -140,6 +152,37 @@ pub struct LsArgs {
     /// List without the clusters that don't answer (exit code 9) rather than fail
     #[arg(long)]
     pub partial: bool,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `cp` and `mv`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla cp demo/notes.txt demo/old/        to demo/old/notes.txt
+  flotilla mv demo/draft.txt demo/final.txt --if-none-match '*'
+  flotilla mv -r demo/2025 archive/2025
+
+Both names are in the deployment; put and get are for files of this machine. No byte passes through this machine. A move
+between clusters copies, then deletes the source if it is still what was copied.")]
+pub struct CopyArgs {
+    /// The file, or with -r what keys begin with
+    #[arg(value_name = "FROM")]
+    pub from: Place,
+    /// Where it goes; a bucket alone, or a slash at the end, takes the file's own name
+    #[arg(value_name = "TO")]
+    pub to: Place,
+    /// All files whose keys begin with FROM/
+    #[arg(long, short)]
+    pub recursive: bool,
+    /// Only if the target does not have this ETag; '*' only if there is no file
+    #[arg(long, value_name = "ETAG")]
+    pub if_none_match: Option<String>,
+    /// How many at a time.
+    #[command(flatten)]
+    pub jobs: JobsArgs,
     /// Which deployment, which output.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -8,7 +8,7 @@ mod guide;
 mod live;
 mod overrides;
 mod plan;
-mod probe;
+pub mod probe;
 mod process;
 mod spawn;
 mod status;

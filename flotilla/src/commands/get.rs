@@ -1,23 +1,34 @@
 //! `flotilla get`: a file to stdout or to a name, or a tree of files to below a folder and nowhere else.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use flotilla_api::{FileName, files::ListItem};
-use flotilla_client::{Client, FileInfo};
+use flotilla_client::Client;
 use flotilla_env::{Entropy, entropy};
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 
 use crate::{
     cli::GetArgs,
     connect::Session,
     exit::{Exit, Failure},
     output::{self, Report},
-    transfer::{batch, blocking, fetch, file_failure, keys, paths, progress::Progress, target::Folder},
+    transfer::{
+        batch, blocking,
+        fetch::{Fetch, Fetched},
+        file_failure, keys, paths,
+        progress::Progress,
+        same,
+        target::Folder,
+    },
 };
 
 /// Runs the command.
@@ -40,17 +51,37 @@ pub async fn run(args: GetArgs) -> Result<Exit, Failure> {
 
 async fn stdout(session: &Session, name: &FileName) -> Result<(), Failure> {
     // A bar would end up between the bytes where stdout is the same terminal.
-    fetch::to_stdout(&session.client, name, &Progress::hidden()).await.map(drop)
+    let (progress, entropy) = (Progress::hidden(), entropy::system());
+    let fetch = Fetch { client: &session.client, name, progress: &progress, entropy: &*entropy };
+    let fetched = fetch.to_stdout().await?;
+    warn_of_unverified(session.report, name, &fetched);
+    Ok(())
 }
 
 async fn one(session: &Session, name: &FileName, local: &Path) -> Result<(), Failure> {
     let (path, key) = (local.to_owned(), name.key.clone());
     let (folder, target) = blocking(move || place(&path, key.as_str())).await?;
     let path = folder.path_of(Path::new(&target));
-    let progress = shown(session, &name.to_string());
-    let info = fetch::to_file(&session.client, name, folder, target, &progress, &*entropy::system()).await;
+    let (progress, entropy) = (shown(session, &name.to_string()), entropy::system());
+    let fetch = Fetch { client: &session.client, name, progress: &progress, entropy: &*entropy };
+    let fetched = fetch.to_file(folder, target).await;
     progress.clear();
-    told(session.report, name, &info?, &path)
+    let fetched = fetched.map_err(|failure| match failure.exit() {
+        Exit::Unavailable => failure.hint("the same command goes on from what has arrived"),
+        _ => failure,
+    })?;
+    warn_of_unverified(session.report, name, &fetched);
+    told(session.report, name, &fetched, &path)
+}
+
+/// Says what could not be verified.
+fn warn_of_unverified(report: Report, name: &FileName, fetched: &Fetched) {
+    if !fetched.verified {
+        let (etag, size) = (&fetched.info.etag, fetched.info.size);
+        report.warning(format_args!(
+            "{name}: the ETag {etag} is not the hash of the whole content, so only its length of {size} bytes was compared"
+        ));
+    }
 }
 
 /// Finds the folder and the name for one file; a folder takes the file under the last segment of its key.
@@ -78,59 +109,105 @@ async fn tree(session: &Session, args: &GetArgs) -> Result<Exit, Failure> {
     let root = blocking(move || std::fs::create_dir_all(&root).and_then(|()| Folder::open(&root))).await;
     let root = Arc::new(root.map_err(|e| file_failure(&args.local, &e))?);
 
-    let progress = shown(session, "");
+    let (progress, skipped) = (shown(session, ""), AtomicU64::new(0));
     let (report, bar, entropy) = (session.report, &progress, entropy::system());
-    let (root, prefix, entropy) = (&root, prefix.as_str(), &*entropy);
+    let tree = Tree { client: &session.client, prefix: &prefix, root: &root, bar, entropy: &*entropy };
+    let skipped = &skipped;
     let each = |item: ListItem| async move {
-        let name = FileName { bucket: args.place.bucket.clone(), key: item.key };
-        let fetched = below(&session.client, &name, prefix, root, bar, entropy).await;
-        let (info, path) = fetched.map_err(|failure| failure.about(&name))?;
-        if report.is_json() { bar.aside(|| told(report, &name, &info, &path)) } else { Ok(()) }
+        let name = FileName { bucket: args.place.bucket.clone(), key: item.key.clone() };
+        let about = |failure: Failure| failure.about(&name);
+        let (folder, target) = tree.place(&name).await.map_err(about)?;
+        let path = folder.path_of(Path::new(&target));
+        if !args.force && is_there(&folder, &target, &item).await {
+            skipped.fetch_add(1, Ordering::Relaxed);
+            let tell = || passed_by(&name, &item, &path);
+            return if report.is_json() { bar.aside(tell) } else { Ok(()) };
+        }
+        let fetched = tree.fetch(&name).to_file(folder, target).await.map_err(about)?;
+        bar.aside(|| warn_of_unverified(report, &name, &fetched));
+        if report.is_json() { bar.aside(|| told(report, &name, &fetched, &path)) } else { Ok(()) }
     };
     let tally = batch::run(items, args.jobs.count(), report, bar, each).await;
     progress.clear();
     if !report.is_json() {
+        let skipped = skipped.load(Ordering::Relaxed);
         let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };
-        let size = output::size(progress.position());
-        output::line(format_args!("{} files ({size}) fetched to {}{failed}", tally.done, args.local.display()))?;
+        let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
+        let (fetched, size) = (tally.done - skipped, output::size(progress.position()));
+        output::line(format_args!("{fetched} files ({size}) fetched to {}{there}{failed}", args.local.display()))?;
     }
     Ok(tally.exit())
 }
 
-/// Fetches one file of a tree.
-async fn below(
-    client: &Client,
-    name: &FileName,
-    prefix: &str,
-    root: &Arc<Folder>,
-    progress: &Progress,
-    entropy: &dyn Entropy,
-) -> Result<(FileInfo, PathBuf), Failure> {
-    let key = name.key.as_str();
-    // A server that lists other keys than it was asked for is not trusted with their paths.
-    let relative = key.strip_prefix(prefix).ok_or_else(|| Failure::new(Exit::Other, "the key was not asked for"))?;
-    let segments = paths::segments(relative).map_err(|e| Failure::new(Exit::Other, e.to_string()))?;
-    let (target, folders) = segments.split_last().expect("a text that is split has one part at least");
-    let folders: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
-    let root = root.clone();
-    let folder = blocking(move || root.descend(&folders)).await;
-    let folder = folder.map_err(|e| Failure::new(Exit::Other, e.to_string()))?;
-    let path = folder.path_of(Path::new(target));
-    let info = fetch::to_file(client, name, folder, (*target).into(), progress, entropy).await?;
-    Ok((info, path))
+/// Where the files of a tree come from and go to.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    client: &'a Client,
+    prefix: &'a str,
+    root: &'a Arc<Folder>,
+    bar: &'a Progress,
+    entropy: &'a dyn Entropy,
+}
+
+impl<'a> Tree<'a> {
+    /// Finds the folder, made if it is missing, and the name for one file.
+    async fn place(self, name: &FileName) -> Result<(Folder, OsString), Failure> {
+        let key = name.key.as_str();
+        // A server that lists other keys than it was asked for is not trusted with their paths.
+        let relative = key.strip_prefix(self.prefix);
+        let relative = relative.ok_or_else(|| Failure::new(Exit::Other, "the key was not asked for"))?;
+        let unfit = |e: paths::Error| {
+            Failure::new(Exit::Other, e.to_string()).hint("fetch it alone, and name the file to write")
+        };
+        let segments = paths::segments(relative).map_err(unfit)?;
+        let (target, folders) = segments.split_last().expect("a text that is split has one part at least");
+        let folders: Vec<String> = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        let root = self.root.clone();
+        let folder = blocking(move || root.descend(&folders)).await;
+        Ok((folder.map_err(|e| Failure::new(Exit::Other, e.to_string()))?, (*target).into()))
+    }
+
+    fn fetch<'f>(self, name: &'f FileName) -> Fetch<'f>
+    where
+        'a: 'f,
+    {
+        Fetch { client: self.client, name, progress: self.bar, entropy: self.entropy }
+    }
+}
+
+/// Says whether a folder has the content already; a file that can't be read does not count.
+async fn is_there(folder: &Folder, target: &OsStr, item: &ListItem) -> bool {
+    let Ok(file) = folder.open_to_read(Path::new(target)) else { return false };
+    let (size, etag) = (item.size, item.etag.clone());
+    blocking(move || same::is_like(file, size, &etag)).await.unwrap_or(false)
+}
+
+/// Tells of a file that was not fetched.
+fn passed_by(name: &FileName, item: &ListItem, local: &Path) -> Result<(), Failure> {
+    output::json(&json!({
+        "bucket": name.bucket, "key": name.key, "size": item.size, "etag": item.etag, "version": item.version,
+        "skipped": true, "local": local,
+    }))
 }
 
 fn shown(session: &Session, message: &str) -> Progress {
     if session.report.is_json() { Progress::hidden() } else { Progress::bytes(None, message) }
 }
 
-fn told(report: Report, name: &FileName, info: &FileInfo, path: &Path) -> Result<(), Failure> {
+fn told(report: Report, name: &FileName, fetched: &Fetched, path: &Path) -> Result<(), Failure> {
+    let info = &fetched.info;
     if report.is_json() {
         let mut line = super::stat::json(name, info);
         line["local"] = path.display().to_string().into();
+        line["verified"] = fetched.verified.into();
+        line["resumed_at"] = fetched.resumed_at.into();
         return output::json(&line);
     }
-    output::line(format_args!("{} written, {}, ETag {}", path.display(), output::size(info.size), info.etag))
+    let resumed = match fetched.resumed_at {
+        0 => String::new(),
+        got => format!(" (of which {} were here)", output::size(got)),
+    };
+    output::line(format_args!("{} written, {}{resumed}, ETag {}", path.display(), output::size(info.size), info.etag))
 }
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
 //! `flotilla put`: a file, a tree of files, or stdin into a bucket.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use flotilla_api::{FileName, files::PutAnswer};
+use flotilla_api::{
+    FileName, RequestId,
+    files::{ListItem, PutAnswer},
+};
 use flotilla_client::{Put, PutOptions};
-use futures::{StreamExt, stream};
+use flotilla_env::{Entropy, entropy};
+use futures::{StreamExt, future, stream};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     cli::{Place, PutArgs},
     connect::Session,
     exit::{Exit, Failure},
     output::{self, Report},
-    transfer::{batch, blocking, file_failure, progress::Progress, store, walk},
+    transfer::{batch, blocking, file_failure, join, keys, progress::Progress, same, store::Store, walk},
 };
 
 /// One stored file, as JSON.
@@ -30,17 +38,19 @@ struct Line<'a> {
 /// Nothing, or the one file meant, was not stored.
 pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
     let session = Session::open(&args.client)?;
+    let key = args.idempotency_key.as_deref().map(str::parse::<RequestId>).transpose();
+    let key = key.map_err(|e| Failure::new(Exit::Usage, format!("--idempotency-key: {e}")))?;
     let options = PutOptions {
+        idempotency_key: key,
         if_match: args.condition.if_match.clone(),
         if_none_match: args.condition.if_none_match.clone(),
-        ..PutOptions::default()
     };
     if args.local == Path::new("-") {
         if args.recursive {
             return Err(Failure::new(Exit::Usage, "stdin has no files for -r"));
         }
         let (name, progress) = (args.place.file()?, shown(&session, None, &args.place.to_string()));
-        let put = store::stdin(&session.client, &name, &options, &progress).await;
+        let put = store(&session, &options, &progress, &*entropy::system()).stdin(&name).await;
         progress.clear();
         told(session.report, &args.local, &put.map_err(|e| e.about(&name))?)?;
         return Ok(Exit::Ok);
@@ -68,39 +78,76 @@ pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
 async fn one(session: &Session, args: &PutArgs, options: &PutOptions, length: u64) -> Result<Exit, Failure> {
     let name = named(&args.place, &args.local)?;
     let progress = shown(session, Some(length), &name.to_string());
-    let put = store::file(&session.client, &name, &args.local, true, options, &progress).await;
+    let put = store(session, options, &progress, &*entropy::system()).file(&name, &args.local, true).await;
     progress.clear();
     told(session.report, &args.local, &put.map_err(|e| e.about(&name))?)?;
     Ok(Exit::Ok)
 }
 
 async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result<Exit, Failure> {
-    let progress = shown(session, None, "");
+    let (progress, entropy, skipped) = (shown(session, None, ""), entropy::system(), AtomicU64::new(0));
     let (report, prefix) = (session.report, args.place.tree_prefix());
-    let (bar, place, prefix) = (&progress, &args.place, &prefix);
-    let found = walk::files(args.local.clone()).flat_map(move |found| {
-        stream::iter(match found {
-            Ok(walk::Found::File { path, relative }) => Some(Ok((path, format!("{prefix}{relative}")))),
-            Ok(walk::Found::Skipped { path, what }) => {
+    let (bar, place, skipped) = (&progress, &args.place, &skipped);
+    let lost = |failure: Failure| {
+        bar.aside(|| report.warning(format_args!("what is there can't be listed, so all files are sent: {failure}")));
+    };
+    // Who set a condition wants it evaluated for every file.
+    let compares = !args.force && options.if_match.is_none() && options.if_none_match.is_none();
+    let listing = match compares {
+        true => keys::below(session.client.clone(), place.bucket.clone(), prefix.clone()),
+        false => stream::empty().boxed(),
+    };
+    let pairs = join::beside(walk::files(args.local.clone()), listing, prefix.clone(), lost);
+    let prefix = &prefix;
+    let found = pairs.filter_map(move |pair| {
+        future::ready(match pair {
+            Ok((walk::Found::File { path, relative }, there)) => Some(Ok((path, format!("{prefix}{relative}"), there))),
+            Ok((walk::Found::Skipped { path, what }, _)) => {
                 bar.aside(|| report.warning(format_args!("{} is {what} and was skipped", path.display())));
                 None
             }
             Err(failure) => Some(Err(failure)),
         })
     });
-    let each = |(path, key): (PathBuf, String)| async move {
+    let store = store(session, options, bar, &*entropy);
+    let each = |(path, key, there): (PathBuf, String, Option<ListItem>)| async move {
         let name = place.under(&key)?;
-        let put = store::file(&session.client, &name, &path, false, options, bar).await;
-        let put = put.map_err(|failure| failure.about(&name))?;
+        if let Some(item) = there
+            && same::is_like_at(path.clone(), item.size, item.etag.clone()).await
+        {
+            skipped.fetch_add(1, Ordering::Relaxed);
+            return if report.is_json() { bar.aside(|| passed_by(&name, &item, &path)) } else { Ok(()) };
+        }
+        let put = store.file(&name, &path, false).await.map_err(|failure| failure.about(&name))?;
         if report.is_json() { bar.aside(|| told(report, &path, &put)) } else { Ok(()) }
     };
     let tally = batch::run(found, args.jobs.count(), report, bar, each).await;
     progress.clear();
     if !report.is_json() {
+        let skipped = skipped.load(Ordering::Relaxed);
+        let stored = tally.done - skipped;
         let failed = if tally.failed > 0 { format!(", {} failed", tally.failed) } else { String::new() };
-        output::line(format_args!("{} files stored under {}{failed}", tally.done, args.place))?;
+        let there = if skipped > 0 { format!(", {skipped} were there already") } else { String::new() };
+        output::line(format_args!("{stored} files stored under {}{there}{failed}", args.place))?;
     }
     Ok(tally.exit())
+}
+
+fn store<'a>(
+    session: &'a Session,
+    options: &'a PutOptions,
+    progress: &'a Progress,
+    entropy: &'a dyn Entropy,
+) -> Store<'a> {
+    Store { client: &session.client, options, progress, entropy }
+}
+
+/// Tells of a file that was not sent.
+fn passed_by(name: &FileName, item: &ListItem, local: &Path) -> Result<(), Failure> {
+    let (size, etag, version) = (item.size, &item.etag, &item.version);
+    output::json(&json!({
+        "bucket": name.bucket, "key": name.key, "size": size, "etag": etag, "version": version, "skipped": true, "local": local,
+    }))
 }
 
 /// Gives the file's name; a bucket alone takes the local name.

@@ -65,7 +65,8 @@ where
         Report::new(false).failure(&Failure::new(Exit::Config, detail));
         Exit::Config.code()
     };
-    let settings = match sources(args, pairs).and_then(|sources| settings::load(&sources)) {
+    let settings = match sources(args.config.as_deref(), &args.set, pairs).and_then(|sources| settings::load(&sources))
+    {
         Ok(settings) => settings,
         Err(e) => return refuse(chain(&e)),
     };
@@ -101,13 +102,16 @@ where
 }
 
 /// Puts the sources in their order: a named flag comes behind `--set`, so that it wins.
-fn sources(args: &ServerArgs, pairs: Vec<(String, String)>) -> Result<Sources, settings::Error> {
-    let mut flags = args.set.iter().map(|text| settings::pair(text)).collect::<Result<Vec<_>, _>>()?;
+///
+/// # Errors
+/// A text of `set` is not `KEY=VALUE`.
+pub fn sources(file: Option<&Path>, set: &[String], pairs: Vec<(String, String)>) -> Result<Sources, settings::Error> {
+    let mut flags = set.iter().map(|text| settings::pair(text)).collect::<Result<Vec<_>, _>>()?;
     flags.extend(pairs);
     // Variables that are not UTF-8 can't be settings.
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Ok(Sources { file: args.config.clone(), env: env.collect(), flags })
+    Ok(Sources { file: file.map(Path::to_owned), env: env.collect(), flags })
 }
 
 /// The first signal asks the server to stop, the second one ends the process, as acked data allows at any time.

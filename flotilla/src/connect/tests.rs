@@ -132,6 +132,29 @@ fn a_misspelt_key_of_the_file_is_a_usage_error() {
 
 #[test]
 fn a_connection_does_not_show_its_token() {
-    let connection = Connection { api: Vec::new(), token: "secret".to_owned(), dev_json: None };
+    let mut world = World::new();
+    world.env("FLOTILLA_API", "http://127.0.0.1:1");
+    world.env("FLOTILLA_TOKEN", "secret");
+    let connection = world.resolve().expect("all is given");
     assert!(!format!("{connection:?}").contains("secret"));
+}
+
+#[test]
+fn where_each_setting_came_from_is_told() {
+    let mut world = World::new();
+    let origins = |world: &World| {
+        let connection = world.resolve().expect("a deployment is known");
+        (connection.api_origin, connection.token_origin)
+    };
+    let dev = world.dev("dev", State::Ready);
+    world.env("FLOTILLA_DEV_DIR", &dev.to_string_lossy());
+    let of_dev = (format!("the dev deployment in {}", dev.display()), dev.join("root.key").display().to_string());
+    assert_eq!(origins(&world), of_dev);
+    world.env("FLOTILLA_TOKEN", "env-token");
+    world.env("FLOTILLA_API", "http://env:1");
+    assert_eq!(origins(&world), own("FLOTILLA_API", "FLOTILLA_TOKEN"));
+    world.args.api = vec!["http://flag:1".to_owned()];
+    let token = world.write("token", "flag-token\n");
+    world.args.token_file = Some(token.clone());
+    assert_eq!(origins(&world), ("--api".to_owned(), format!("{}, named by --token-file", token.display())));
 }

@@ -1,19 +1,17 @@
-//! Where a download goes: a blocking thread that writes and hashes, and a temporary file that becomes the target when it is whole.
+//! Where a download goes: a blocking thread that writes and hashes.
 
 use std::{
     fs::File,
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
+    io::{self, Read as _, Seek as _, Write},
 };
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::target::Folder;
-
 /// Pieces between network and disk: at their usual size of some hundred KiB, one short stall of the disk.
 const PIECES: usize = 8;
+/// Bytes read at once where an earlier part is hashed: large enough for a disk to be read at full speed.
+const READ_BYTES: usize = 1 << 20;
 
 /// Writes pieces in order and hashes them.
 #[derive(Debug)]
@@ -27,6 +25,16 @@ impl Sink {
     pub fn new(out: impl Write + Send + 'static) -> Self {
         let (pieces, incoming) = mpsc::channel(PIECES);
         Self { pieces: Some(pieces), writer: Some(tokio::task::spawn_blocking(|| drain(out, incoming))) }
+    }
+
+    /// Starts the thread on a file whose first `got` bytes are there already and count for the hash.
+    pub fn after(file: File, got: u64) -> Self {
+        let (pieces, incoming) = mpsc::channel(PIECES);
+        let writer = tokio::task::spawn_blocking(move || {
+            let hasher = hash_start(&file, got)?;
+            drain_with(hasher, file, incoming)
+        });
+        Self { pieces: Some(pieces), writer: Some(writer) }
     }
 
     /// Takes a piece.
@@ -55,8 +63,30 @@ impl Sink {
     }
 }
 
-fn drain(mut out: impl Write, mut pieces: mpsc::Receiver<Bytes>) -> io::Result<blake3::Hash> {
+/// Hashes the first `got` bytes and leaves the file's position behind them.
+fn hash_start(mut file: &File, got: u64) -> io::Result<blake3::Hasher> {
     let mut hasher = blake3::Hasher::new();
+    file.rewind()?;
+    let mut start = file.take(got);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match start.read(&mut buffer)? {
+            0 if start.limit() == 0 => return Ok(hasher),
+            0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the unfinished download became shorter")),
+            length => hasher.update(&buffer[..length]),
+        };
+    }
+}
+
+fn drain(out: impl Write, pieces: mpsc::Receiver<Bytes>) -> io::Result<blake3::Hash> {
+    drain_with(blake3::Hasher::new(), out, pieces)
+}
+
+fn drain_with(
+    mut hasher: blake3::Hasher,
+    mut out: impl Write,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> io::Result<blake3::Hash> {
     while let Some(piece) = pieces.blocking_recv() {
         hasher.update(&piece);
         out.write_all(&piece)?;
@@ -65,82 +95,23 @@ fn drain(mut out: impl Write, mut pieces: mpsc::Receiver<Bytes>) -> io::Result<b
     Ok(hasher.finalize())
 }
 
-/// A file beside its target, removed unless it takes the target's place.
-#[derive(Debug)]
-pub struct Temporary {
-    folder: Arc<Folder>,
-    name: String,
-    kept: bool,
-}
-
-impl Temporary {
-    /// Makes an empty file in the folder; `random` tells its name from those of others.
-    ///
-    /// # Errors
-    /// The folder takes no file.
-    pub fn create(folder: Arc<Folder>, random: u64) -> io::Result<(Self, File)> {
-        let name = format!(".flotilla-{random:016x}.part");
-        let file = folder.create(&name)?;
-        Ok((Self { folder, name, kept: false }, file))
-    }
-
-    /// Puts the file in the place of its target.
-    ///
-    /// # Durability
-    /// Written, not synced.
-    ///
-    /// # Errors
-    /// A folder has the target's name; the temporary file is removed.
-    pub fn keep(mut self, target: &Path) -> io::Result<()> {
-        self.folder.rename(&self.name, target)?;
-        self.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.kept {
-            // There is nothing better to do about a file that can't be removed.
-            let _ = self.folder.remove(&self.name);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(path: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(path).expect("the folder is there");
-        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect()
-    }
-
     #[tokio::test]
-    async fn an_unfinished_file_leaves_nothing_behind() {
-        let path = tempfile::tempdir().expect("a temporary folder");
-        let folder = Arc::new(Folder::open(path.path()).expect("it is there"));
-        let (temporary, file) = Temporary::create(folder, 7).expect("the folder is writable");
-        let mut sink = Sink::new(file);
-        sink.write(Bytes::from_static(b"half")).await.expect("there is space");
-        assert_eq!(names(path.path()).len(), 1);
-        drop((sink, temporary));
-        assert!(names(path.path()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_whole_file_takes_its_name() {
-        let path = tempfile::tempdir().expect("a temporary folder");
-        let folder = Arc::new(Folder::open(path.path()).expect("it is there"));
-        let (temporary, file) = Temporary::create(folder, 7).expect("the folder is writable");
-        let mut sink = Sink::new(file);
-        for piece in ["ab", "", "c"] {
+    async fn what_was_there_before_counts_for_the_hash() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(b"abXX").expect("there is space");
+        let mut sink = Sink::after(file.try_clone().expect("it is open"), 2);
+        for piece in ["c", "", "de"] {
             sink.write(piece.into()).await.expect("there is space");
         }
-        assert_eq!(sink.finish().await.expect("there is space"), blake3::hash(b"abc"));
-        temporary.keep(Path::new("whole")).expect("the name is free");
-        assert_eq!(names(path.path()), ["whole"]);
-        assert_eq!(std::fs::read(path.path().join("whole")).expect("it is there"), b"abc");
+        assert_eq!(sink.finish().await.expect("there is space"), blake3::hash(b"abcde"));
+        let mut text = String::new();
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).expect("it can be read");
+        assert_eq!(text, "abcde");
+        assert!(Sink::after(file, 6).finish().await.is_err());
     }
 
     #[tokio::test]

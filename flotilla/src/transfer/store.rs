@@ -3,80 +3,106 @@
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use flotilla_api::FileName;
-use flotilla_client::{Client, Error, Kind, Put, PutBody, PutOptions};
+use flotilla_api::{FileName, RequestId};
+use flotilla_client::{Client, Error, Put, PutBody, PutOptions};
+use flotilla_env::Entropy;
 
-use super::{blocking, file_failure, progress::Progress, source, verify};
+use super::{backoff::Restarts, blocking, file_failure, progress::Progress, source, verify};
 use crate::exit::Failure;
 
 /// Files up to this size are read whole, so that the client itself can send them again; eight of them at a time are 32 MiB.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
-/// How often a larger file is begun again after a server was lost: one change of leaders and one lost gateway.
-const RESTARTS_MAX: u32 = 3;
-/// The first wait before that; it doubles.
-const RESTART_WAIT: Duration = Duration::from_millis(500);
-
-/// Stores a file of this machine; a symbolic link only where `follow` is set.
-///
-/// # Durability
-/// As [`Client::put`].
-///
-/// # Errors
-/// With exit code 8 where the server's ETag is not that of the bytes read.
-///
-/// # Cancel safety
-/// As [`Client::put`].
-pub async fn file(
-    client: &Client,
-    name: &FileName,
-    path: &Path,
-    follow: bool,
-    options: &PutOptions,
-    progress: &Progress,
-) -> Result<Put, Failure> {
-    let here = |e: io::Error| file_failure(path, &e);
-    let mut restarts = 0;
-    loop {
-        let result = match open(path.to_owned(), follow).await.map_err(here)? {
-            Opened::Whole(bytes) => return whole(client, name, bytes, options, progress).await,
-            Opened::Large(file, length) => piped(client, name, file, Some(length), options, progress).await,
-        };
-        match result {
-            // Nothing was stored, so the upload can begin again, under a new key if the caller gave none.
-            Err(Stopped::Client(e)) if e.kind() == Kind::Unavailable && restarts < RESTARTS_MAX => {
-                tokio::time::sleep(RESTART_WAIT * (1 << restarts)).await;
-                restarts += 1;
-            }
-            Err(Stopped::Client(Error::Source(e))) => return Err(here(e)),
-            Err(Stopped::Client(e)) => return Err(e.into()),
-            Err(Stopped::Wrong(failure)) => return Err(failure),
-            Ok(put) => return Ok(put),
-        }
-    }
+/// What stores files, and how.
+#[derive(Clone, Copy)]
+pub struct Store<'a> {
+    /// The client.
+    pub client: &'a Client,
+    /// Conditions, and the id of the change if the user gave one.
+    pub options: &'a PutOptions,
+    /// Where bytes are counted.
+    pub progress: &'a Progress,
+    /// What ids and waits are made from.
+    pub entropy: &'a dyn Entropy,
 }
 
-/// Stores what comes from stdin.
-///
-/// # Errors
-/// As [`file()`]; nothing can be sent again.
-///
-/// # Cancel safety
-/// As [`Client::put`].
-pub async fn stdin(
-    client: &Client,
-    name: &FileName,
-    options: &PutOptions,
-    progress: &Progress,
-) -> Result<Put, Failure> {
-    match piped(client, name, io::stdin(), None, options, progress).await {
-        Ok(put) => Ok(put),
-        Err(Stopped::Client(Error::Source(e))) => Err(Failure::local("stdin can't be read", &e)),
-        Err(Stopped::Client(e)) => Err(e.into()),
-        Err(Stopped::Wrong(failure)) => Err(failure),
+impl Store<'_> {
+    /// Stores a file of this machine; a symbolic link only where `follow` is set.
+    ///
+    /// All tries have one Idempotency-Key, so that a try whose answer was lost is not a second change.
+    ///
+    /// # Durability
+    /// As [`Client::put`].
+    ///
+    /// # Errors
+    /// With exit code 8 where the server's ETag is not that of the bytes read; with 7 where no try said what became of an earlier
+    /// one.
+    ///
+    /// # Cancel safety
+    /// As [`Client::put`].
+    pub async fn file(self, name: &FileName, path: &Path, follow: bool) -> Result<Put, Failure> {
+        let here = |e: io::Error| file_failure(path, &e);
+        let key = self.options.idempotency_key.clone().unwrap_or_else(|| RequestId::from_bits(self.entropy.u128()));
+        let options = PutOptions { idempotency_key: Some(key), ..self.options.clone() };
+        let mut restarts = Restarts::default();
+        loop {
+            let result = match open_file(path.to_owned(), follow).await {
+                Ok(Opened::Whole(bytes)) => return self.whole(name, bytes, &options).await,
+                Ok(Opened::Large(file, length)) => self.piped(name, file, Some(length), &options).await,
+                Err(e) => Err(Stopped::Client(Error::Source(e))),
+            };
+            let error = match result {
+                Ok(put) => return Ok(put),
+                Err(Stopped::Wrong(failure)) => return Err(failure),
+                Err(Stopped::Client(error)) => error,
+            };
+            match restarts.after(error, self.entropy.u64()) {
+                Ok(wait) => tokio::time::sleep(wait).await,
+                Err(Error::Source(e)) => return Err(here(e)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Stores what comes from stdin.
+    ///
+    /// # Errors
+    /// As [`Store::file`]; nothing can be sent again.
+    ///
+    /// # Cancel safety
+    /// As [`Client::put`].
+    pub async fn stdin(self, name: &FileName) -> Result<Put, Failure> {
+        match self.piped(name, io::stdin(), None, self.options).await {
+            Ok(put) => Ok(put),
+            Err(Stopped::Client(Error::Source(e))) => Err(Failure::local("stdin can't be read", &e)),
+            Err(Stopped::Client(e)) => Err(e.into()),
+            Err(Stopped::Wrong(failure)) => Err(failure),
+        }
+    }
+
+    async fn whole(self, name: &FileName, bytes: Bytes, options: &PutOptions) -> Result<Put, Failure> {
+        let put = self.client.put(name, PutBody::Bytes(bytes.clone()), options).await?;
+        self.progress.inc(bytes.len() as u64);
+        verify(&put.answer.etag, &blake3::hash(&bytes))?;
+        Ok(put)
+    }
+
+    async fn piped(
+        self,
+        name: &FileName,
+        reader: impl Read + Send + 'static,
+        length: Option<u64>,
+        options: &PutOptions,
+    ) -> Result<Put, Stopped> {
+        let (stream, hash) = source::stream(reader, self.progress.clone());
+        let put = self.client.put(name, PutBody::Stream { stream, length }, options).await.map_err(Stopped::Client)?;
+        // A reader whose bytes were all taken has reached its end.
+        if let Ok(hash) = hash.await {
+            verify(&put.answer.etag, &hash).map_err(Stopped::Wrong)?;
+        }
+        Ok(put)
     }
 }
 
@@ -90,7 +116,7 @@ enum Stopped {
     Wrong(Failure),
 }
 
-async fn open(path: PathBuf, follow: bool) -> io::Result<Opened> {
+async fn open_file(path: PathBuf, follow: bool) -> io::Result<Opened> {
     blocking(move || {
         let (file, length) = source::open(&path, follow)?;
         if length > WHOLE_BYTES_MAX {
@@ -99,34 +125,4 @@ async fn open(path: PathBuf, follow: bool) -> io::Result<Opened> {
         source::read(file, length).map(Opened::Whole)
     })
     .await
-}
-
-async fn whole(
-    client: &Client,
-    name: &FileName,
-    bytes: Bytes,
-    options: &PutOptions,
-    progress: &Progress,
-) -> Result<Put, Failure> {
-    let put = client.put(name, PutBody::Bytes(bytes.clone()), options).await?;
-    progress.inc(bytes.len() as u64);
-    verify(&put.answer.etag, &blake3::hash(&bytes))?;
-    Ok(put)
-}
-
-async fn piped(
-    client: &Client,
-    name: &FileName,
-    reader: impl Read + Send + 'static,
-    length: Option<u64>,
-    options: &PutOptions,
-    progress: &Progress,
-) -> Result<Put, Stopped> {
-    let (stream, hash) = source::stream(reader, progress.clone());
-    let put = client.put(name, PutBody::Stream { stream, length }, options).await.map_err(Stopped::Client)?;
-    // A reader whose bytes were all taken has reached its end.
-    if let Ok(hash) = hash.await {
-        verify(&put.answer.etag, &hash).map_err(Stopped::Wrong)?;
-    }
-    Ok(put)
 }

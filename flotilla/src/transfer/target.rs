@@ -4,8 +4,8 @@
 
 use std::{
     fs::File,
-    io,
-    os::fd::OwnedFd,
+    io::{self, Read as _},
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -67,6 +67,64 @@ impl Folder {
         Ok(rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666))?.into())
     }
 
+    /// Opens a file of our own making to read and write it, made if it is missing; whatever else has other names or is no plain
+    /// file is not touched.
+    ///
+    /// # Errors
+    /// A symbolic link or no plain file has the name, or the file system takes no file.
+    pub fn open_own(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let open = || rustix::fs::openat(&self.handle, name, flags, Mode::from_raw_mode(0o666)).map(File::from);
+        let file = open()?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "something that is no file has the name"));
+        }
+        if metadata.nlink() <= 1 {
+            return Ok(file);
+        }
+        // A file with a second name may be somebody's outside of this folder.
+        self.remove_if_there(name)?;
+        Ok(open()?)
+    }
+
+    /// Opens a plain file to read it; a link is not followed.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open_to_read(&self, name: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = File::from(rustix::fs::openat(&self.handle, name, flags, Mode::empty())?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
+    }
+
+    /// Reads a file whole.
+    ///
+    /// # Errors
+    /// There is none, or it is longer than `bytes_max`.
+    pub fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = self.open_to_read(Path::new(name))?;
+        if file.metadata()?.len() > bytes_max {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        let mut bytes = Vec::new();
+        file.take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Says whether a name stands for an open file.
+    ///
+    /// # Errors
+    /// The file system gives no answer.
+    pub fn is_same(&self, name: &str, file: &File) -> io::Result<bool> {
+        let ours = file.metadata()?;
+        match rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (ours.dev(), ours.ino())),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Gives a file of this folder another name, in place of what had it; a link is replaced, not followed.
     ///
     /// # Errors
@@ -81,6 +139,17 @@ impl Folder {
     /// There is none.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
+    }
+
+    /// Removes a file of this folder, if there is one.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove_if_there(&self, name: &str) -> io::Result<()> {
+        match self.remove(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     /// Gives the path of a name in this folder, for messages.

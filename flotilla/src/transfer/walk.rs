@@ -6,6 +6,7 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
+use super::part;
 use crate::exit::{Exit, Failure};
 
 /// Files found ahead of those under way; a page of a folder.
@@ -30,14 +31,14 @@ pub enum Found {
     },
 }
 
-/// Walks a folder in the order of names, on a blocking thread; what can't be read is an error and the walk goes on.
+/// Walks a folder in the order of the keys' bytes, on a blocking thread; what can't be read is an error and the walk goes on.
 ///
 /// # Bounds
 /// A fixed number of entries is found ahead.
 pub fn files(root: PathBuf) -> BoxStream<'static, Result<Found, Failure>> {
     let (found_in, mut found_out) = mpsc::channel(AHEAD);
     drop(tokio::task::spawn_blocking(move || {
-        for entry in WalkDir::new(&root).sort_by_file_name() {
+        for entry in WalkDir::new(&root).sort_by(by_key) {
             let found = match entry {
                 Ok(entry) => sort(&root, &entry).transpose(),
                 Err(e) => {
@@ -54,6 +55,18 @@ pub fn files(root: PathBuf) -> BoxStream<'static, Result<Found, Failure>> {
     stream::poll_fn(move |cx| found_out.poll_recv(cx)).boxed()
 }
 
+/// Orders the entries of one folder as their keys are: a folder's go on with a slash, which stands behind some characters.
+fn by_key(a: &DirEntry, b: &DirEntry) -> std::cmp::Ordering {
+    let key = |entry: &DirEntry| {
+        let mut key = entry.file_name().as_encoded_bytes().to_vec();
+        if entry.file_type().is_dir() {
+            key.push(b'/');
+        }
+        key
+    };
+    key(a).cmp(&key(b))
+}
+
 fn sort(root: &Path, entry: &DirEntry) -> Result<Option<Found>, Failure> {
     let (path, kind) = (entry.path().to_owned(), entry.file_type());
     if kind.is_dir() {
@@ -64,6 +77,9 @@ fn sort(root: &Path, entry: &DirEntry) -> Result<Option<Found>, Failure> {
     }
     if !kind.is_file() {
         return Ok(Some(Found::Skipped { path, what: "a special file" }));
+    }
+    if path.file_name().and_then(|name| name.to_str()).is_some_and(part::is_own_name) {
+        return Ok(Some(Found::Skipped { path, what: "an unfinished download" }));
     }
     let relative = relative(root, &path)
         .ok_or_else(|| Failure::new(Exit::Other, "the name is not UTF-8, as keys are").about(path.display()))?;
@@ -107,6 +123,31 @@ mod tests {
         }
         assert_eq!(keys, ["a", "b/c", "z/.hidden"]);
         assert_eq!((skipped, failed), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn files_come_in_the_order_of_their_keys() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for folder in ["a", "a b", "a0"] {
+            std::fs::create_dir(root.path().join(folder)).expect("the folder is writable");
+        }
+        for name in ["a/x", "a b/x", "a0/x", "a.txt", "a-", ".flotilla-0123456789abcdef.part"] {
+            std::fs::write(root.path().join(name), "x").expect("the folder is writable");
+        }
+        let all: Vec<_> = files(root.path().to_owned()).collect().await;
+        let keys: Vec<_> = all
+            .into_iter()
+            .filter_map(|found| match found.expect("all can be read") {
+                Found::File { relative, .. } => Some(relative),
+                Found::Skipped { what, .. } => {
+                    assert_eq!(what, "an unfinished download");
+                    None
+                }
+            })
+            .collect();
+        let mut sorted = keys.clone();
+        sorted.sort();
+        assert_eq!((keys.len(), &keys), (5, &sorted));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_api::{Code, files::ClustersAnswer, peer::Document};
-use flotilla_http_server::{ApiError, Caller, files::bucket};
+use flotilla_http_server::{ApiError, Caller, REV, files::bucket};
 use http::{StatusCode, Uri};
 use serde_json::json;
 
@@ -65,5 +65,6 @@ pub(super) async fn clusters(State(service): State<Late<Service>>) -> Result<Jso
     let service = service.ready()?;
     let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
     let names: Vec<_> = registered.into_iter().map(|(name, _)| name).collect();
-    Ok(Json(ClustersAnswer { clusters: service.forwarder.clusters.status(&names) }))
+    let server = Some(format!("{} ({REV})", env!("CARGO_PKG_VERSION")));
+    Ok(Json(ClustersAnswer { clusters: service.forwarder.clusters.status(&names), server }))
 }
