@@ -169,6 +169,37 @@ fn allocation_leaves_the_length_alone_and_set_len_cuts_and_extends() {
 }
 
 #[test]
+fn a_punched_range_reads_as_zeros_and_is_taken_again_by_writes() {
+    everywhere(|disk, root| {
+        let file = disk.create(&root.join("a")).expect("created");
+        write(&*file, 0, &[7; 5 * 4096]);
+        file.sync_data().expect("synced");
+        let punched = file.punch(4096, 2 * 4096).expect("punched or told that it can't");
+        file.punch(0, 0).expect("nothing to punch");
+        let middle = if punched { 0 } else { 7 };
+        assert_eq!(contents(&*file), [vec![7; 4096], vec![middle; 8192], vec![7; 8192]].concat());
+        write(&*file, 8192, &[9; 4096]);
+        file.sync_data().expect("synced");
+        let expected = [vec![7; 4096], vec![middle; 4096], vec![9; 4096], vec![7; 8192]].concat();
+        assert_eq!(contents(&*file), expected);
+    });
+}
+
+#[test]
+fn a_read_past_the_cache_gives_what_was_written() {
+    everywhere(|disk, root| {
+        let file = disk.create(&root.join("a")).expect("created");
+        write(&*file, 0, &[1; 4096]);
+        write(&*file, 4096, &[2; 5000]);
+        let mut out = [0; 8192];
+        assert_eq!(file.read_past_cache(4096, &mut out).expect("read"), 5000, "short at the end");
+        assert_eq!(out[..5000], [2; 5000]);
+        assert_eq!(file.read_past_cache(0, &mut out[..4096]).expect("read"), 4096);
+        assert_eq!(out[..4096], [1; 4096]);
+    });
+}
+
+#[test]
 fn space_is_told() {
     everywhere(|disk, root| {
         let space = disk.space(root).expect("space");

@@ -213,3 +213,22 @@ fn space_is_taken_by_reservation_and_given_back_by_removal() {
     write(&*file, 0, &[0; 60_000]);
     assert_eq!(free(), 64 << 10, "a file without a name is not counted");
 }
+
+#[test]
+fn punched_space_is_free_at_once_and_an_unsynced_hole_may_be_lost() {
+    let disk = MemDisk::with_space(64 << 10);
+    let free = |disk: &MemDisk| disk.space(root()).expect("space").free_bytes;
+    let file = disk.create(&at("a")).expect("created");
+    write(&*file, 0, &[7; 32 << 10]);
+    file.sync_data().expect("synced");
+    disk.sync_dir(root()).expect("synced");
+    assert!(file.punch(100, 20_000).expect("punched"), "whole blocks within the range");
+    assert_eq!(free(&disk), (32 << 10) + (3 * 4096));
+    file.allocate(32 << 10).expect("taken again");
+    assert_eq!(free(&disk), 32 << 10);
+    assert!(file.punch(4096, 3 * 4096).expect("punched again"));
+    let first = |disk: &MemDisk| read(disk, "a").expect("there")[4096];
+    let (lost, kept) = (disk.crash(0), disk.crash(1));
+    assert_eq!((first(&lost), first(&kept)), (7, 0));
+    assert_eq!((free(&lost), free(&kept)), (32 << 10, (32 << 10) + (3 * 4096)));
+}

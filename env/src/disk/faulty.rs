@@ -45,9 +45,13 @@ pub enum Call {
     SyncData,
     /// [`DiskFile::length`]
     Length,
+    /// [`DiskFile::punch`]
+    Punch,
+    /// [`DiskFile::read_past_cache`]
+    ReadPastCache,
 }
 
-const CALLS: usize = Call::Length as usize + 1;
+const CALLS: usize = Call::ReadPastCache as usize + 1;
 
 /// Which calls of a kind a fault meets. Calls are counted from the moment of [`FaultyDisk::on`], the first is number 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -336,6 +340,17 @@ impl DiskFile for FaultyFile {
 
     fn allocate(&self, length: u64) -> io::Result<()> {
         meet_or(&self.plan, Call::Allocate, || self.inner.allocate(length))
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<bool> {
+        match meet(&self.plan, Call::Punch)? {
+            Meet::Skip => Ok(false), // as a file system that can't
+            Meet::Pass | Meet::Short(_) | Meet::FlipBit(_) => self.inner.punch(offset, length),
+        }
+    }
+
+    fn read_past_cache(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.read(Call::ReadPastCache, out, |out| self.inner.read_past_cache(offset, out))
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

@@ -87,6 +87,13 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn read_at_nowait(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Reserves `length` bytes from the start without changing the file's length beyond it; `StorageFull` if there is no space.
     fn allocate(&self, length: u64) -> io::Result<()>;
+    /// Gives the space of a range back without changing the length; the range reads as zeros from then on. Whole blocks of
+    /// 4 KiB only. Tells whether the file system can do that; one that can't leaves the range as it is. Durable after
+    /// [`DiskFile::sync_data`].
+    fn punch(&self, offset: u64, length: u64) -> io::Result<bool>;
+    /// Reads like [`DiskFile::read_at`], but what the device holds: the page cache may show bytes that a failed write-back lost.
+    /// `offset` and the length of `out` are multiples of 4 KiB; the answer is short only at the end of the file.
+    fn read_past_cache(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Cuts or extends the file to `length`.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Starts writing a range back without waiting for it.

@@ -6,7 +6,10 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut},
     num::NonZeroU64,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    },
     path::Path,
     sync::{
         Arc,
@@ -19,7 +22,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
-use super::{Disk, DiskFile, Entry, Space, direct, direct::Direct, writeback};
+use super::{DIRECT_ALIGN, Disk, DiskFile, Entry, Space, direct, direct::Direct, writeback};
 
 /// Nobody but the process's user reads users' bytes.
 const FILE_MODE: u32 = 0o600;
@@ -49,6 +52,38 @@ impl RealFile {
     fn shared(file: File) -> Arc<dyn DiskFile> {
         Arc::new(Self { file, always_waits: AtomicBool::new(false), direct: Direct::default() })
     }
+}
+
+/// Reads until `out` is full or the file ends.
+fn fill(file: &File, mut offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        match file.read_at(&mut out[filled..], offset) {
+            Ok(0) => break,
+            Ok(count) => {
+                filled += count;
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// As [`fill`] for a file opened for direct reads: after a piece that ends within a block, the file has ended, and to read on
+/// from there would be refused.
+fn fill_direct(file: &File, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() && filled.is_multiple_of(DIRECT_ALIGN) {
+        match file.read_at(&mut out[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 impl Disk for RealDisk {
@@ -123,20 +158,8 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
-    fn read_at(&self, mut offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            match self.file.read_at(&mut out[filled..], offset) {
-                Ok(0) => break,
-                Ok(count) => {
-                    filled += count;
-                    offset += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        fill(&self.file, offset, out)
     }
 
     fn write_direct(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
@@ -188,6 +211,39 @@ impl DiskFile for RealFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             other => Ok(other?),
         }
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<bool> {
+        if length == 0 {
+            return Ok(true);
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, flags, offset, length)) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_past_cache(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(offset.is_multiple_of(DIRECT_ALIGN as u64) && out.len().is_multiple_of(DIRECT_ALIGN));
+        // The kernel writes dirty pages of the range out before a direct read.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+        let mut space = vec![0; out.len() + DIRECT_ALIGN];
+        let start = space.as_ptr().align_offset(DIRECT_ALIGN);
+        let aligned = &mut space[start..start + out.len()];
+        let read = direct.and_then(|file| fill_direct(&file, offset, aligned));
+        let count = match read {
+            // A file system without direct reads: what was forgotten comes from the device as well.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.forget_cached(offset, out.len() as u64)?;
+                return self.read_at(offset, out);
+            }
+            other => other?,
+        };
+        out[..count].copy_from_slice(&aligned[..count]);
+        Ok(count)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

@@ -36,8 +36,10 @@ struct Contents {
     synced: Vec<u8>,
     /// Sectors that differ, or may differ, between `live` and `synced`.
     dirty: BTreeSet<usize>,
-    /// Space taken from the budget.
+    /// Space taken from the budget, the holes included.
     charged_bytes: u64,
+    /// Blocks that were punched out and not written or allocated since.
+    holes: BTreeSet<u64>,
     unlinked: bool,
 }
 
@@ -81,6 +83,7 @@ impl Inode {
             return Ok(());
         }
         contents.charge_at_least(end as u64, budget)?;
+        contents.fill_holes(offset..end as u64, budget)?;
         if contents.live.len() < end {
             contents.live.resize(end, 0);
         }
@@ -101,7 +104,31 @@ impl Inode {
     }
 
     pub(super) fn allocate(&self, length: u64, budget: &Budget) -> io::Result<()> {
-        self.contents().charge_at_least(length, budget)
+        let mut contents = self.contents();
+        contents.charge_at_least(length, budget)?;
+        contents.fill_holes(0..length, budget)
+    }
+
+    /// Zeros the whole blocks of a range and gives their space back.
+    pub(super) fn punch(&self, offset: u64, length: u64, budget: &Budget) -> io::Result<()> {
+        let contents = &mut *self.contents();
+        let blocks = offset.div_ceil(BLOCK_BYTES)..((offset + length).min(contents.charged_bytes) / BLOCK_BYTES);
+        for block in blocks {
+            if !contents.holes.insert(block) {
+                continue;
+            }
+            if !contents.unlinked {
+                budget.exchange(BLOCK_BYTES, 0)?;
+            }
+            let start =
+                usize::try_from(block * BLOCK_BYTES).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+            let end = (start + 4096).min(contents.live.len());
+            if start < end {
+                contents.live[start..end].fill(0);
+                contents.dirty.extend(sectors(start..end));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn set_len(&self, length: u64, budget: &Budget) -> io::Result<()> {
@@ -152,8 +179,15 @@ impl Inode {
             left[kept.clone()].copy_from_slice(&contents.live[kept]);
         }
         let charged_bytes = (length as u64).next_multiple_of(BLOCK_BYTES);
-        budget.used_bytes.fetch_add(charged_bytes, Ordering::SeqCst); // a lost removal may fill the disk beyond its brim
-        Self(Mutex::new(Contents { live: left.clone(), synced: left, charged_bytes, ..Contents::default() }))
+        // A hole that was lost has its old bytes back, and takes space again.
+        let block = |block: u64| usize::try_from(block * BLOCK_BYTES).unwrap_or(usize::MAX);
+        let zeros =
+            |at: &u64| left.get(block(*at)..left.len().min(block(*at + 1))).unwrap_or_default().iter().all(|b| *b == 0);
+        let holes: BTreeSet<u64> =
+            contents.holes.iter().copied().filter(|at| at * BLOCK_BYTES < charged_bytes).filter(zeros).collect();
+        let used = charged_bytes - holes.len() as u64 * BLOCK_BYTES;
+        budget.used_bytes.fetch_add(used, Ordering::SeqCst); // a lost removal may fill the disk beyond its brim
+        Self(Mutex::new(Contents { live: left.clone(), synced: left, charged_bytes, holes, ..Contents::default() }))
     }
 }
 
@@ -164,10 +198,26 @@ impl Contents {
 
     fn charge(&mut self, length: u64, budget: &Budget) -> io::Result<()> {
         let new = length.next_multiple_of(BLOCK_BYTES);
+        let beyond = self.holes.range(new / BLOCK_BYTES..).count();
+        let (old_holes, new_holes) = (self.holes.len() as u64, (self.holes.len() - beyond) as u64);
         if !self.unlinked {
-            budget.exchange(self.charged_bytes, new)?;
+            budget.exchange(self.charged_bytes - old_holes * BLOCK_BYTES, new - new_holes * BLOCK_BYTES)?;
         }
+        self.holes.split_off(&(new / BLOCK_BYTES));
         self.charged_bytes = new;
+        Ok(())
+    }
+
+    /// Takes space again for the holes that a range touches.
+    fn fill_holes(&mut self, bytes: Range<u64>, budget: &Budget) -> io::Result<()> {
+        let touched: Vec<u64> =
+            self.holes.range(bytes.start / BLOCK_BYTES..bytes.end.div_ceil(BLOCK_BYTES)).copied().collect();
+        if !self.unlinked {
+            budget.exchange(0, touched.len() as u64 * BLOCK_BYTES)?;
+        }
+        for block in touched {
+            self.holes.remove(&block);
+        }
         Ok(())
     }
 }
