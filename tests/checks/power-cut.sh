@@ -10,71 +10,17 @@
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/image.sh
+. "$LIB/image.sh"
 check_begin power-cut
-[ "$(id -u)" = 0 ] || skip "needs root to mount an image"
-for tool in xfs_io mkfs.ext4 mkfs.xfs losetup strace; do
-  PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || skip "$tool is missing"
-done
-PATH=$PATH:/usr/sbin:/sbin
+need_image strace
 
 rounds=${ROUNDS:-3}
 image_mb=6000
 need_space_mb 4000
 disk=$WORK/disk
-folders=()
 acked=0
 cuts=0
-
-make_image() {
-  rm -f "$WORK/image"
-  truncate -s "${image_mb}M" "$WORK/image"
-  case $1 in
-    ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$WORK/image" ;;
-    xfs) mkfs.xfs -q "$WORK/image" ;;
-    *) fail "FS=$1 is neither ext4 nor xfs" ;;
-  esac
-}
-
-# Every data folder is a mount point of its own, as it may be in production; what `dev` itself keeps stays outside.
-mount_all() {
-  mkdir -p "$disk"
-  mount -o loop "$WORK/image" "$disk"
-  local folder
-  for folder in "${folders[@]}"; do
-    mkdir -p "$disk/$folder" "$DIR/$folder"
-    mount --bind "$disk/$folder" "$DIR/$folder"
-  done
-}
-
-# A file system that was shut down answers nothing, so the kernel's table is asked, not the folder.
-mounted() {
-  awk -v dir="$1" '$2 == dir { found = 1 } END { exit !found }' /proc/self/mounts
-}
-
-unmount_one() {
-  local tries
-  mounted "$1" || return 0
-  for tries in {1..50}; do
-    umount "$1" 2>/dev/null && return 0
-    sleep 0.1
-  done
-  umount -l "$1"
-  note "$1 was busy after $tries tries"
-}
-
-unmount_all() {
-  local folder
-  for folder in "${folders[@]}"; do unmount_one "$DIR/$folder"; done
-  unmount_one "$disk"
-}
-
-# The folders that a deployment has, from one that never sees load.
-learn_folders() {
-  dev_up
-  mapfile -t folders < <(jq -r '.processes[].data_dir' "$DIR/dev.json" | sed 's|^.*/dev/||')
-  dev_down
-  rm -rf "$DIR"
-}
 
 on_end unmount_all
 learn_folders
