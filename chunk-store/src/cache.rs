@@ -38,6 +38,11 @@ pub(crate) struct Miss {
 }
 
 impl Cache {
+    /// Whether a chunk is open; no use of it.
+    pub(crate) fn has(&self, id: ChunkId) -> bool {
+        self.state().open.contains_key(&id)
+    }
+
     pub(crate) fn get(&self, id: ChunkId) -> Result<Arc<OpenChunk>, Miss> {
         let state = &mut *self.state();
         state.uses += 1;

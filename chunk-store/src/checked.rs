@@ -108,6 +108,10 @@ impl ChunkStore {
         if self.0.trust.is_proven(id, crc) {
             return Ok(());
         }
+        if self.verify_record(id).await?.is_some() {
+            self.0.trust.prove(id, crc);
+            return Ok(());
+        }
         let chunk = self.chunk(id).await?;
         let proof = self.blocking(move |store| {
             chunk.contents(store)?;
@@ -121,6 +125,7 @@ impl ChunkStore {
     async fn forget_cached(&self, id: ChunkId) {
         self.0.cache.remove(id);
         let forget = self.blocking(move |store| {
+            store.volumes.forget_cached(id);
             let opened = store.disk.open(&store.names.chunk(id));
             let _ = opened.and_then(|file| file.forget_cached(0, file.length()?)); // what is wrong shows in the next read
             Ok(())

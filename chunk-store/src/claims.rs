@@ -71,6 +71,10 @@ impl Claims {
 }
 
 impl Claim {
+    pub(crate) fn id(&self) -> ChunkId {
+        self.id
+    }
+
     /// Notes that the file system has set the space aside.
     pub(crate) fn allocated(&mut self) {
         if !std::mem::replace(&mut self.allocated, true) {

@@ -34,6 +34,7 @@ pub(crate) struct Health {
     sync_us: AtomicU64,
     file_syncs: Meter,
     dir_syncs: Meter,
+    volume_syncs: Meter,
 }
 
 struct Meter {
@@ -67,6 +68,7 @@ impl Health {
             sync_us: AtomicU64::new(0),
             file_syncs: Meter::new("file"),
             dir_syncs: Meter::new("dir"),
+            volume_syncs: Meter::new("volume"),
         }
     }
 
@@ -86,10 +88,12 @@ impl Health {
 
     /// Syncs a file's data. A full disk costs this one chunk, anything else poisons the store.
     pub(crate) fn sync_file(&self, file: &dyn DiskFile) -> Result<(), Error> {
-        let (result, took_us) = self.timed(&self.file_syncs, || file.sync_data());
-        let smooth = |old: u64| Some(if old == 0 { took_us } else { (old * (SMOOTHING - 1) + took_us) / SMOOTHING });
-        let _ = self.sync_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, smooth); // the closure never declines
-        result.map_err(|error| self.judge("sync a chunk", error))
+        self.timed_file(&self.file_syncs, file).map_err(|error| self.judge("sync a chunk", error))
+    }
+
+    /// Syncs a volume. Any failure poisons the store: all chunks of a group hang on it.
+    pub(crate) fn sync_volume(&self, file: &dyn DiskFile) -> Result<(), Error> {
+        self.timed_file(&self.volume_syncs, file).map_err(|error| self.poison("sync a volume", &error))
     }
 
     /// Syncs the names in a folder. Any failure poisons the store: names of several chunks hang on it.
@@ -109,7 +113,8 @@ impl Health {
         }
     }
 
-    fn poison(&self, what: &'static str, error: &io::Error) -> Error {
+    /// Ends all writing of this process and the next.
+    pub(crate) fn poison(&self, what: &'static str, error: &dyn std::error::Error) -> Error {
         if !self.poisoned.swap(true, Ordering::AcqRel) {
             tracing::error!(what, %error, dir = %self.root.display(), "chunk store poisoned, nothing is written any more");
             if let Err(error) = self.mark(&format!("{what}: {error}\n")) {
@@ -125,6 +130,14 @@ impl Health {
         file.write_at(0, &[IoSlice::new(reason.as_bytes())])?;
         file.sync_data()?;
         self.disk.sync_dir(&self.root)
+    }
+
+    /// Syncs a file's data and lets the smoothed time follow.
+    fn timed_file(&self, meter: &Meter, file: &dyn DiskFile) -> io::Result<()> {
+        let (result, took_us) = self.timed(meter, || file.sync_data());
+        let smooth = |old: u64| Some(if old == 0 { took_us } else { (old * (SMOOTHING - 1) + took_us) / SMOOTHING });
+        let _ = self.sync_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, smooth); // the closure never declines
+        result
     }
 
     fn timed(&self, meter: &Meter, sync: impl FnOnce() -> io::Result<()>) -> (io::Result<()>, u64) {

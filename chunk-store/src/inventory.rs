@@ -39,8 +39,12 @@ impl ChunkStore {
                 let after = after.filter(|id| shelf_of(*id) == shelf);
                 let ids = store.ids_on(shelf, after.is_some())?;
                 let start = after.map_or(0, |after| ids.partition_point(|id| *id <= after));
-                let here = ids[start..].iter().copied().filter(|id| !store.claims.holds(*id));
-                page.extend(here.take(limit - page.len()));
+                let files = ids[start..].iter().copied().filter(|id| !store.claims.holds(*id));
+                let mut here: Vec<_> = files.take(limit - page.len()).collect();
+                here.extend(store.volumes.list(shelf, after, limit - page.len())?);
+                here.sort_unstable();
+                here.dedup(); // a chunk may have been put again in another size class
+                page.extend(here.into_iter().take(limit - page.len()));
                 if page.len() == limit {
                     *store.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(Page { shelf, ids });
                     break;

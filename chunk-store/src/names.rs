@@ -4,6 +4,7 @@
 //! ```text
 //! DIR/chunks/XX/ID        a chunk; XX is its shelf, 00 to 3f; ID as ChunkId prints itself
 //! DIR/chunks/XX/ID.tmp    a chunk that is being written, never trusted after a start
+//! DIR/volumes/N.vol       a volume of small chunks; N is its number, 8 hex digits
 //! DIR/chunks.poisoned     a write or sync failed on this disk
 //! ```
 
@@ -27,7 +28,7 @@ pub(crate) struct Names {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Chunk(ChunkId),
-    Temporary,
+    Temporary(ChunkId),
     Foreign,
 }
 
@@ -56,6 +57,10 @@ impl Names {
         self.shelf(shelf_of(id)).join(format!("{id}.tmp"))
     }
 
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
     pub(crate) fn marker(&self) -> PathBuf {
         self.root.join("chunks.poisoned")
     }
@@ -75,7 +80,7 @@ pub(crate) fn shelf_of(id: ChunkId) -> u8 {
 pub(crate) fn recognise(shelf: u8, path: &Path) -> Found {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Found::Foreign };
     if let Some(stem) = name.strip_suffix(".tmp") {
-        return if stem.parse::<ChunkId>().is_ok() { Found::Temporary } else { Found::Foreign };
+        return stem.parse().map_or(Found::Foreign, Found::Temporary);
     }
     match name.parse() {
         Ok(id) if shelf_of(id) == shelf => Found::Chunk(id),
@@ -123,7 +128,7 @@ mod tests {
         let check = |shelf, path: &Path, found| assert_eq!(recognise(shelf, path), found, "{}", path.display());
         check(shelf, &names.chunk(chunk), Found::Chunk(chunk));
         check(shelf ^ 1, &names.chunk(chunk), Found::Foreign);
-        check(shelf, &names.temporary(chunk), Found::Temporary);
+        check(shelf, &names.temporary(chunk), Found::Temporary(chunk));
         check(shelf, Path::new("/data/lost+found"), Found::Foreign);
         check(shelf, Path::new("/data/x.tmp"), Found::Foreign);
         assert_eq!(

@@ -51,12 +51,17 @@ impl ChunkStore {
     /// # Cancel safety
     /// Nothing happens but reading.
     pub async fn read(&self, id: ChunkId, range: Range<u64>) -> Result<Bytes, Error> {
+        if range.end.saturating_sub(range.start) > READ_BYTES_MAX {
+            return Err(Error::Invalid("the range is too long for one read"));
+        }
+        if !self.0.cache.has(id)
+            && let Some(bytes) = self.read_record(id, range.clone()).await?
+        {
+            return Ok(bytes);
+        }
         let chunk = self.chunk(id).await?;
         if range.start > range.end || range.end > chunk.header.length {
             return Err(Error::Invalid("the range does not lie in the chunk"));
-        }
-        if range.end - range.start > READ_BYTES_MAX {
-            return Err(Error::Invalid("the range is too long for one read"));
         }
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -96,6 +101,9 @@ impl ChunkStore {
     /// # Bounds
     /// One call reads one chunk at full speed; whoever calls sets the pace.
     pub async fn verify(&self, id: ChunkId) -> Result<(), Error> {
+        if self.verify_record(id).await?.is_some() {
+            return Ok(());
+        }
         self.blocking(move |store| {
             let verified = OpenChunk::open(store, id).and_then(|chunk| chunk.verify(store));
             if verified.is_err() {

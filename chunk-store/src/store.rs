@@ -2,10 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use flotilla_api::ChunkId;
@@ -16,15 +13,18 @@ use crate::{
     buffers::Buffers,
     cache::Cache,
     claims::Claims,
+    counts::Counts,
     error::Error,
     format::{self, CHUNK_BYTES_MAX},
     health::Health,
     inventory::Page,
     names::Names,
+    put::Writer,
     read::OpenChunk,
     rounds::Lane,
     trust::Trust,
-    writer::{Body, Waiter, Writer},
+    volumes::{RECORD_BYTES_MAX, RecordWriter, VolumeUsage, Volumes, record_bytes},
+    writer::{self, Body, Waiter},
 };
 
 /// How many chunks one call removes: what one metadata command may touch.
@@ -41,23 +41,17 @@ pub struct ChunkStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) names: Names,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
     pub(crate) claims: Arc<Claims>,
     pub(crate) lanes: Vec<Lane<Waiter>>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) volumes: Volumes,
     pub(crate) cache: Cache,
     pub(crate) trust: Trust,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) page: Mutex<Option<Page>>,
     pub(crate) space: Mutex<Space>,
     pub(crate) reserve_free_bytes: u64,
-}
-
-/// What is stored.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    chunks: AtomicU64,
-    bytes: AtomicU64,
 }
 
 /// What a chunk says of itself.
@@ -87,10 +81,12 @@ pub struct Location {
 /// How full and how well the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// How many chunks are stored and synced.
+    /// How many chunks are stored and synced; exact once [`ChunkStore::settled`].
     pub chunks: u64,
     /// What they take on disk, with padding and checksums.
     pub bytes: u64,
+    /// The part of it that lies in volumes, and what else volumes take.
+    pub volumes: VolumeUsage,
     /// Bytes of the file system that are free, as last measured.
     pub free_bytes: u64,
     /// Bytes of the file system in all.
@@ -106,7 +102,8 @@ pub struct Usage {
 }
 
 impl ChunkStore {
-    /// Starts a chunk of at most `reserve_bytes`, whose data lies at `tree_offset` of its tree, and sets its space aside.
+    /// Starts a chunk of at most `reserve_bytes`, whose data lies at `tree_offset` of its tree, and sets its space aside. One of at
+    /// most [`RECORD_BYTES_MAX`] becomes a record in a volume, a larger one a file.
     ///
     /// # Errors
     /// Full before any byte is taken; Exists if the chunk is here and synced; Busy while it is being written; Overloaded at
@@ -121,6 +118,12 @@ impl ChunkStore {
         }
         if !format::fits_tree(tree_offset, reserve_bytes) {
             return Err(Error::Invalid("no chunk of this length starts at this offset of a tree"));
+        }
+        if self.0.volumes.has(id)? {
+            return Err(Error::Exists(id));
+        }
+        if reserve_bytes <= RECORD_BYTES_MAX {
+            return self.put_record(id, tree_offset, reserve_bytes).await.map(Writer::from);
         }
         let claim = self.0.claims.take(id, format::file_length(reserve_bytes))?;
         let body = self.blocking(move |store| {
@@ -137,7 +140,28 @@ impl ChunkStore {
             store.room()?;
             body
         });
-        Ok(Writer::new(body.await?))
+        Ok(writer::Writer::new(body.await?).into())
+    }
+
+    /// Starts a chunk that becomes a record.
+    async fn put_record(&self, id: ChunkId, tree_offset: u64, reserve_bytes: u64) -> Result<RecordWriter, Error> {
+        let bytes = record_bytes(reserve_bytes);
+        let mut claim = self.0.claims.take(id, bytes)?;
+        if self.0.volumes.has(id)? {
+            return Err(Error::Exists(id)); // the one who had the claim before has finished since
+        }
+        let promise = match self.0.volumes.promise(bytes) {
+            Some(promise) => promise,
+            None => {
+                let room = self.blocking(|store| store.room()).await?;
+                if room < self.0.volumes.capacity() + self.0.claims.unallocated_bytes() {
+                    return Err(Error::Full);
+                }
+                self.0.volumes.promise_anew(bytes)
+            }
+        };
+        claim.allocated();
+        Ok(RecordWriter::new(self.clone(), claim, promise, id, tree_offset, reserve_bytes))
     }
 
     /// Gives what a chunk says of itself.
@@ -145,6 +169,9 @@ impl ChunkStore {
     /// # Errors
     /// NotFound, Corrupt.
     pub async fn stat(&self, id: ChunkId) -> Result<ChunkInfo, Error> {
+        if let Some(info) = self.stat_record(id).await? {
+            return Ok(info);
+        }
         let header = self.chunk(id).await?.header;
         Ok(ChunkInfo { length: header.length, tree_offset: header.tree_offset, cv: header.cv, crc: header.crc })
     }
@@ -154,6 +181,9 @@ impl ChunkStore {
     /// # Errors
     /// As [`ChunkStore::stat`].
     pub async fn locate(&self, id: ChunkId) -> Result<Location, Error> {
+        if let Some(location) = self.locate_record(id).await? {
+            return Ok(location);
+        }
         self.blocking(move |store| {
             let chunk = OpenChunk::open(store, id)?;
             Ok(Location { path: store.names.chunk(id), file_offset: 0, length: chunk.header.length })
@@ -167,7 +197,8 @@ impl ChunkStore {
     /// Invalid for more than [`REMOVE_MAX`]; Busy for a chunk that is being written, after all others were removed; Poisoned.
     ///
     /// # Durability
-    /// Space is given back at once; after a power cut a removed chunk may be there again, whole, and is garbage.
+    /// The removal of records is synced; their space is given back later, when it pays. A file's space is given back at once, and
+    /// after a power cut it may be there again, whole, and is garbage.
     ///
     /// # Cancel safety
     /// A dropped future lets the removal go on.
@@ -176,9 +207,11 @@ impl ChunkStore {
         if ids.len() > REMOVE_MAX {
             return Err(Error::Invalid("too many chunks to remove in one call"));
         }
-        self.blocking(move |store| {
+        let (busy, free): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| self.0.claims.holds(*id));
+        self.0.volumes.remove(free.clone()).await?;
+        let removed = self.blocking(move |store| {
             let mut result = Ok(());
-            for id in ids {
+            for id in free {
                 match store.remove(id) {
                     Err(Error::Busy(id)) => result = Err(Error::Busy(id)),
                     other => other?,
@@ -186,8 +219,21 @@ impl ChunkStore {
             }
             store.room()?;
             result
-        })
-        .await
+        });
+        removed.await?;
+        busy.first().map_or(Ok(()), |id| Err(Error::Busy(*id)))
+    }
+
+    /// Copies live records out of volumes that are mostly dead, and tells how many volumes were emptied. It happens by itself in the
+    /// background; this is for those who want to wait for it.
+    ///
+    /// # Errors
+    /// Full if there is no room for the copies; Poisoned; Closed.
+    ///
+    /// # Cancel safety
+    /// A dropped future lets the compaction go on.
+    pub async fn compact(&self) -> Result<u64, Error> {
+        self.0.volumes.compact().await
     }
 
     /// Tells how full and how well the store is, with the free space as it was at the last write, removal or measurement.
@@ -196,9 +242,11 @@ impl ChunkStore {
         let store = &*self.0;
         let space = *store.space.lock().unwrap_or_else(PoisonError::into_inner);
         let room = space.free_bytes.saturating_sub(store.reserve_free_bytes);
+        let (files, volumes) = (store.counts.sums(), store.volumes.usage());
         Usage {
-            chunks: store.counts.chunks.load(Ordering::Relaxed),
-            bytes: store.counts.bytes.load(Ordering::Relaxed),
+            chunks: files.0 + volumes.chunks,
+            bytes: files.1 + volumes.live_bytes,
+            volumes,
             free_bytes: space.free_bytes,
             total_bytes: space.total_bytes,
             reserved_bytes: store.claims.reserved_bytes(),
@@ -241,36 +289,19 @@ impl Inner {
             return Err(Error::Busy(id));
         }
         let path = self.names.chunk(id);
-        let removed = self.disk.open(&path).and_then(|file| file.length()).and_then(|file_bytes| {
+        let removed = self.counts.remove(id, || {
+            let file_bytes = self.disk.open(&path)?.length()?;
             self.disk.remove(&path)?;
             Ok(file_bytes)
         });
         self.cache.remove(id);
         self.trust.forget(id);
         match removed {
-            Ok(file_bytes) => self.counts.subtract(file_bytes),
+            Ok(()) => {}
             Err(error) if Cause::of(&error) == Cause::Missing => {}
             Err(error) => return Err(self.health.judge("remove a chunk", error)),
         }
         Ok(())
-    }
-}
-
-impl Counts {
-    pub(crate) fn new(chunks: u64, bytes: u64) -> Self {
-        Self { chunks: AtomicU64::new(chunks), bytes: AtomicU64::new(bytes) }
-    }
-
-    pub(crate) fn add(&self, file_bytes: u64) {
-        self.chunks.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(file_bytes, Ordering::Relaxed);
-    }
-
-    fn subtract(&self, file_bytes: u64) {
-        // A file that someone else cut or removed must not make the counts wrap.
-        let less = |by: u64| move |old: u64| Some(old.saturating_sub(by));
-        let _ = self.chunks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1)); // the closure never declines
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(file_bytes));
     }
 }
 

@@ -327,7 +327,7 @@ impl Drop for Temporary {
 impl Waiter {
     fn answer(self, store: &Inner, synced: bool) {
         let answer = if synced {
-            store.counts.add(self.file_bytes);
+            store.counts.add(self.claim.id(), self.file_bytes);
             store.trust.forget(self.id); // what an earlier copy under this id was like
             store.trust.prove(self.id, self.stored.crc);
             drop(self.claim); // visible from here on

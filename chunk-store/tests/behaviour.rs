@@ -7,10 +7,13 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use flotilla_chunk_store::{
     BLOCK_BYTES, CHUNK_BYTES_MAX, ChunkInfo, ChunkStore, Error, Kind, Location, Options, READ_BYTES_MAX, REMOVE_MAX,
-    Stored, Sums,
+    Recovery, Stored, Sums,
 };
 use flotilla_env::disk::{Call, Disk, Fault, FaultyDisk, MemDisk, RealDisk, When};
-use support::{bytes, cv_at, get, id, leftovers, list_all, open, put, put_in_pieces};
+use support::{
+    CLASSES, FILE, VOLUME, bytes, cv_at, get, id, kv, leftovers, list_all, open, open_with, options_with, put,
+    put_in_pieces, put_record, put_reserved,
+};
 
 fn mem() -> Arc<dyn Disk> {
     Arc::new(MemDisk::new())
@@ -20,9 +23,11 @@ fn mem() -> Arc<dyn Disk> {
 async fn what_was_put_comes_back_whatever_its_length() {
     let (store, _) = open(&mem()).await;
     let block = BLOCK_BYTES;
-    for (seq, length) in (1..).zip([1, 4095, 4096, 4097, block - 1, block, block + 1, 3 * block + 5, (5 << 20) + 7]) {
+    let lengths = [1, 3840, 3841, 4095, 4096, 4097, block - 1, block, block + 1, 3 * block + 5, 1 << 20, (5 << 20) + 7];
+    let both = lengths.into_iter().flat_map(|length| CLASSES.map(|reserve| (length, reserve(length))));
+    for (seq, (length, reserve)) in (1..).zip(both) {
         let data = bytes(seq, length);
-        let stored = put(&store, id(seq), &data).await.expect("stored");
+        let stored = put_reserved(&store, id(seq), &data, 100_000, reserve).await.expect("stored");
         let mut sums = Sums::new();
         sums.update(&data);
         let (counted, crc) = sums.finish();
@@ -38,21 +43,25 @@ async fn what_was_put_comes_back_whatever_its_length() {
 async fn a_chunk_in_the_middle_of_a_tree_is_verified_at_its_offset() {
     let (store, _) = open(&mem()).await;
     let (offset, data) = (8 << 20, bytes(1, 300_000));
-    let mut writer = store.put(id(1), offset, 8 << 20).await.expect("started");
-    writer.write(Bytes::from(data.clone())).await.expect("taken");
-    writer.finish(cv_at(offset, &data)).await.expect("stored");
-    store.verify(id(1)).await.expect("in order");
-    assert_eq!(store.stat(id(1)).await.expect("there").tree_offset, offset);
+    for (seq, reserve) in [(1, 8 << 20), (2, 300_000)] {
+        let mut writer = store.put(id(seq), offset, reserve).await.expect("started");
+        writer.write(Bytes::from(data.clone())).await.expect("taken");
+        writer.finish(cv_at(offset, &data)).await.expect("stored");
+        store.verify(id(seq)).await.expect("in order");
+        assert_eq!(store.stat(id(seq)).await.expect("there").tree_offset, offset);
+    }
 }
 
 #[tokio::test]
 async fn a_wrong_hash_is_found_by_verify_alone() {
     let (store, _) = open(&mem()).await;
-    let mut writer = store.put(id(1), 0, 10).await.expect("started");
-    writer.write(Bytes::from_static(b"0123456789")).await.expect("taken");
-    writer.finish([9; 32]).await.expect("stored");
-    assert_eq!(store.verify(id(1)).await.expect_err("not its hash").kind(), Kind::Corrupt);
-    assert_eq!(store.read(id(1), 2..5).await.expect("read"), "234");
+    for (seq, reserve) in [(1, 10), (2, FILE)] {
+        let mut writer = store.put(id(seq), 0, reserve).await.expect("started");
+        writer.write(Bytes::from_static(b"0123456789")).await.expect("taken");
+        writer.finish([9; 32]).await.expect("stored");
+        assert_eq!(store.verify(id(seq)).await.expect_err("not its hash").kind(), Kind::Corrupt);
+        assert_eq!(store.read(id(seq), 2..5).await.expect("read"), "234");
+    }
 }
 
 #[tokio::test]
@@ -82,6 +91,9 @@ async fn what_can_not_be_is_refused() {
     invalid(store.put(id(1), 1000, 10).await.map(drop));
     invalid(store.put(id(1), 1024, 2000).await.map(drop));
     invalid(store.put(id(1), 0, 10).await.expect("started").finish([0; 32]).await.map(drop));
+    invalid(store.put(id(1), 0, FILE).await.expect("started").finish([0; 32]).await.map(drop));
+    let mut short = store.put(id(2), 0, 10).await.expect("started");
+    invalid(short.write(Bytes::from_static(b"12345678901")).await);
     invalid(store.remove((0..=REMOVE_MAX as u64).map(id).collect()).await);
     let data = bytes(1, 5 << 20);
     while put(&store, id(1), &data).await.is_err() {
@@ -99,12 +111,18 @@ async fn what_can_not_be_is_refused() {
 #[tokio::test]
 async fn a_chunk_that_is_here_is_not_written_again() {
     let (store, _) = open(&mem()).await;
-    put(&store, id(1), b"first").await.expect("stored");
-    assert!(matches!(store.put(id(1), 0, 5).await, Err(Error::Exists(_))));
-    let writer = store.put(id(2), 0, 5).await.expect("started");
-    assert!(matches!(store.put(id(2), 0, 5).await, Err(Error::Busy(_))));
-    drop(writer);
-    assert_eq!(get(&store, id(1)).await.expect("read"), b"first");
+    for (seq, reserve) in [(1, 5), (3, FILE)] {
+        put_reserved(&store, id(seq), b"first", 5, reserve).await.expect("stored");
+        assert!(matches!(store.put(id(seq), 0, reserve).await, Err(Error::Exists(_))));
+        let writer = store.put(id(seq + 1), 0, reserve).await.expect("started");
+        assert!(matches!(store.put(id(seq + 1), 0, reserve).await, Err(Error::Busy(_))));
+        drop(writer);
+        assert_eq!(get(&store, id(seq)).await.expect("read"), b"first");
+    }
+    assert!(
+        matches!(store.put(id(1), 0, FILE).await, Err(Error::Exists(_))),
+        "a record is here, whatever is asked for"
+    );
 }
 
 #[tokio::test]
@@ -160,7 +178,7 @@ async fn an_inventory_lists_every_chunk_once_in_pages_of_any_size() {
     let (store, _) = open(&mem()).await;
     let mut all: Vec<_> = (0..300).map(|n| id(n * 11)).collect();
     for id in &all {
-        put(&store, *id, b"x").await.expect("stored");
+        put_reserved(&store, *id, b"x", 1, if id.seq % 2 == 0 { 1 } else { FILE }).await.expect("stored");
     }
     all.sort();
     for limit in [1, 7, 100, 300, 5000] {
@@ -175,23 +193,49 @@ async fn an_inventory_lists_every_chunk_once_in_pages_of_any_size() {
 }
 
 #[tokio::test]
-async fn a_restart_finds_chunks_without_reading_them_and_drops_what_was_unfinished() {
+async fn a_restart_reads_no_file_and_counts_all_of_them_behind_the_start() {
     let mem = MemDisk::new();
     let disk: Arc<dyn Disk> = Arc::new(mem.clone());
     let (store, first) = open(&disk).await;
-    assert_eq!((first.chunks, first.bytes, first.removed_temporaries), (0, 0, 0));
+    assert_eq!((first, store.usage().chunks, store.usage().bytes), (Recovery::default(), 0, 0));
     put(&store, id(1), &bytes(1, 100_000)).await.expect("stored");
     put(&store, id(2), b"x").await.expect("stored");
-    std::mem::forget(store.put(id(3), 0, 10).await.expect("started")); // as if the process were killed
+    std::mem::forget(store.put(id(3), 0, FILE).await.expect("started")); // as if the process were killed
+    assert_eq!(leftovers(&*disk).len(), 1);
     let watched = FaultyDisk::new(disk.clone());
     watched.on(Call::Read, When::From(1), Fault::Io);
     let shared: Arc<dyn Disk> = Arc::new(watched.clone());
-    let (store, found) = open(&shared).await;
-    assert_eq!((found.chunks, found.bytes, found.removed_temporaries), (2, 102_400 + 4096 + 8192, 1));
+    let (store, _) = open(&shared).await;
     assert_eq!((watched.calls(Call::Read), watched.calls(Call::ReadNowait)), (0, 0));
-    assert_eq!((store.usage().chunks, store.usage().bytes), (found.chunks, found.bytes));
+    assert_eq!((store.usage().chunks, store.usage().bytes), (2, 102_400 + 4096 + 8192));
+    assert_eq!(leftovers(&*disk).len(), 0);
     watched.heal();
     assert_eq!(get(&store, id(1)).await.expect("read"), bytes(1, 100_000));
+}
+
+#[tokio::test]
+async fn a_restart_finds_records_and_reads_again_only_what_came_after_the_mark() {
+    let (disk, kv) = (mem(), kv());
+    let (store, _) = open_with(options_with(&disk, kv.clone())).await;
+    for seq in 0..200 {
+        put_record(&store, id(seq), &bytes(seq, 10_000)).await.expect("stored");
+    }
+    store.remove(vec![id(0), id(7)]).await.expect("removed");
+    let before = store.usage();
+    drop(store);
+    let (store, found) = open_with(options_with(&disk, kv.clone())).await;
+    assert_eq!((found.volume_chunks, found.rescanned_records), (198, 0), "the index knows all of them");
+    assert!(found.rescanned_bytes < VOLUME, "the rest of one volume, however many there are: {found:?}");
+    let after = store.usage();
+    assert_eq!((after.chunks, after.bytes), (before.chunks, before.bytes));
+    assert_eq!(list_all(&store, 50).await.len(), 198);
+    drop(store);
+    // The database of another folder, or none: the volumes tell all.
+    let (store, found) = open_with(options_with(&disk, support::kv())).await;
+    assert_eq!(found.volume_chunks, 198, "{found:?}");
+    for seq in (1..200).filter(|seq| *seq != 7) {
+        assert_eq!(get(&store, id(seq)).await.expect("read"), bytes(seq, 10_000));
+    }
 }
 
 #[tokio::test]
@@ -208,20 +252,24 @@ async fn a_read_that_would_wait_goes_on_elsewhere() {
     let disk = FaultyDisk::new(mem());
     let (store, _) = open(&(Arc::new(disk.clone()) as Arc<dyn Disk>)).await;
     let data = bytes(1, 200_000);
-    put(&store, id(1), &data).await.expect("stored");
-    disk.on(Call::ReadNowait, When::Nth(1), Fault::WouldBlock);
-    disk.on(Call::ReadNowait, When::Nth(2), Fault::Short(70_000));
-    for _ in 0..3 {
-        assert_eq!(store.read(id(1), 1000..150_000).await.expect("read"), data[1000..150_000]);
+    for (seq, reserve) in [(1, FILE), (2, 200_000)] {
+        put_reserved(&store, id(seq), &data, 100_000, reserve).await.expect("stored");
+        let before = disk.calls(Call::ReadNowait);
+        disk.on(Call::ReadNowait, When::Nth(1), Fault::WouldBlock);
+        disk.on(Call::ReadNowait, When::Nth(2), Fault::Short(70_000));
+        for _ in 0..3 {
+            assert_eq!(store.read(id(seq), 1000..150_000).await.expect("read"), data[1000..150_000]);
+        }
+        assert_eq!(disk.calls(Call::ReadNowait) - before, 3);
+        disk.heal();
     }
-    assert_eq!(disk.calls(Call::ReadNowait), 3);
 }
 
 #[tokio::test]
 async fn a_real_disk_keeps_what_it_was_given() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let dir = folder.path().join("node/data");
-    let options = || Options::new(dir.clone(), Arc::new(RealDisk), 0);
+    let options = || Options::new(dir.clone(), Arc::new(RealDisk), kv(), 0);
     let (store, _) = ChunkStore::open(options()).await.expect("opened");
     let data = bytes(1, (3 << 20) + 11);
     let puts = (0..8).map(|seq| {
@@ -239,8 +287,9 @@ async fn a_real_disk_keeps_what_it_was_given() {
     assert!(usage.free_bytes > 0 && usage.total_bytes > usage.free_bytes && !usage.poisoned, "{usage:?}");
     assert_eq!((usage.chunks, usage.bytes, usage.reserved_bytes), (8, 8 * file.len() as u64, 0));
     drop(store);
-    let (store, found) = ChunkStore::open(options()).await.expect("opened again");
-    assert_eq!(found.chunks, 8);
+    let (store, _) = ChunkStore::open(options()).await.expect("opened again");
+    assert!(store.settled().await);
+    assert_eq!(store.usage().chunks, 8);
     assert_eq!(get(&store, id(7)).await.expect("read"), data);
     store.verify(id(7)).await.expect("in order");
     store.remove((0..8).map(id).collect()).await.expect("removed");

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flotilla_api::ChunkId;
 use flotilla_chunk_store::{ChunkStore, Error, Kind};
 use flotilla_env::disk::{Call, Disk, Fault, FaultyDisk, MemDisk, When};
-use support::{bytes, get, id, leftovers, list_all, open, options, put};
+use support::{FILE, bytes, get, id, leftovers, list_all, open, options, put};
 
 /// Seeds 0 and 1 lose and keep everything unsynced, the others mix.
 const SEEDS: std::ops::Range<u64> = 0..8;
@@ -53,7 +53,7 @@ impl Journal {
             }
         }
         results.0.and(results.1).and(results.2)?;
-        let mut given_up = store.put(id(4), 0, 100_000).await?;
+        let mut given_up = store.put(id(4), 0, FILE).await?;
         self.data(4, 100_000);
         given_up.write(Bytes::from(bytes(4, 50_000))).await?;
         drop(given_up);
@@ -65,7 +65,8 @@ impl Journal {
     /// Checks a disk as the next start finds it.
     async fn check(&self, after: MemDisk) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(after.clone());
-        let (store, recovery) = ChunkStore::open(options(&disk)).await.map_err(|error| error.to_string())?;
+        let (store, _) = ChunkStore::open(options(&disk)).await.map_err(|error| error.to_string())?;
+        assert!(store.settled().await, "no folder fails here");
         let mut there = BTreeSet::new();
         for (id, data) in &self.tried {
             let must_be_there = self.acked.contains(id) && !self.removing.contains(id);
@@ -80,8 +81,8 @@ impl Journal {
             }
         }
         let listed: BTreeSet<_> = list_all(&store, 2).await.into_iter().collect();
-        if listed != there || recovery.chunks != there.len() as u64 || !leftovers(&*disk).is_empty() {
-            return Err(format!("listed {listed:?}, found {there:?}, {recovery:?}"));
+        if listed != there || store.usage().chunks != there.len() as u64 || !leftovers(&*disk).is_empty() {
+            return Err(format!("listed {listed:?}, found {there:?}, {:?}", store.usage()));
         }
         // What is seen after a start is synced: no second power cut takes it away.
         let (store, _) = open(&(Arc::new(after.crash(0)) as Arc<dyn Disk>)).await;

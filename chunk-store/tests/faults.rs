@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flotilla_api::ChunkId;
 use flotilla_chunk_store::{ChunkStore, Error, Flaw, Kind};
 use flotilla_env::disk::{Call, Disk, Fault, FaultyDisk, MemDisk, When};
-use support::{DIR, bytes, get, id, leftovers, open, options, put};
+use support::{DIR, FILE, bytes, get, id, leftovers, open, options, put};
 
 fn faulty() -> (FaultyDisk, Arc<dyn Disk>) {
     let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
@@ -166,7 +166,7 @@ async fn a_disk_that_fills_up_on_the_way_costs_one_chunk_and_no_more() {
         put(&store, id(1), b"before").await.expect("stored");
         disk.on(call, When::Nth(1), Fault::Full);
         let result = async {
-            let mut writer = store.put(id(2), 0, 100_000).await?;
+            let mut writer = store.put(id(2), 0, FILE).await?;
             writer.write(Bytes::from_static(b"short")).await?;
             writer.finish([0; 32]).await
         };
@@ -211,7 +211,7 @@ async fn a_failed_write_or_sync_poisons_the_store_until_the_disk_is_accepted() {
         let (disk, shared) = faulty();
         let (store, _) = open(&shared).await;
         put(&store, id(1), b"before").await.expect("stored");
-        let other = store.put(id(3), 0, 10).await.expect("started");
+        let other = store.put(id(3), 0, FILE).await.expect("started");
         disk.on(call, When::Nth(1), fault.clone());
         let result = async {
             let mut writer = store.put(id(2), 0, 8 << 20).await?;

@@ -11,6 +11,7 @@ use flotilla_http_server::{
     Capabilities, DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer,
     Site, Sites, bind, install_metrics, secret,
 };
+use flotilla_kv::Kv;
 use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
 use flotilla_raft_store::{
     formation::{Formation, Plan},
@@ -151,10 +152,11 @@ async fn serve(
         () = stop.cancelled() => return Ok(()),
     };
     let dir = &settings.data_dir;
-    let store = open_store(dir, seams).await?;
     let fatal = Fatal::default();
     let seat = Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, fatal: &fatal };
-    let group = seat.open(&identity, FileMachine).await?;
+    let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
+    let store = open_store(dir, seams, kv.clone()).await?;
+    let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let member = Member {
@@ -258,8 +260,13 @@ async fn serve(
     }
 }
 
-async fn open_store(dir: &Path, seams: &Seams) -> Result<ChunkStore, Error> {
-    let options = flotilla_chunk_store::Options::new(dir.join("chunks"), seams.disk.clone(), DISK_RESERVE_BYTES);
+async fn open_store(dir: &Path, seams: &Seams, kv: Arc<dyn Kv>) -> Result<ChunkStore, Error> {
+    let dir = dir.join("chunks");
+    let options = flotilla_chunk_store::Options {
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        ..flotilla_chunk_store::Options::new(dir, seams.disk.clone(), kv, DISK_RESERVE_BYTES)
+    };
     let (store, recovery) = ChunkStore::open(options).await.map_err(|error| Error::Chunks(error.to_string()))?;
     tracing::info!(?recovery, "chunk store is open");
     Ok(store)

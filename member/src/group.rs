@@ -10,7 +10,7 @@ use flotilla_api::{
 };
 use flotilla_client::{Lane, PeerClient};
 use flotilla_env::{Clock, Disk, Entropy, disk::RealDisk};
-use flotilla_kv::{Kv, RocksKv};
+use flotilla_kv::{FamilySpec, Kv, RocksKv};
 use flotilla_raft_store::{
     Group, Machine, Member, Options, Settings,
     formation::{Formation, Peers},
@@ -63,15 +63,22 @@ pub struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Opens the database and the group in it.
+    /// Opens the process's one database: with the families of the group, and those of others who share its log.
     ///
     /// # Errors
     /// [`Error`]; the process ends with its exit code.
-    pub async fn open<M: Machine>(&self, identity: &Identity, machine: M) -> Result<Group<M>, Error> {
-        let options = flotilla_kv::Options::new(self.dir.join("meta"), &flotilla_raft_store::families::<M>());
-        let kv: Arc<dyn Kv> = tokio::task::spawn_blocking(move || RocksKv::open(options))
-            .await
-            .map_err(|error| Error::Metadata(error.to_string()))??;
+    pub async fn database<M: Machine>(&self, others: &[FamilySpec]) -> Result<Arc<dyn Kv>, Error> {
+        let families = [&flotilla_raft_store::families::<M>(), others].concat();
+        let options = flotilla_kv::Options::new(self.dir.join("meta"), &families);
+        let kv = tokio::task::spawn_blocking(move || RocksKv::open(options)).await;
+        Ok(kv.map_err(|error| Error::Metadata(error.to_string()))??)
+    }
+
+    /// Opens the group in the database.
+    ///
+    /// # Errors
+    /// [`Error`]; the process ends with its exit code.
+    pub async fn open<M: Machine>(&self, identity: &Identity, machine: M, kv: Arc<dyn Kv>) -> Result<Group<M>, Error> {
         let fatal = self.fatal.clone();
         let options = Options {
             id: identity.node,

@@ -142,7 +142,8 @@ async fn serve(
     };
     let fatal = Fatal::default();
     let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, peers, fatal: &fatal };
-    let directory = Directory::new(seat.open(&identity, DirectoryMachine).await?);
+    let kv = seat.database::<DirectoryMachine>(&[]).await?;
+    let directory = Directory::new(seat.open(&identity, DirectoryMachine, kv).await?);
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),

@@ -5,20 +5,28 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 use flotilla_api::WriterId;
 use flotilla_env::disk::{Call, Fault, FaultyDisk, Gate, MemDisk, When};
+use flotilla_kv::MemKv;
 
 use super::*;
-use crate::{Options, Stored, names::shelf_of};
+use crate::{FAMILIES, Options, Stored, names::shelf_of};
+
+/// What makes a chunk a file.
+const FILE: u64 = RECORD_BYTES_MAX + 1;
 
 fn id(seq: u64) -> ChunkId {
     ChunkId { writer: WriterId(1), seq }
 }
 
 async fn open(disk: &FaultyDisk) -> ChunkStore {
-    ChunkStore::open(Options::new("/data", Arc::new(disk.clone()), 0)).await.expect("opened").0
+    let kv = MemKv::new(&FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>());
+    let store =
+        ChunkStore::open(Options::new("/data", Arc::new(disk.clone()), Arc::new(kv), 0)).await.expect("opened").0;
+    assert!(store.settled().await);
+    store
 }
 
 async fn put(store: ChunkStore, id: ChunkId) -> Result<Stored, Error> {
-    let mut writer = store.put(id, 0, 3).await?;
+    let mut writer = store.put(id, 0, FILE).await?;
     writer.write(Bytes::from_static(b"abc")).await?;
     writer.finish([0; 32]).await
 }
@@ -78,10 +86,10 @@ async fn a_chunk_is_invisible_until_its_name_is_synced() {
     assert!(matches!(store.stat(id(0)).await, Err(Error::NotFound(_))));
     assert!(matches!(store.read(id(0), 0..1).await, Err(Error::NotFound(_))));
     assert!(matches!(store.verify(id(0)).await, Err(Error::NotFound(_))));
-    assert!(matches!(store.put(id(0), 0, 3).await, Err(Error::Busy(_))));
+    assert!(matches!(store.put(id(0), 0, FILE).await, Err(Error::Busy(_))));
     assert!(matches!(store.remove(vec![id(0)]).await, Err(Error::Busy(_))));
     assert_eq!(store.list(None, 10).await.expect("listed"), []);
-    assert_eq!((store.usage().chunks, store.usage().reserved_bytes), (0, 8192));
+    assert_eq!((store.usage().chunks, store.usage().reserved_bytes), (0, format::file_length(FILE)));
     gate.open();
     first.await.expect("no panic").expect("stored");
     assert_eq!(store.stat(id(0)).await.expect("visible").length, 3);
@@ -118,11 +126,11 @@ async fn too_many_writers_are_refused() {
     let store = open(&FaultyDisk::new(Arc::new(MemDisk::new()))).await;
     let mut writers = Vec::new();
     for seq in 0..crate::WRITERS_MAX as u64 {
-        writers.push(store.put(id(seq), 0, 1).await.expect("within the limit"));
+        writers.push(store.put(id(seq), 0, FILE).await.expect("within the limit"));
     }
-    assert!(matches!(store.put(id(9999), 0, 1).await, Err(Error::Overloaded)));
+    assert!(matches!(store.put(id(9999), 0, FILE).await, Err(Error::Overloaded)));
     drop(writers.pop());
-    while let Err(error) = store.put(id(9999), 0, 1).await {
+    while let Err(error) = store.put(id(9999), 0, FILE).await {
         assert!(matches!(error, Error::Overloaded), "until the dropped one is gone: {error}");
         tokio::task::yield_now().await;
     }

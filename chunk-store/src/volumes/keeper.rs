@@ -1,0 +1,427 @@
+//! The thread that keeps volumes in shape, behind the one that commits: prepares the next one, punches out what is dead, and copies
+//! what is alive out of volumes that are mostly dead.
+//!
+//! Recycling goes in this order, and a crash between any two steps loses nothing: the copies are synced, the index points to them,
+//! the database is synced, the volume's row says free, the database is synced again; only then is anything written over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+};
+
+use bytes::Bytes;
+use flotilla_env::disk::{Cause, DiskFile};
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    index::{Edit, Place, Stage},
+    pool::{Slot, path_of},
+    queue::{Copied, Job},
+    record::{Kind, PAGE_BYTES, VOLUME_HEADER_BYTES, record_bytes},
+    scan::{self, Source},
+    volume::Volume,
+};
+use crate::error::Error;
+
+/// How many bytes are copied by one job of the committer: what others may have to wait for.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// Free volumes that are kept: one that is prepared and one that was just emptied; the space of others is given back.
+const FREE_MAX: usize = 2;
+
+/// The shortest run of dead records that is punched out: shorter ones would cut the file into more pieces than they are worth, and
+/// are left to compaction.
+const PUNCH_BYTES_MIN: u64 = 64 << 10;
+
+/// Volumes that have dead runs waiting for their seal; those of others are left to compaction.
+const WAITING_MAX: usize = 16;
+
+/// How many bytes of zeros are written at a time.
+const FILL_BYTES: usize = 1 << 20;
+
+/// Something to do for the keeper.
+#[derive(Debug)]
+pub(crate) enum Chore {
+    /// Makes sure that a volume is ready for the time when the open one is full.
+    Prepare,
+    /// Records that nothing points to any more.
+    Freed(Vec<Place>),
+    /// A volume that is not appended to any more.
+    Sealed(u32),
+    /// Compacts all that it pays for, and tells how many volumes that was.
+    Compact(oneshot::Sender<Result<u64, Error>>),
+    /// Ends.
+    Close,
+}
+
+/// The way to the keeper. The number of chores is bounded by what the committer does: some for each group and volume.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    send: Mutex<Sender<Chore>>,
+    closed: AtomicBool,
+}
+
+/// Keeps volumes in shape.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    /// Dead runs of the open volume: punching it would give a sync of it more to do than data.
+    waiting: BTreeMap<(u32, u64), BTreeSet<(u64, u64)>>,
+}
+
+/// Makes a keeper's queue.
+pub(crate) fn chores() -> (Chores, Receiver<Chore>) {
+    let (send, receive) = mpsc::channel();
+    (Chores { send: Mutex::new(send), closed: AtomicBool::new(false) }, receive)
+}
+
+impl Chores {
+    pub(crate) fn prepare(&self) {
+        self.send(Chore::Prepare);
+    }
+
+    pub(crate) fn freed(&self, dead: Vec<Place>) {
+        if !dead.is_empty() {
+            self.send(Chore::Freed(dead));
+        }
+    }
+
+    pub(crate) fn sealed(&self, number: u32) {
+        self.send(Chore::Sealed(number));
+    }
+
+    pub(crate) fn compact(&self, done: oneshot::Sender<Result<u64, Error>>) {
+        self.send(Chore::Compact(done));
+    }
+
+    /// Ends the keeper after the step that it is at.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.send(Chore::Close);
+    }
+
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn send(&self, chore: Chore) {
+        // A keeper that has ended leaves dead records where they are, until the next start.
+        let _ = self.send.lock().unwrap_or_else(PoisonError::into_inner).send(chore);
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, waiting: BTreeMap::new() }
+    }
+
+    pub(crate) fn run(mut self, chores: &Receiver<Chore>) {
+        while let Ok(chore) = chores.recv() {
+            let (what, result) = match chore {
+                Chore::Close => return,
+                Chore::Prepare => ("prepare a volume", self.prepare()),
+                Chore::Freed(dead) => ("punch a volume", self.freed(dead)),
+                Chore::Sealed(number) => ("tidy a volume", self.sealed(number)),
+                Chore::Compact(done) => {
+                    let result = self.compact();
+                    drop(done.send(result)); // the asker may have gone
+                    continue;
+                }
+            };
+            match result {
+                // Nothing that was acked hangs on it; a failed sync has poisoned the store.
+                Err(Error::Full | Error::Poisoned | Error::Closed) | Ok(()) => {}
+                Err(error) => tracing::warn!(%error, what, "volumes stay as they are"),
+            }
+            self.shared.gauges.show(&self.shared.pool.usage());
+        }
+    }
+
+    /// Makes sure that one free volume has all of its blocks written.
+    fn prepare(&mut self) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared.health.check()?;
+        let free = {
+            let state = shared.pool.state();
+            if state.take_free().is_some() {
+                return Ok(());
+            }
+            let unpinned = |slot: &&Slot| slot.row.stage == Stage::Free && Arc::strong_count(&slot.volume) == 1;
+            state.slots.values().find(unpinned).map(|slot| (slot.volume.clone(), slot.row.punched_bytes))
+        };
+        if let Some((volume, punched)) = free {
+            let judge = |what| move |error| shared.health.judge(what, error);
+            let file = volume.file(&*shared.disk).map_err(judge("open a volume"))?;
+            if punched > 0 {
+                file.allocate(volume.capacity).map_err(judge("reserve space for a volume"))?;
+                shared.fill(&**file)?;
+                shared.health.sync_volume(&**file)?;
+            }
+            if let Some(slot) = shared.pool.state().slots.get_mut(&volume.number) {
+                (slot.prepared, slot.row.punched_bytes) = (true, 0);
+            }
+            return Ok(());
+        }
+        let space = shared.disk.space(&shared.dir).map_err(|error| shared.health.judge("measure the space", error))?;
+        if space.free_bytes < shared.reserve_free_bytes + 2 * shared.capacity {
+            return Ok(()); // made when it is needed, if there is still room
+        }
+        let (number, file) = shared.make_file(true)?;
+        let volume = Volume::lazy(number, Default::default(), shared.capacity, path_of(&shared.dir, number));
+        shared.pool.state().slots.insert(number, Slot::free(volume.with_file(file), true));
+        Ok(())
+    }
+
+    /// Notes dead records, gives their space back where that is possible yet, and compacts what has become mostly dead.
+    fn freed(&mut self, dead: Vec<Place>) -> Result<(), Error> {
+        let mut touched = BTreeSet::new();
+        for place in dead {
+            let volume = (place.volume, place.order);
+            if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&volume) {
+                continue;
+            }
+            let end = place.offset + record_bytes(place.length);
+            self.waiting.entry(volume).or_default().insert((place.offset, end));
+            touched.insert(place.volume);
+        }
+        for number in touched {
+            self.punch_if_sealed(number)?;
+        }
+        self.compact().map(drop)
+    }
+
+    /// Gives back what a sealed volume does not use.
+    fn sealed(&mut self, number: u32) -> Result<(), Error> {
+        self.shared.punch_tail(number)?;
+        self.punch_if_sealed(number)?;
+        self.compact().map(drop)
+    }
+
+    fn punch_if_sealed(&mut self, number: u32) -> Result<(), Error> {
+        let sealed = {
+            let state = self.shared.pool.state();
+            let slot = state.slots.get(&number).filter(|slot| slot.row.stage == Stage::Sealed);
+            slot.map(|slot| slot.volume.clone())
+        };
+        let Some(volume) = sealed else { return Ok(()) };
+        let Some(dead) = self.waiting.remove(&(number, volume.epoch.order)) else { return Ok(()) };
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for (start, end) in dead {
+            match runs.last_mut().filter(|last| last.1 == start) {
+                Some(last) => last.1 = end,
+                None => runs.push((start, end)),
+            }
+        }
+        let (long, short): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(from, to)| to - from >= PUNCH_BYTES_MIN);
+        if !short.is_empty() {
+            self.waiting.insert((number, volume.epoch.order), short.into_iter().collect()); // may grow together
+        }
+        self.shared.punch(&volume, &long)
+    }
+
+    /// Empties volumes while it pays.
+    fn compact(&mut self) -> Result<u64, Error> {
+        let mut emptied = 0;
+        while let Some(volume) = self.shared.pool.worth_emptying() {
+            if self.shared.chores.closed() {
+                return Err(Error::Closed);
+            }
+            self.shared.health.check()?;
+            self.waiting.remove(&(volume.number, volume.epoch.order));
+            emptied += u64::from(self.empty(volume)?);
+        }
+        if emptied > 0 {
+            self.prepare()?; // an emptied volume may be all the room that there is
+        }
+        Ok(emptied)
+    }
+
+    /// Moves all live records out of a volume and frees it. Tells whether it is free: a damaged record keeps it as it is.
+    fn empty(&self, volume: Arc<Volume>) -> Result<bool, Error> {
+        let shared = &self.shared;
+        let number = volume.number;
+        let row = |number| shared.pool.state().slots.get(&number).map(|slot| slot.row);
+        let Some(before) = row(number) else { return Ok(false) };
+        if before.live_chunks > 0 {
+            let file = volume.file(&*shared.disk).map_err(|error| shared.health.judge("open a volume", error))?;
+            let mut copies = Copies { shared, records: Vec::new(), bytes: 0 };
+            let range = (VOLUME_HEADER_BYTES, before.end);
+            scan::records(&**file, volume.epoch, range, Source::Cache, |found| copies.add(&volume, found))?;
+            copies.submit()?;
+        }
+        if row(number).is_none_or(|row| row.live_chunks > 0) {
+            tracing::warn!(path = %volume.path.display(), "a volume has damaged records and is not compacted");
+            if let Some(slot) = shared.pool.state().slots.get_mut(&number) {
+                slot.spared = true;
+            }
+            return Ok(false);
+        }
+        shared.free(volume)?;
+        Ok(true)
+    }
+}
+
+/// Live records on their way to another volume.
+struct Copies<'a> {
+    shared: &'a Shared,
+    records: Vec<Copied>,
+    bytes: u64,
+}
+
+impl Copies<'_> {
+    fn add(&mut self, volume: &Volume, found: scan::Found<'_>) -> Result<(), Error> {
+        let Kind::Chunk { id, .. } = found.header.kind else { return Ok(()) };
+        let length = found.header.length;
+        let from = Place { volume: volume.number, order: volume.epoch.order, offset: found.offset, length };
+        if found.checked.is_err() || self.shared.index.find(id)? != Some(from) {
+            return Ok(());
+        }
+        let data = Bytes::copy_from_slice(found.data);
+        self.records.push(Copied { id, from, kind: found.header.kind, sums: found.header.sums, data });
+        self.bytes += length;
+        if self.bytes >= COPY_BYTES { self.submit() } else { Ok(()) }
+    }
+
+    fn submit(&mut self) -> Result<(), Error> {
+        if self.shared.chores.closed() {
+            return Err(Error::Closed);
+        }
+        self.bytes = 0;
+        let records = std::mem::take(&mut self.records);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (done, wait) = mpsc::sync_channel(1);
+        self.shared.queue.push(Job::Copy { records, done });
+        wait.recv().unwrap_or(Err(Error::Closed))
+    }
+}
+
+impl Slot {
+    pub(crate) fn free(volume: Volume, prepared: bool) -> Self {
+        let row = super::index::Row {
+            epoch: volume.epoch,
+            capacity: volume.capacity,
+            stage: Stage::Free,
+            end: VOLUME_HEADER_BYTES,
+            live_bytes: 0,
+            live_chunks: 0,
+            // What a volume has been through is known to the process that saw it.
+            punched_bytes: if prepared { 0 } else { volume.capacity },
+        };
+        Self { volume: Arc::new(volume), row, prepared, spared: false }
+    }
+}
+
+impl Shared {
+    /// Puts an emptied volume into the free list, or gives its space back if there are enough.
+    fn free(&self, volume: Arc<Volume>) -> Result<(), Error> {
+        let number = volume.number;
+        self.sync_index()?; // the copies are synced, and now nothing that survives a crash points to this volume
+        let written = self.pool.write(&self.index, Edit::default(), None, |state, edit| {
+            if let Some(slot) = state.slots.get(&number) {
+                edit.set_row(number, &super::index::Row { stage: Stage::Free, ..slot.row });
+            }
+        });
+        written.map_err(|error| self.health.poison("write the index of the volumes", &error))?;
+        self.sync_index()?; // in the free list
+        let enough = {
+            let mut state = self.pool.state();
+            let free = state.slots.values().filter(|slot| slot.row.stage == Stage::Free).count();
+            match state.slots.get_mut(&number) {
+                Some(slot) => {
+                    let tail = slot.row.capacity - slot.row.end;
+                    slot.row.stage = Stage::Free;
+                    // Without holes it is as good as a prepared one.
+                    slot.prepared = slot.row.punched_bytes == 0 && tail < PUNCH_BYTES_MIN;
+                    slot.row.punched_bytes += tail;
+                    slot.row.end = VOLUME_HEADER_BYTES;
+                }
+                None => return Ok(()),
+            }
+            free >= FREE_MAX
+        };
+        drop(volume);
+        if enough { self.give_back(number) } else { Ok(()) }
+    }
+
+    fn give_back(&self, number: u32) -> Result<(), Error> {
+        let Some(slot) = self.pool.state().slots.remove(&number) else { return Ok(()) };
+        match self.disk.remove(&slot.volume.path) {
+            Err(error) if Cause::of(&error) != Cause::Missing => {
+                return Err(self.health.judge("remove a volume", error));
+            }
+            _ => {}
+        }
+        let written = self.pool.write(&self.index, Edit::default(), None, |_, edit| edit.drop_row(number));
+        written.map_err(|error| self.health.poison("write the index of the volumes", &error))
+    }
+
+    fn sync_index(&self) -> Result<(), Error> {
+        self.index.sync().map_err(|error| self.health.poison("sync the index of the volumes", &error))
+    }
+
+    /// Gives back what lies behind the last record of a sealed volume.
+    pub(crate) fn punch_tail(&self, number: u32) -> Result<(), Error> {
+        let tail = {
+            let state = self.pool.state();
+            let slot = state.slots.get(&number).filter(|slot| slot.row.stage == Stage::Sealed);
+            slot.map(|slot| (slot.volume.clone(), slot.row.end))
+        };
+        let Some((volume, end)) = tail else { return Ok(()) };
+        if volume.capacity - end < PUNCH_BYTES_MIN {
+            return Ok(());
+        }
+        let file = volume.file(&*self.disk).map_err(|error| self.health.judge("open a volume", error))?;
+        file.punch(end, volume.capacity - end).map_err(|error| self.health.judge("punch a volume", error))?;
+        self.note_punched(&volume, 0)
+    }
+
+    /// Gives back the space of dead records. Their removal is synced.
+    fn punch(&self, volume: &Volume, runs: &[(u64, u64)]) -> Result<(), Error> {
+        let mut punched = 0;
+        for (from, to) in runs {
+            self.health.check()?;
+            let file = volume.file(&*self.disk).map_err(|error| self.health.judge("open a volume", error))?;
+            let done = file.punch(*from, to - from).map_err(|error| self.health.judge("punch a volume", error))?;
+            punched += if done { to - from } else { 0 };
+        }
+        if punched == 0 { Ok(()) } else { self.note_punched(volume, punched) }
+    }
+
+    fn note_punched(&self, volume: &Volume, bytes: u64) -> Result<(), Error> {
+        let (number, order) = (volume.number, volume.epoch.order);
+        let written = self.pool.write(&self.index, Edit::default(), None, |state, edit| {
+            if let Some(slot) = state.slots.get_mut(&number).filter(|slot| slot.row.epoch.order == order) {
+                slot.row.punched_bytes += bytes;
+                edit.set_row(number, &slot.row);
+            }
+        });
+        written.map_err(|error| self.health.poison("write the index of the volumes", &error))
+    }
+
+    /// Writes zeros through a volume's file.
+    pub(crate) fn fill(&self, file: &dyn DiskFile) -> Result<(), Error> {
+        let zeros = vec![0; FILL_BYTES.min(usize::try_from(self.capacity).unwrap_or(FILL_BYTES))];
+        let mut at = 0;
+        while at < self.capacity {
+            if self.chores.closed() {
+                return Err(Error::Closed);
+            }
+            let length = (self.capacity - at).min(zeros.len() as u64);
+            let part = std::io::IoSlice::new(&zeros[..usize::try_from(length).expect("a megabyte")]);
+            file.write_at(at, &[part]).map_err(|error| self.health.judge("fill a volume", error))?;
+            let started = file.start_writeback(at, length);
+            started.map_err(|error| self.health.judge("fill a volume", error))?;
+            at += length;
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(PUNCH_BYTES_MIN.is_multiple_of(PAGE_BYTES), "holes are whole pages");
