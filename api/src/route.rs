@@ -24,6 +24,8 @@ pub const PEER_LAYOUT: &str = "/peer/v1/layout";
 pub const PEER_LIST: &str = "/peer/v1/list";
 /// Peers: a chunk's bytes, `PUT` and `GET`, id in [`crate::header::CHUNK`].
 pub const PEER_CHUNK: &str = "/peer/v1/chunk";
+/// Peers: whether the process answers at all; nothing else is asked.
+pub const PEER_ALIVE: &str = "/peer/v1/alive";
 /// Peers: where replicas lie on this node's disk (layout).
 pub const PEER_LOCATE: &str = "/peer/v1/locate";
 /// Peers: the leader's choice of nodes for new chunks.

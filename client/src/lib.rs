@@ -2,6 +2,7 @@
 //!
 //! This crate knows no server, no disk and no rule about files; hyper's client appears in [`transport`] alone.
 
+pub mod alive;
 pub mod body;
 pub mod peer;
 mod problem;

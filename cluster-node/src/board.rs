@@ -23,10 +23,25 @@ pub const SILENT_AFTER: Duration = Duration::from_millis(1600);
 /// The most chunks that one request places.
 pub const PLACE_COUNT_MAX: u32 = 64;
 
+/// How long a node that failed a gateway is passed by for all of them, as long as there are others.
+const SUSPECT_FOR: Duration = Duration::from_secs(2);
+
 struct Seen {
     heartbeat: Heartbeat,
     at: Instant,
     reserved_bytes: u64,
+    suspect_until: Option<Instant>,
+}
+
+impl Seen {
+    fn candidate(&self) -> Candidate {
+        Candidate {
+            node: self.heartbeat.node,
+            zone: self.heartbeat.zone.clone(),
+            stats: self.heartbeat.stats.clone(),
+            reserved_bytes: self.reserved_bytes,
+        }
+    }
 }
 
 /// The nodes as their leader sees them. Cheap to clone.
@@ -47,7 +62,9 @@ impl Board {
 
     /// Takes a node's heartbeat.
     pub fn heard(&self, heartbeat: Heartbeat) {
-        let seen = Seen { at: self.clock.now(), reserved_bytes: 0, heartbeat };
+        // A heartbeat says that the node lives, not that a gateway can reach it.
+        let suspect_until = self.lock().get(&heartbeat.node).and_then(|seen| seen.suspect_until);
+        let seen = Seen { at: self.clock.now(), reserved_bytes: 0, suspect_until, heartbeat };
         let (node, told) = (seen.heartbeat.node, seen.heartbeat.corrupt.len());
         let before = self.lock().insert(node, seen).map_or(0, |before| before.heartbeat.corrupt.len());
         if told > before {
@@ -72,25 +89,31 @@ impl Board {
         self.lock().retain(|id, _| members(*id));
     }
 
-    /// Chooses nodes for new chunks, `replicas` for each.
+    /// Notes a gateway's suspects and chooses nodes for its new chunks.
+    ///
+    /// What one gateway suspects is passed by for all, but never so that too few are left: it may be the gateway that is ill.
     #[must_use]
-    pub fn place(&self, request: &PlaceRequest, replicas: usize) -> PlaceAnswer {
+    pub fn place(&self, request: &PlaceRequest) -> PlaceAnswer {
         let now = self.clock.now();
+        let replicas = request.replicas as usize;
         let mut nodes = self.lock();
-        let mut candidates: Vec<Candidate> = nodes
-            .values()
-            .filter(|seen| now.duration_since(seen.at) < SILENT_AFTER)
-            .filter(|seen| !request.avoid.contains(&seen.heartbeat.node))
-            .map(|seen| Candidate {
-                node: seen.heartbeat.node,
-                zone: seen.heartbeat.zone.clone(),
-                stats: seen.heartbeat.stats.clone(),
-                reserved_bytes: seen.reserved_bytes,
-            })
-            .collect();
-        let eligible = candidates.iter().filter(|c| c.takes(request.chunk_bytes)).count();
-        let spacious = candidates.iter().filter(|c| c.has_space(request.chunk_bytes)).count();
-        let full = eligible < replicas && spacious < replicas && candidates.len() >= replicas;
+        for id in &request.suspects {
+            if let Some(seen) = nodes.get_mut(id) {
+                seen.suspect_until = Some(now + SUSPECT_FOR);
+            }
+        }
+        let heard: Vec<&Seen> = nodes.values().filter(|seen| now.duration_since(seen.at) < SILENT_AFTER).collect();
+        let takes = |seen: &&&Seen| seen.candidate().takes(request.chunk_bytes);
+        let may = |seen: &&&Seen| !request.avoid.contains(&seen.heartbeat.node);
+        let trusted = |seen: &&&Seen| seen.suspect_until.is_none_or(|until| until <= now);
+        let eligible = heard.iter().filter(may).filter(takes).count();
+        let enough = heard.iter().filter(may).filter(takes).filter(trusted).count() >= replicas;
+        let mut candidates: Vec<Candidate> =
+            heard.iter().filter(may).filter(|seen| !enough || trusted(seen)).map(|seen| seen.candidate()).collect();
+        // Space is the reason when every node that has some would do, and there are too few of those.
+        let spacious = heard.iter().filter(|seen| seen.candidate().has_space(request.chunk_bytes)).count();
+        let taking = heard.iter().filter(takes).count();
+        let full = eligible < replicas && spacious == taking && spacious < heard.len();
         let mut answer = PlaceAnswer { chunks: Vec::new(), eligible: eligible as u32, full };
         for _ in 0..request.count.min(PLACE_COUNT_MAX) {
             let chance = || self.entropy.u64() as f64 / u64::MAX as f64;

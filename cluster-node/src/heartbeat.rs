@@ -18,6 +18,7 @@ use crate::{
     board::{Board, HEARTBEAT_EVERY},
     gateway::{budget::Budget, places::Placer},
     metadata::{Command, Metadata},
+    under_way::UnderWay,
 };
 
 /// How long a heartbeat or report may take: shorter than its interval, so that they never pile up.
@@ -61,6 +62,8 @@ pub struct Teller {
     pub probe: Arc<dyn HostProbe>,
     /// Body bytes that requests hold are in flight.
     pub budget: Budget,
+    /// Requests of clients.
+    pub under_way: UnderWay,
     /// Decoded documents.
     pub documents: DocumentCache,
     /// Ids of commands.
@@ -131,7 +134,7 @@ impl Teller {
             disk_free_bytes: usage.free_bytes.saturating_sub(usage.reserved_bytes),
             disk_total_bytes: usage.total_bytes,
             inflight_bytes: self.budget.held_bytes(),
-            requests: 0,
+            requests: self.under_way.count(),
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
             accepts_chunks: !usage.full && !usage.poisoned,
             full: usage.full,
@@ -181,19 +184,22 @@ pub struct LeaderPlacer {
     pub board: Board,
     /// The way to other processes.
     pub peers: PeerClient,
-    /// Copies per chunk.
-    pub replicas: u32,
 }
 
 #[async_trait::async_trait]
 impl Placer for LeaderPlacer {
     async fn place(&self, request: &PlaceRequest) -> Result<PlaceAnswer, String> {
+        let mut watch = self.metadata.group().watch();
         let status = self.metadata.group().status();
         if status.is_leader {
-            return Ok(self.board.place(request, self.replicas as usize));
+            return Ok(self.board.place(request));
         }
         let leader = status.leader.and_then(|id| status.members.get(&id)).ok_or("no leader is known")?;
         let place = self.peers.post(Lane::Control, &leader.peer, route::PEER_PLACE, request, PLACE_DEADLINE);
-        place.await.map_err(|error| error.to_string())
+        tokio::select! {
+            answer = place => answer.map_err(|error| error.to_string()),
+            // A leader that was stopped answers nothing, and the next one does at once.
+            _ = watch.wait_for(|now| now.leader != status.leader) => Err("the leader has changed".to_owned()),
+        }
     }
 }

@@ -14,6 +14,7 @@ mod node;
 mod ops;
 mod placement;
 mod settings;
+mod under_way;
 
 pub use flotilla_member::{EXIT_CONFIG, EXIT_DISK, Error};
 pub use node::{accept_disk, run};

@@ -35,6 +35,7 @@ use crate::{
     life::{Keeper, Periods, Released},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
+    under_way::UnderWay,
 };
 
 /// Free space that chunks never use: Raft's log and the database live on the same disk.
@@ -165,7 +166,6 @@ async fn serve(
         board: board.clone(),
         store: store.clone(),
         peers: peers.clone(),
-        replicas: settings.replicas,
     };
     late_member.set(member);
 
@@ -174,12 +174,7 @@ async fn serve(
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
         formation.set_formed();
         let budget = Budget::default();
-        let placer = LeaderPlacer {
-            metadata: metadata.clone(),
-            board: board.clone(),
-            peers: peers.clone(),
-            replicas: settings.replicas,
-        };
+        let placer = LeaderPlacer { metadata: metadata.clone(), board: board.clone(), peers: peers.clone() };
         let chunk_size = settings.chunk_size.as_u64();
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
         let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
@@ -224,6 +219,7 @@ async fn serve(
             clock: seams.clock.clone(),
             entropy: seams.entropy.clone(),
         };
+        let under_way = UnderWay::default();
         let teller = Teller {
             card: Arc::new(card(settings, addresses, &identity)),
             peers: peers.clone(),
@@ -232,6 +228,7 @@ async fn serve(
             store: store.clone(),
             probe: flotilla_env::host::system(),
             budget: budget.clone(),
+            under_way: under_way.clone(),
             documents: documents.clone(),
             entropy: seams.entropy.clone(),
         };
@@ -243,6 +240,7 @@ async fn serve(
             fetcher,
             documents,
             budget,
+            under_way,
             entropy: seams.entropy.clone(),
             clock: seams.clock.clone(),
         });

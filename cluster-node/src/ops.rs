@@ -21,6 +21,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_CHUNK) => "chunk_get",
         Some(route::PEER_PLACE) => "place",
         Some(route::PEER_HEARTBEAT) => "heartbeat",
+        Some(route::PEER_ALIVE) => "alive",
         Some(route::PEER_LOCATE | route::PEER_LAYOUT) => "locate",
         Some(route::PEER_FORM) => "form",
         Some(route::PEER_SETTLE) => "settle",

@@ -4,6 +4,8 @@ use flotilla_api::{NodeId, peer::NodeStats};
 
 /// Bytes in flight at which a node counts for half.
 const INFLIGHT_HALF_BYTES: f64 = (64 << 20) as f64;
+/// Requests under way at which a node counts for half: two a core of a small machine, each with its own chunk.
+const REQUESTS_HALF: f64 = 64.0;
 /// Sync time at which a node counts for half, in microseconds.
 const SYNC_HALF_US: f64 = 20_000.0;
 /// The least weight of an eligible node, so that a busy one still gets a share and its statistics stay alive.
@@ -47,9 +49,10 @@ impl Candidate {
         let free = self.stats.disk_free_bytes.saturating_sub(self.reserved_bytes);
         let disk = share(free, self.stats.disk_total_bytes).clamp(0.0, 1.0);
         let inflight = 1.0 / (1.0 + self.stats.inflight_bytes as f64 / INFLIGHT_HALF_BYTES);
+        let requests = 1.0 / (1.0 + f64::from(self.stats.requests) / REQUESTS_HALF);
         let sync = 1.0 / (1.0 + f64::from(self.stats.sync_us) / SYNC_HALF_US);
         // Half of the weight never depends on the load, which is known late: a herd would follow it.
-        ((0.5 + 0.5 * cpu) * (0.5 + 0.5 * memory) * disk * inflight * sync).max(WEIGHT_MIN)
+        ((0.5 + 0.5 * cpu) * (0.5 + 0.5 * memory) * disk * inflight * requests * sync).max(WEIGHT_MIN)
     }
 }
 
@@ -133,6 +136,14 @@ mod tests {
         let counts = shares(&nodes, 1);
         assert!(counts[2] > 3 * counts[3], "{counts:?}");
         assert!(counts[3] > 0, "{counts:?}");
+    }
+
+    #[test]
+    fn requests_under_way_count() {
+        let mut nodes = [node(1), node(2), node(3)];
+        nodes[2].stats.requests = 640;
+        let counts = shares(&nodes, 1);
+        assert!(counts[2] > 5 * counts[3], "{counts:?}");
     }
 
     #[test]

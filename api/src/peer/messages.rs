@@ -21,8 +21,19 @@ pub struct StoredCopy {
 pub struct ChunkAck {
     /// Copies that are synced. Fewer than asked means that a hop behind this one failed.
     pub copies: Vec<StoredCopy>,
-    /// Nodes of the chain that failed, with a sentence for the log.
-    pub failed: Vec<(NodeId, String)>,
+    /// Nodes of the chain that have none.
+    pub failed: Vec<FailedCopy>,
+}
+
+/// A node of a chain that has no copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCopy {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it said that it has no space.
+    pub full: bool,
+    /// A sentence for the log.
+    pub why: String,
 }
 
 /// Asks the leader where new chunks should go.
@@ -34,8 +45,12 @@ pub struct PlaceRequest {
     pub count: u32,
     /// The most bytes of one chunk.
     pub chunk_bytes: u64,
-    /// Nodes that just failed the asker.
+    /// How many distinct nodes each chunk gets.
+    pub replicas: u32,
+    /// Nodes that these chunks must not go to.
     pub avoid: Vec<NodeId>,
+    /// Nodes that just failed the asker: nobody gets them while there are others. With a `count` of 0 this is all that is told.
+    pub suspects: Vec<NodeId>,
 }
 
 /// The leader's choice: one list of R distinct nodes per chunk, the gateway first where it takes part.

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use flotilla_env::Entropy;
 use http::{HeaderMap, Method, Request, Response, header::CONTENT_LENGTH};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{Error, Lane, Transport};
@@ -28,6 +29,7 @@ type Host = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 #[derive(Debug, Clone)]
 pub struct Network {
     state: Arc<Mutex<State>>,
+    resumed: Arc<watch::Sender<()>>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -36,6 +38,7 @@ struct State {
     hosts: HashMap<String, Host>,
     cuts: HashSet<(String, String)>,
     isolated: HashSet<String>,
+    stalled: HashSet<String>,
     delay: (Duration, Duration),
     loss_permille: u32,
 }
@@ -51,7 +54,7 @@ impl Network {
     /// Makes a network without hosts and faults; `entropy` decides what is lost and how long a delay is.
     #[must_use]
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        Self { state: Arc::default(), entropy }
+        Self { state: Arc::default(), resumed: Arc::default(), entropy }
     }
 
     /// Puts a service (an axum router, for example) on the network, in place of one of the same name.
@@ -102,6 +105,17 @@ impl Network {
         self.lock().isolated.insert(name.into());
     }
 
+    /// Stops a host or caller as SIGSTOP does: links stay up, and nothing moves on them until [`Network::resume`].
+    pub fn stall(&self, name: impl Into<String>) {
+        self.lock().stalled.insert(name.into());
+    }
+
+    /// Lets a stopped host or caller go on where it was.
+    pub fn resume(&self, name: &str) {
+        self.lock().stalled.remove(name);
+        self.resumed.send_replace(());
+    }
+
     /// Heals all links and isolations; delay and loss stay.
     pub fn heal_all(&self) {
         let mut state = self.lock();
@@ -117,6 +131,21 @@ impl Network {
         let state = self.lock();
         let isolated = state.isolated.contains(from) || state.isolated.contains(to);
         isolated || (!state.cuts.is_empty() && state.cuts.contains(&(from.to_owned(), to.to_owned())))
+    }
+
+    fn is_stalled(&self, from: &str, to: &str) -> bool {
+        let state = self.lock();
+        state.stalled.contains(from) || state.stalled.contains(to)
+    }
+
+    /// Waits while one of the two is stopped.
+    async fn flowing(self, from: String, to: String) {
+        let mut resumed = self.resumed.subscribe();
+        while self.is_stalled(&from, &to) {
+            if resumed.changed().await.is_err() {
+                return; // not while `self` holds the sender
+            }
+        }
     }
 
     fn draw_delay(&self) -> Duration {
@@ -156,7 +185,8 @@ pub struct InMemory {
 
 impl InMemory {
     fn guard(&self, from: &str, to: &str, body: Body) -> Body {
-        Guarded { inner: body, network: self.network.clone(), from: from.into(), to: to.into() }.boxed_unsync()
+        let (network, from, to) = (self.network.clone(), from.into(), to.into());
+        Guarded { inner: body, network, from, to, stalled: None }.boxed_unsync()
     }
 }
 
@@ -170,6 +200,8 @@ impl Transport for InMemory {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        let flowing = || self.network.clone().flowing(self.caller.clone(), target.clone());
+        flowing().await;
         let interrupted = |why: &str| Error::Interrupted { target: target.clone(), source: why.into() };
         let host = self.network.lock().hosts.get(&target).cloned();
         let host = match host {
@@ -185,6 +217,7 @@ impl Transport for InMemory {
         let mut request = request.map(|body| self.guard(&self.caller, &target, body));
         announce_length(&request.body().size_hint(), request.headers_mut());
         let response = host.oneshot(request).await.unwrap_or_else(|never| match never {});
+        flowing().await;
         if loss == Loss::Answer {
             return Err(interrupted("answer was lost"));
         }
@@ -207,12 +240,13 @@ fn announce_length(hint: &SizeHint, headers: &mut HeaderMap) {
     }
 }
 
-/// A body that breaks off where its link is cut.
+/// A body that breaks off where its link is cut, and rests while one of its ends is stopped.
 struct Guarded {
     inner: Body,
     network: Network,
     from: String,
     to: String,
+    stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl http_body::Body for Guarded {
@@ -225,6 +259,11 @@ impl http_body::Body for Guarded {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         if self.network.is_cut(&self.from, &self.to) {
             return Poll::Ready(Some(Err(body::Error::new("link is cut"))));
+        }
+        while self.stalled.is_some() || self.network.is_stalled(&self.from, &self.to) {
+            let flowing = self.network.clone().flowing(self.from.clone(), self.to.clone());
+            ready!(self.stalled.get_or_insert_with(|| Box::pin(flowing)).as_mut().poll(cx));
+            self.stalled = None;
         }
         Pin::new(&mut self.inner).poll_frame(cx)
     }

@@ -3,7 +3,14 @@
 //!
 //! It must not know what a body is for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,19 +20,33 @@ const BIG_BYTES: usize = 80 << 20;
 const SMALL_BYTES: usize = 16 << 20;
 /// The largest small body.
 const SMALL_BODY_MAX: u32 = 64 << 10;
-/// How long a body waits for memory before it is refused.
+/// How long a body waits for memory while nobody gets any, before it is refused. A crowd is served in turn, however long it is.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// The budgets. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    big: Arc<Semaphore>,
-    small: Arc<Semaphore>,
+    big: Lane,
+    small: Lane,
+}
+
+/// One of the two. Cheap to clone.
+#[derive(Debug, Clone)]
+struct Lane {
+    free: Arc<Semaphore>,
+    /// How often memory was granted: whoever waits sees whether others get on.
+    granted: Arc<AtomicU64>,
+}
+
+impl Lane {
+    fn new(bytes: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(bytes)), granted: Arc::default() }
+    }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { big: Arc::new(Semaphore::new(BIG_BYTES)), small: Arc::new(Semaphore::new(SMALL_BYTES)) }
+        Self { big: Lane::new(BIG_BYTES), small: Lane::new(SMALL_BYTES) }
     }
 }
 
@@ -40,14 +61,24 @@ impl Budget {
     pub async fn acquire(&self, length: Option<u64>, held_max: u32) -> Option<OwnedSemaphorePermit> {
         let length = length.and_then(|length| u32::try_from(length).ok()).unwrap_or(u32::MAX).max(1);
         let lane = if length <= SMALL_BODY_MAX { &self.small } else { &self.big };
-        let acquire = Arc::clone(lane).acquire_many_owned(length.min(held_max));
-        tokio::time::timeout(WAIT, acquire).await.ok()?.ok()
+        let mut acquire = pin!(Arc::clone(&lane.free).acquire_many_owned(length.min(held_max)));
+        loop {
+            let before = lane.granted.load(Ordering::Relaxed);
+            match tokio::time::timeout(WAIT, &mut acquire).await {
+                Ok(permit) => {
+                    lane.granted.fetch_add(1, Ordering::Relaxed);
+                    return permit.ok();
+                }
+                Err(_) if lane.granted.load(Ordering::Relaxed) == before => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     /// How many bytes are held now.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        let free = self.big.available_permits() + self.small.available_permits();
+        let free = self.big.free.available_permits() + self.small.free.available_permits();
         (BIG_BYTES + SMALL_BYTES).saturating_sub(free) as u64
     }
 }

@@ -2,10 +2,10 @@
 
 use flotilla_api::ChunkId;
 use futures::{StreamExt, stream::FuturesOrdered};
-use tokio::task::JoinHandle;
 
 use super::{
-    open_chunk::OpenChunk,
+    open_chunk::{Ending, OpenChunk},
+    places,
     trace::Trace,
     tree::TreeHasher,
     upload::{Error, Uploads},
@@ -22,7 +22,7 @@ pub(super) struct Manifest {
     uploads: Uploads,
     tree: TreeHasher,
     offset: u64,
-    syncing: FuturesOrdered<JoinHandle<Result<PlacedChunk, Error>>>,
+    syncing: FuturesOrdered<Ending>,
     tail: Vec<PlacedChunk>,
     upload: Option<u64>,
     trace: Trace,
@@ -69,7 +69,13 @@ impl Manifest {
         let ids: Vec<ChunkId> = chunks.iter().map(|placed| placed.chunk.id).collect();
         self.trace.may_be_named();
         let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
-        match parts.metadata.propose(id, Command::AppendSegment(append)).await?.answer {
+        // An append is no commit: whatever became of it, a file that names it can't come to be any more.
+        let applied = parts.metadata.propose(id, Command::AppendSegment(append)).await;
+        let applied = applied.map_err(|error| match error.is_indeterminate() {
+            true => Error::Place(places::Error::NoLeader(error.to_string())),
+            false => Error::Metadata(error),
+        })?;
+        match applied.answer {
             Answer::Appended { upload } => {
                 self.trace.appended(upload, &ids);
                 self.upload = Some(upload);

@@ -10,7 +10,11 @@ mod open_chunk;
 pub mod places;
 pub mod race;
 pub mod replicate;
+mod source;
 pub mod speeds;
 pub mod trace;
 pub mod tree;
 pub mod upload;
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,10 @@ const STOCK: u32 = 16;
 const FRESH_FOR: Duration = Duration::from_millis(1000);
 /// How long a node that failed this gateway gets no chunks from it.
 const SUSPECT_FOR: Duration = Duration::from_secs(2);
-/// How long to wait for enough nodes: a new leader hears from all of them within a heartbeat or two.
+/// How long to wait for enough nodes: longer than a suspicion lasts, and than a new leader needs to hear from all of them.
 const WAIT_FOR_NODES: Duration = Duration::from_millis(2500);
+/// How long to wait for a leader: as long as a commit would, so that an upload survives what a small write survives.
+const WAIT_FOR_LEADER: Duration = Duration::from_secs(10);
 /// Between two asks while waiting.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -82,36 +84,72 @@ impl Places {
     /// Takes the nodes for one chunk; none of them is in `avoid` or failed this gateway lately.
     ///
     /// # Errors
-    /// [`Error`], after waiting a little for nodes to come back: the client may try again.
+    /// [`Error`], after waiting for a leader, or a little for nodes to come back: the client may try again.
     pub async fn take(&self, avoid: &[NodeId]) -> Result<Vec<Hop>, Error> {
-        let inner = &*self.inner;
-        let give_up = inner.clock.now() + WAIT_FOR_NODES;
-        loop {
+        let refill = || async {
+            let _one = self.inner.refill.lock().await;
             if let Some(hops) = self.take_from_stock(avoid) {
                 return Ok(hops);
             }
-            let error = {
-                let _one = inner.refill.lock().await;
-                if let Some(hops) = self.take_from_stock(avoid) {
-                    return Ok(hops);
-                }
-                match self.ask(avoid).await {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                }
+            let answer = self.ask(STOCK, self.inner.replicas, avoid).await?;
+            self.put_in_stock(answer);
+            // Others may have emptied it; the next round asks again.
+            self.take_from_stock(avoid).ok_or(Error::TooFew { eligible: 0, needed: self.inner.replicas })
+        };
+        match self.take_from_stock(avoid) {
+            Some(hops) => Ok(hops),
+            None => self.patiently(refill).await,
+        }
+    }
+
+    /// Takes `count` nodes for more copies of a chunk; none of them is in `avoid`, which names those that have one.
+    ///
+    /// # Errors
+    /// As [`Places::take`].
+    pub async fn take_more(&self, count: u32, avoid: &[NodeId]) -> Result<Vec<Hop>, Error> {
+        let ask = || async {
+            let mut chunks = self.ask(1, count, avoid).await?;
+            chunks.pop().ok_or(Error::TooFew { eligible: 0, needed: count })
+        };
+        self.patiently(ask).await
+    }
+
+    /// Notes that a node failed, so that the next chunks go elsewhere at once, and tells the leader.
+    pub fn failed(&self, node: NodeId) {
+        let until = self.inner.clock.now() + SUSPECT_FOR;
+        lock(&self.inner.stock).retain(|(_, hops)| hops.iter().all(|(id, _)| *id != node));
+        if lock(&self.inner.suspects).insert(node, until).is_some_and(|before| before > self.inner.clock.now()) {
+            return; // the leader was told
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(why) = this.inner.placer.place(&this.request(0, 1, &[])).await {
+                tracing::debug!(%node, %why, "leader was not told of a suspect; the next question for places says it again");
+            }
+        });
+    }
+
+    /// Asks until there is an answer, as long as waiting can help.
+    async fn patiently<F>(&self, ask: impl Fn() -> F) -> Result<Vec<Hop>, Error>
+    where
+        F: Future<Output = Result<Vec<Hop>, Error>>,
+    {
+        let begun = self.inner.clock.now();
+        loop {
+            let error = match ask().await {
+                Ok(hops) => return Ok(hops),
+                Err(error) => error,
             };
-            if inner.clock.now() >= give_up || error == Error::Full {
+            let patience = match error {
+                Error::Full => Duration::ZERO,
+                Error::TooFew { .. } => WAIT_FOR_NODES,
+                Error::NoLeader(_) => WAIT_FOR_LEADER,
+            };
+            if self.inner.clock.now().duration_since(begun) >= patience {
                 return Err(error);
             }
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
         }
-    }
-
-    /// Notes that a node failed, so that the next chunks go elsewhere at once.
-    pub fn failed(&self, node: NodeId) {
-        let until = self.inner.clock.now() + SUSPECT_FOR;
-        lock(&self.inner.suspects).insert(node, until);
-        lock(&self.inner.stock).retain(|(_, hops)| hops.iter().all(|(id, _)| *id != node));
     }
 
     fn take_from_stock(&self, avoid: &[NodeId]) -> Option<Vec<Hop>> {
@@ -124,29 +162,36 @@ impl Places {
         stock.remove(at).map(|(_, hops)| hops)
     }
 
-    async fn ask(&self, avoid: &[NodeId]) -> Result<(), Error> {
-        let inner = &*self.inner;
-        let now = inner.clock.now();
-        let mut avoid = avoid.to_vec();
-        {
-            let mut suspects = lock(&inner.suspects);
-            suspects.retain(|_, until| *until > now);
-            avoid.extend(suspects.keys().copied());
-        }
-        let request = PlaceRequest { gateway: inner.node, count: STOCK, chunk_bytes: inner.chunk_bytes, avoid };
-        let answer = inner.placer.place(&request).await.map_err(Error::NoLeader)?;
-        if answer.chunks.is_empty() {
-            return Err(match answer.full {
-                true => Error::Full,
-                false => Error::TooFew { eligible: answer.eligible, needed: inner.replicas },
-            });
-        }
-        let mut stock = lock(&inner.stock);
-        stock.extend(answer.chunks.into_iter().map(|hops| (now, hops)));
+    fn put_in_stock(&self, chunks: Vec<Vec<Hop>>) {
+        let now = self.inner.clock.now();
+        let mut stock = lock(&self.inner.stock);
+        stock.extend(chunks.into_iter().map(|hops| (now, hops)));
         while stock.len() > 4 * STOCK as usize {
             stock.pop_front();
         }
-        Ok(())
+    }
+
+    async fn ask(&self, count: u32, replicas: u32, avoid: &[NodeId]) -> Result<Vec<Vec<Hop>>, Error> {
+        let request = self.request(count, replicas, avoid);
+        let answer = self.inner.placer.place(&request).await.map_err(Error::NoLeader)?;
+        if answer.chunks.is_empty() {
+            return Err(match answer.full {
+                true => Error::Full,
+                false => Error::TooFew { eligible: answer.eligible, needed: replicas },
+            });
+        }
+        Ok(answer.chunks)
+    }
+
+    fn request(&self, count: u32, replicas: u32, avoid: &[NodeId]) -> PlaceRequest {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let mut suspects = lock(&inner.suspects);
+        suspects.retain(|_, until| *until > now);
+        let suspects: Vec<NodeId> = suspects.keys().copied().collect();
+        let mut avoid = avoid.to_vec();
+        avoid.extend(&suspects);
+        PlaceRequest { gateway: inner.node, count, chunk_bytes: inner.chunk_bytes, replicas, avoid, suspects }
     }
 }
 

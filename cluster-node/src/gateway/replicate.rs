@@ -5,19 +5,30 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{
     ChunkId, NodeId, codec, header,
-    peer::{ChunkAck, StoredCopy},
+    peer::{ChunkAck, FailedCopy, StoredCopy},
     route,
 };
-use flotilla_chunk_store::{ChunkStore, Writer};
-use flotilla_client::{Lane, PeerClient, body};
+use flotilla_chunk_store::{self as chunk_store, ChunkStore, Writer};
+use flotilla_client::{
+    Lane, PeerClient,
+    alive::{Watch, until_silent},
+    body,
+};
 use futures::{SinkExt, channel::mpsc};
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::{task::JoinHandle, time::timeout};
 
-/// A hop that takes no frame for this long is a failed replica.
-const HOP_STALL: Duration = Duration::from_secs(1);
-/// How long a hop may take from the last frame to its ack: its syncs, and those of the hops behind it.
-const ACK_DEADLINE: Duration = Duration::from_secs(10);
+/// A hop that takes no frame and gives no sign of life for a second in all is a failed replica.
+const HOP_WATCH: Watch = Watch { every: Duration::from_millis(400), answer: Duration::from_millis(600) };
+/// A hop, or the disk here, that lives but takes no frame for this long is one too. Under load every disk rests for a second now
+/// and then; to send the chunk to another one at once would only add to the load.
+const HOP_SLOW: Duration = Duration::from_secs(5);
+/// How long a node may take from the last frame to its ack, which is one sync of at most a chunk.
+const ACK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a chunk waits for the end of an earlier try to store it on the same node: less than [`HOP_SLOW`].
+const BUSY_WAIT: Duration = Duration::from_secs(4);
+/// Between two looks at it.
+const BUSY_STEP: Duration = Duration::from_millis(100);
 /// Frames between the body and a hop: enough to keep the socket busy, few enough to bound the memory.
 const HOP_FRAMES: usize = 8;
 /// The largest frame of a chunk: bigger ones are split, so that [`HOP_FRAMES`] bounds bytes.
@@ -75,13 +86,25 @@ pub type Hop = (NodeId, String);
 /// A chunk being written to this node, to the hops behind it, or both.
 pub struct Fan {
     head: ChunkHead,
-    local: Option<Writer>,
+    node: NodeId,
+    local: Option<Local>,
     remote: Option<Remote>,
-    failed: Vec<(NodeId, String)>,
+    failed: Vec<FailedCopy>,
+}
+
+/// This node's own copy.
+enum Local {
+    /// It is being written.
+    Writing(Writer),
+    /// An earlier try left it here, synced; the sender did not hear of it.
+    Kept(StoredCopy),
 }
 
 struct Remote {
-    hops: Vec<NodeId>,
+    first: NodeId,
+    hops: u32,
+    target: String,
+    peers: PeerClient,
     frames: mpsc::Sender<Result<Bytes, std::io::Error>>,
     ack: JoinHandle<Result<ChunkAck, String>>,
 }
@@ -96,38 +119,36 @@ impl Fan {
         store: Option<&ChunkStore>,
         peers: &PeerClient,
         hops: &[Hop],
-    ) -> (Self, Option<flotilla_chunk_store::Error>) {
-        let mut fan = Self { head, local: None, remote: None, failed: Vec::new() };
-        let mut refused = None;
+    ) -> Self {
+        let mut fan = Self { head, node, local: None, remote: None, failed: Vec::new() };
         if let Some(store) = store {
-            match store.put(head.id, head.tree_offset, head.reserve).await {
-                Ok(writer) => fan.local = Some(writer),
-                Err(error) => {
-                    fan.failed.push((node, error.to_string()));
-                    refused = Some(error);
-                }
+            match Local::begin(head, node, store).await {
+                Ok(local) => fan.local = Some(local),
+                Err(error) => fan.fail_local(&error),
             }
         }
         if let Some((first, rest)) = hops.split_first() {
             fan.remote = Some(Remote::begin(head, peers.clone(), first, rest));
         }
-        (fan, refused)
+        fan
     }
 
-    /// Takes the next bytes of the chunk.
-    pub async fn write(&mut self, node: NodeId, mut bytes: Bytes) {
+    /// Takes the next bytes of the chunk; a target that takes none of them for too long is given up.
+    pub async fn write(&mut self, mut bytes: Bytes) {
         while !bytes.is_empty() {
             let frame = bytes.split_to(bytes.len().min(FRAME_MAX));
             if let Some(remote) = &mut self.remote
-                && let Err(why) = remote.send(frame.clone()).await
+                && let Err(failed) = remote.send(frame.clone()).await
             {
-                self.drop_remote(&why);
+                self.remote = None;
+                self.failed.extend(failed);
             }
-            if let Some(writer) = &mut self.local
-                && let Err(error) = writer.write(frame).await
-            {
-                self.local = None;
-                self.failed.push((node, error.to_string()));
+            if let Some(Local::Writing(writer)) = &mut self.local {
+                match timeout(HOP_SLOW, writer.write(frame)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => self.fail_local(&error),
+                    Err(_) => self.give_local_up(false, "the disk here takes nothing".to_owned()),
+                }
             }
         }
     }
@@ -136,45 +157,58 @@ impl Fan {
     ///
     /// # Durability
     /// Every copy in the answer is synced on its node and has the length and checksum of `trailer`.
-    pub async fn finish(mut self, node: NodeId, length: u64, trailer: Trailer) -> ChunkAck {
+    pub async fn finish(mut self, length: u64, trailer: Trailer) -> ChunkAck {
         let mut ack = ChunkAck::default();
-        let local = async {
-            match self.local.take() {
-                Some(writer) => Some(writer.finish(trailer.cv).await),
-                None => None,
+        let (local, remote) = (self.local.take(), self.remote.take());
+        let own = async {
+            match local? {
+                Local::Kept(copy) => Some(Ok(copy)),
+                Local::Writing(writer) => Some(sync(writer, self.node, trailer.cv).await),
             }
         };
-        let remote = async {
-            match self.remote.take() {
-                Some(remote) => Some(remote.finish(trailer).await),
-                None => None,
-            }
-        };
-        let (local, remote) = tokio::join!(local, remote);
-        ack.failed = self.failed;
-        match local {
-            Some(Ok(stored)) => ack.copies.push(StoredCopy { node, length: stored.length, crc: stored.crc }),
-            Some(Err(error)) => ack.failed.push((node, error.to_string())),
+        let behind = async { Some(remote?.finish(trailer).await) };
+        let (own, behind) = tokio::join!(own, behind);
+        match own {
+            Some(Ok(copy)) => ack.copies.push(copy),
+            Some(Err(failed)) => self.failed.push(failed),
             None => {}
         }
-        if let Some((hops, result)) = remote {
-            match result {
-                Ok(behind) => {
-                    ack.copies.extend(behind.copies);
-                    ack.failed.extend(behind.failed);
-                }
-                Err(why) => ack.failed.extend(hops.into_iter().map(|id| (id, why.clone()))),
+        match behind {
+            Some(Ok(behind)) => {
+                ack.copies.extend(behind.copies);
+                self.failed.extend(behind.failed);
             }
+            Some(Err(failed)) => self.failed.extend(failed),
+            None => {}
         }
+        ack.failed = std::mem::take(&mut self.failed);
         // A copy that differs from what was sent is no copy.
         let (good, bad): (Vec<_>, Vec<_>) =
             ack.copies.drain(..).partition(|copy| copy.length == length && copy.crc == trailer.crc);
         ack.copies = good;
-        ack.failed.extend(bad.into_iter().map(|copy| (copy.node, "stored other bytes than were sent".to_owned())));
-        for (id, why) in &ack.failed {
-            tracing::warn!(chunk = %self.head.id, node = %id, %why, "replica failed");
-        }
+        let other = |copy: StoredCopy| failed(copy.node, false, "stored other bytes than were sent".to_owned());
+        ack.failed.extend(bad.into_iter().map(other));
+        self.log(&ack.failed);
         ack
+    }
+
+    /// Gives the chunk up: what was begun is taken back, and who failed is told.
+    #[must_use]
+    pub fn give_up(self) -> ChunkAck {
+        self.log(&self.failed);
+        ChunkAck { copies: Vec::new(), failed: self.failed }
+    }
+
+    /// Whether this node's own copy is still coming.
+    #[must_use]
+    pub fn has_local(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Who failed so far.
+    #[must_use]
+    pub fn failed(&self) -> &[FailedCopy] {
+        &self.failed
     }
 
     /// Whether no target is left.
@@ -183,48 +217,112 @@ impl Fan {
         self.local.is_none() && self.remote.is_none()
     }
 
-    fn drop_remote(&mut self, why: &str) {
-        if let Some(remote) = self.remote.take() {
-            self.failed.extend(remote.hops.iter().map(|id| (*id, why.to_owned())));
+    fn fail_local(&mut self, error: &chunk_store::Error) {
+        self.give_local_up(matches!(error, chunk_store::Error::Full), error.to_string());
+    }
+
+    fn give_local_up(&mut self, full: bool, why: String) {
+        self.local = None;
+        self.failed.push(failed(self.node, full, why));
+    }
+
+    fn log(&self, failed: &[FailedCopy]) {
+        for FailedCopy { node, why, .. } in failed {
+            tracing::warn!(chunk = %self.head.id, %node, %why, "replica failed");
         }
+    }
+}
+
+fn failed(node: NodeId, full: bool, why: String) -> FailedCopy {
+    FailedCopy { node, full, why }
+}
+
+impl Local {
+    /// Begins the copy. One that an earlier try is still writing or taking back is waited for: it ends by itself.
+    async fn begin(head: ChunkHead, node: NodeId, store: &ChunkStore) -> Result<Self, chunk_store::Error> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match store.put(head.id, head.tree_offset, head.reserve).await {
+                Ok(writer) => return Ok(Self::Writing(writer)),
+                Err(chunk_store::Error::Exists(id)) => {
+                    let info = store.stat(id).await?;
+                    return Ok(Self::Kept(StoredCopy { node, length: info.length, crc: info.crc }));
+                }
+                Err(chunk_store::Error::Busy(_)) if waited < BUSY_WAIT => {
+                    tokio::time::sleep(BUSY_STEP).await;
+                    waited += BUSY_STEP;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Ends this node's copy.
+async fn sync(writer: Writer, node: NodeId, cv: [u8; 32]) -> Result<StoredCopy, FailedCopy> {
+    match timeout(ACK_DEADLINE, writer.finish(cv)).await {
+        Ok(Ok(stored)) => Ok(StoredCopy { node, length: stored.length, crc: stored.crc }),
+        Ok(Err(error)) => Err(failed(node, matches!(error, chunk_store::Error::Full), error.to_string())),
+        Err(_) => Err(failed(node, false, format!("not synced within {ACK_DEADLINE:?}"))),
     }
 }
 
 impl Remote {
     fn begin(head: ChunkHead, peers: PeerClient, first: &Hop, rest: &[Hop]) -> Self {
         let (frames, body) = mpsc::channel(HOP_FRAMES);
-        let hops = std::iter::once(first).chain(rest).map(|(id, _)| *id).collect();
         let (target, headers) = (first.1.clone(), chunk_headers(head, rest));
-        let ack = tokio::spawn(async move { send_chunk(&peers, &target, headers, body).await });
-        Self { hops, frames, ack }
+        let ack = tokio::spawn({
+            let (peers, target) = (peers.clone(), target.clone());
+            async move { send_chunk(&peers, &target, headers, body).await }
+        });
+        let hops = 1 + u32::try_from(rest.len()).unwrap_or(u32::MAX - 1);
+        Self { first: first.0, hops, target, peers, frames, ack }
     }
 
-    async fn send(&mut self, frame: Bytes) -> Result<(), String> {
-        match timeout(HOP_STALL, self.frames.send(Ok(frame))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) if self.ack.is_finished() => match (&mut self.ack).await {
-                Ok(Err(why)) => Err(why),
-                Ok(Ok(_)) => Err("answered before the end of the chunk".to_owned()),
-                Err(error) => Err(error.to_string()),
+    /// Hands a frame over. A slow client is no fault of the hop: time counts only while a frame waits for it.
+    ///
+    /// # Errors
+    /// Who failed, as far as is known: the first hop, or what it said itself.
+    async fn send(&mut self, frame: Bytes) -> Result<(), Vec<FailedCopy>> {
+        let why = tokio::select! {
+            biased;
+            sent = self.frames.send(Ok(frame)) => match sent {
+                Ok(()) => return Ok(()),
+                Err(_) if self.ack.is_finished() => match (&mut self.ack).await {
+                    Ok(Ok(ack)) if !ack.failed.is_empty() => return Err(ack.failed),
+                    Ok(Ok(_)) => "answered before the end of the chunk".to_owned(),
+                    Ok(Err(why)) => why,
+                    Err(error) => error.to_string(),
+                },
+                Err(_) => "connection closed".to_owned(),
             },
-            Ok(Err(_)) => Err("connection closed".to_owned()),
-            Err(_) => Err("no progress for 1 s".to_owned()),
-        }
+            () = until_silent(&self.peers, &self.target, HOP_WATCH) => silent(),
+            () = tokio::time::sleep(HOP_SLOW) => format!("took nothing for {HOP_SLOW:?}"),
+        };
+        Err(vec![failed(self.first, false, why)])
     }
 
-    async fn finish(mut self, trailer: Trailer) -> (Vec<NodeId>, Result<ChunkAck, String>) {
-        let result = async {
-            self.send(trailer.to_bytes()).await?;
-            self.frames.close_channel();
-            match timeout(ACK_DEADLINE, &mut self.ack).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("no ack within 10 s".to_owned()),
-            }
-        }
-        .await;
-        (std::mem::take(&mut self.hops), result)
+    async fn finish(mut self, trailer: Trailer) -> Result<ChunkAck, Vec<FailedCopy>> {
+        self.send(trailer.to_bytes()).await?;
+        self.frames.close_channel();
+        // One more share of time for every node behind, so that each hop hears from the next one before it is given up itself.
+        let deadline = ACK_DEADLINE * self.hops;
+        let why = tokio::select! {
+            biased;
+            result = timeout(deadline, &mut self.ack) => match result {
+                Ok(Ok(Ok(ack))) => return Ok(ack),
+                Ok(Ok(Err(why))) => why,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no ack within {deadline:?}"),
+            },
+            () = until_silent(&self.peers, &self.target, HOP_WATCH) => silent(),
+        };
+        Err(vec![failed(self.first, false, why)])
     }
+}
+
+fn silent() -> String {
+    format!("no sign of life for {:?}", HOP_WATCH.every + HOP_WATCH.answer)
 }
 
 impl Drop for Remote {

@@ -31,9 +31,6 @@ use crate::{
     },
 };
 
-/// Memory that one big upload can hold: frames between the sockets and the writers.
-const UPLOAD_BYTES: u32 = 4 << 20;
-
 /// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -71,9 +68,12 @@ pub enum Error {
     /// The home ended during the upload, and no other one could be had.
     #[error(transparent)]
     Home(#[from] homes::Error),
-    /// A broken invariant.
+    /// A broken invariant; nothing was committed.
     #[error("upload failed inside: {0}")]
     Internal(String),
+    /// A broken invariant of the commit: it may have been made.
+    #[error("commit failed inside: {0}")]
+    Unknown(String),
 }
 
 /// What a body's stream fails with.
@@ -163,6 +163,7 @@ impl Uploads {
         self.inner.parts.replicas
     }
 
+    /// Gives the parts.
     pub(super) fn parts(&self) -> &Parts {
         &self.inner.parts
     }
@@ -179,7 +180,8 @@ impl Uploads {
     /// Ok means: every chunk is synced on R distinct nodes, and the commit is synced on a quorum.
     ///
     /// # Errors
-    /// See [`Error`]. Only [`Error::Metadata`] of an indeterminate kind leaves open whether the version became current.
+    /// See [`Error`]. Only [`Error::Metadata`] of an indeterminate kind and [`Error::Unknown`] leave open whether the version became
+    /// current.
     ///
     /// # Cancel safety
     /// A dropped future leaves chunks that nothing names (garbage), or a commit on its way.
@@ -192,7 +194,6 @@ impl Uploads {
         if request.length.is_some_and(|length| length > size_max) {
             return Err(Error::TooLarge { max_bytes: size_max });
         }
-        let _held = self.reserve(request.length).await?;
         let mut body = body;
         let mut head = BytesMut::new();
         let mut rest = None;
@@ -217,13 +218,22 @@ impl Uploads {
             }
             Some(frame) => {
                 let first = futures::stream::iter([Ok(head), Ok(frame)]);
-                self.put_chunks(request, size_max, first.chain(body)).await
+                let done = self.put_chunks(request, size_max, first.chain(body)).await;
+                match done {
+                    // A leader without a quorum hears of nobody either; that it leads is proved by a read alone.
+                    Err(Error::Place(places::Error::TooFew { .. }) | Error::Copies { full: false, .. }) => {
+                        self.inner.parts.metadata.barrier().await?;
+                        done
+                    }
+                    done => done,
+                }
             }
         }
     }
 
-    async fn reserve(&self, length: Option<u64>) -> Result<OwnedSemaphorePermit, Error> {
-        self.inner.parts.budget.acquire(length, UPLOAD_BYTES).await.ok_or(Error::Busy)
+    /// Waits for memory, in turn.
+    pub(super) async fn reserve(&self, bytes: u32) -> Result<OwnedSemaphorePermit, Error> {
+        self.inner.parts.budget.acquire(Some(u64::from(bytes)), bytes).await.ok_or(Error::Busy)
     }
 
     async fn put_chunks<S>(&self, request: Request, size_max: u64, mut body: S) -> Result<Committed, Error>
@@ -347,7 +357,7 @@ impl Uploads {
                 trace.was_not_named();
                 return Ok(Proposed::Refused { refusal, replayed });
             }
-            other => return Err(Error::Internal(format!("a commit was answered with {other:?}"))),
+            other => return Err(Error::Unknown(format!("a commit was answered with {other:?}"))),
         };
         if replayed {
             // The first attempt's chunks are the ones named; the log spares those of this one that are.

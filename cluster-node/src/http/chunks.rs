@@ -1,24 +1,27 @@
 //! Chunks between nodes: a hop of a replication chain, ranges for readers, and where copies lie.
 
 use axum::{
+    Router,
     body::Body,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     response::{IntoResponse, Response},
+    routing::post,
 };
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{
     ChunkId, Code, header,
     peer::{ChunkAck, LocateAnswer},
+    route,
 };
 use flotilla_chunk_store::{ChunkStore, Sums};
-use flotilla_http_server::{ApiError, BodyFault, Coded};
+use flotilla_http_server::{ApiError, BodyFault, Coded, Late};
 use futures::StreamExt;
 use http::{HeaderMap, header::RANGE};
 
 use super::{
     answer::set,
     range::{self, Wanted},
-    routes::{PeerState, own_header},
+    routes::{Member, own_header},
 };
 use crate::gateway::{
     claim,
@@ -31,47 +34,48 @@ const HOPS_MAX: usize = 8;
 /// The most chunks that one question may name.
 const LOCATE_MAX: usize = 1024;
 
+/// Makes the routes of chunks.
+pub(crate) fn routes(member: Late<Member>) -> Router {
+    Router::new()
+        .route(route::PEER_CHUNK, axum::routing::put(put).get(get))
+        .route(route::PEER_LOCATE, post(locate))
+        .route(route::PEER_ALIVE, post(super::cluster::alive))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(member)
+}
+
 /// Takes a chunk: writes it here, sends it on at the same time, and answers when all copies are synced.
-pub(super) async fn put(
-    State(state): State<PeerState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Coded<ChunkAck>, ApiError> {
-    let member = state.member.ready()?;
+async fn put(State(member): State<Late<Member>>, headers: HeaderMap, body: Body) -> Result<Coded<ChunkAck>, ApiError> {
+    let member = member.ready()?;
     let head = ChunkHead {
         id: own_header(&headers, header::CHUNK)?,
         tree_offset: own_header(&headers, header::CHUNK_OFFSET)?,
         reserve: own_header(&headers, header::CHUNK_RESERVE)?,
     };
     let hops = hops(&headers)?;
-    let (mut fan, refused) = Fan::begin(head, member.node, Some(&member.store), &member.peers, &hops).await;
-    if let Some(error) = &refused {
-        tracing::warn!(chunk = %head.id, %error, "chunk can't be stored here");
-    }
+    let mut fan = Fan::begin(head, member.node, Some(&member.store), &member.peers, &hops).await;
     let mut incoming = Incoming::default();
     let mut body = body.into_data_stream();
-    while let Some(frame) = body.next().await {
+    while !fan.is_dead()
+        && let Some(frame) = body.next().await
+    {
         let frame = frame.map_err(|error| BodyFault::of(&error).problem())?;
         for data in incoming.push(frame).into_iter().filter(|data| !data.is_empty()) {
-            fan.write(member.node, data).await;
-        }
-        if fan.is_dead() {
-            break;
+            fan.write(data).await;
         }
     }
     if fan.is_dead() {
-        let ack = fan.finish(member.node, 0, Trailer { cv: [0; 32], crc: 0 }).await;
-        return Ok(Coded(ack));
+        return Ok(Coded(fan.give_up()));
     }
     // A sender that gave up must not leave a short chunk behind: the trailer is the proof that this is the end.
     let broken = || ApiError::new(Code::BodyInvalid, "the chunk's trailer does not match its bytes");
     let (trailer, length) = incoming.finish().ok_or_else(broken)?;
-    Ok(Coded(fan.finish(member.node, length, trailer).await))
+    Ok(Coded(fan.finish(length, trailer).await))
 }
 
 /// Gives a range of a chunk with the checksum of exactly those bytes.
-pub(super) async fn get(State(state): State<PeerState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    give(&state.member.ready()?.store, &headers).await
+async fn get(State(member): State<Late<Member>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    give(&member.ready()?.store, &headers).await
 }
 
 /// Gives a range of a copy that is what the reader claims of it.
@@ -96,11 +100,11 @@ pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, A
 }
 
 /// Says where copies lie on this node's disk.
-pub(super) async fn locate(
-    State(state): State<PeerState>,
+async fn locate(
+    State(member): State<Late<Member>>,
     Coded(ids): Coded<Vec<ChunkId>>,
 ) -> Result<Coded<LocateAnswer>, ApiError> {
-    let member = state.member.ready()?;
+    let member = member.ready()?;
     let mut answer = LocateAnswer { found: Vec::new() };
     for id in ids.into_iter().take(LOCATE_MAX) {
         if let Ok(place) = member.store.locate(id).await {
@@ -170,8 +174,19 @@ impl Incoming {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A node that lives and takes no byte of any chunk.
+    pub(crate) fn stuck_routes() -> Router {
+        let stuck = |body: Body| async move {
+            let _never_read = body;
+            std::future::pending::<()>().await;
+        };
+        Router::new()
+            .route(route::PEER_CHUNK, axum::routing::put(stuck))
+            .route(route::PEER_ALIVE, post(crate::http::cluster::alive))
+    }
 
     #[test]
     fn data_and_trailer_part_wherever_the_frames_are_cut() {

@@ -33,6 +33,11 @@ pub(super) async fn raft(
     Ok(answer.into())
 }
 
+/// Answers: that is all there is to it.
+pub(super) async fn alive() -> Coded<()> {
+    Coded(())
+}
+
 pub(super) async fn heartbeat(
     State(state): State<PeerState>,
     Coded(heartbeat): Coded<Heartbeat>,
@@ -49,5 +54,5 @@ pub(super) async fn place(
     if !member.metadata.group().status().is_leader {
         return Err(ApiError::new(Code::NoLeader, "this node is not the leader"));
     }
-    Ok(Coded(member.board.place(&request, member.replicas as usize)))
+    Ok(Coded(member.board.place(&request)))
 }

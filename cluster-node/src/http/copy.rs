@@ -64,7 +64,7 @@ impl FileService {
             }
             Answer::Refused(Refusal::NotFound) => Err(source_not_found()),
             Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-            other => Err(of_upload(&upload::Error::Internal(format!("a copy was answered with {other:?}")))),
+            other => Err(of_upload(&upload::Error::Unknown(format!("a copy was answered with {other:?}")))),
         }
     }
 }

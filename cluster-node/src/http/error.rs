@@ -141,6 +141,10 @@ pub fn of_upload(error: &upload::Error) -> ApiError {
             tracing::error!(%why, "upload failed");
             ApiError::new(Code::Internal, "the upload failed inside the node; nothing was changed")
         }
+        upload::Error::Unknown(why) => {
+            tracing::error!(%why, "commit failed");
+            ApiError::new(Code::Internal, "the commit failed inside the node; it may have been made")
+        }
     }
 }
 

@@ -43,6 +43,7 @@ use crate::{
         list::Entry,
         rows::{FileRow, HomeState, KeyRow},
     },
+    under_way::{Counted, UnderWay},
 };
 
 /// The longest media type that is kept with a file, in bytes.
@@ -67,6 +68,8 @@ pub struct FileService {
     pub documents: DocumentCache,
     /// Body bytes that all requests of this node may hold.
     pub budget: Budget,
+    /// Requests of clients.
+    pub under_way: UnderWay,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
     /// Wall time for display.
@@ -120,6 +123,7 @@ impl FileService {
 
     /// Stores a body.
     pub async fn put(&self, request: Put, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
+        let _counted = self.under_way.count_one();
         let Put { name, mut epoch, command, request_id, conditions, hop } = request;
         let precondition = precondition(&conditions);
         if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
@@ -229,6 +233,7 @@ impl FileService {
 
     /// Answers GET and HEAD.
     pub async fn get(&self, name: &FileName, headers: &HeaderMap, head: bool, hop: Hop) -> Result<Response, ApiError> {
+        let counted = self.under_way.count_one();
         let (epoch, file) = self.find(name, hop).await?;
         let mut answer = file_headers(&self.cluster, epoch, &file);
         disposition::add(&mut answer, &name.key);
@@ -292,7 +297,10 @@ impl FileService {
                 body(download::stream_parts(metadata, fetcher, file, parts, form.tail(), held), 2).await?
             }
         };
-        Ok((status, answer, body).into_response())
+        let body = body.into_data_stream().inspect(move |_| {
+            let _counted_to_the_end = &counted;
+        });
+        Ok((status, answer, Body::from_stream(body)).into_response())
     }
 
     /// Gives the epoch of a key's home, with or without a file; linearizable.
@@ -312,6 +320,7 @@ impl FileService {
         conditions: &WriteConditions,
         hop: Hop,
     ) -> Result<Response, ApiError> {
+        let _counted = self.under_way.count_one();
         let epoch = match self.home_of(&name, hop).await {
             Ok(epoch) => epoch,
             Err(error) => {
@@ -331,7 +340,7 @@ impl FileService {
                 Ok(response)
             }
             Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-            other => Err(of_upload(&upload::Error::Internal(format!("a delete was answered with {other:?}")))),
+            other => Err(of_upload(&upload::Error::Unknown(format!("a delete was answered with {other:?}")))),
         }
     }
 

@@ -17,7 +17,7 @@ mod range;
 mod routes;
 
 #[cfg(test)]
-pub(crate) use chunks::give;
+pub(crate) use chunks::{give, routes as chunk_routes, tests::stuck_routes};
 pub use direct::Direct;
 pub use files::FileService;
 pub use routes::{Member, peer_router, public_router};

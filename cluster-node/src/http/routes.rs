@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{get, post, put},
+    routing::{get, post},
 };
 use flotilla_api::{Code, NodeId, Problem, header, route};
 use flotilla_chunk_store::ChunkStore;
@@ -35,8 +35,6 @@ pub struct Member {
     pub store: ChunkStore,
     /// The way to other processes.
     pub peers: PeerClient,
-    /// Copies per chunk.
-    pub replicas: u32,
 }
 
 /// What the peer routes need.
@@ -65,8 +63,6 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_FILE, file)
         .route(route::PEER_LAYOUT, get(peer_files::get_layout))
         .route(route::PEER_LIST, post(peer_files::list))
-        .route(route::PEER_CHUNK, put(chunks::put).get(chunks::get))
-        .route(route::PEER_LOCATE, post(chunks::locate))
         .route(route::PEER_INVENTORY, post(fsck::inventory))
         .route(route::PEER_INSPECT, post(fsck::inspect))
         .route(route::PEER_FSCK, post(fsck::peer))
@@ -76,7 +72,8 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_FORM, post(cluster::form))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(cluster::raft))
         .layer(DefaultBodyLimit::disable())
-        .with_state(PeerState { formation, member, files })
+        .with_state(PeerState { formation, member: member.clone(), files })
+        .merge(chunks::routes(member))
 }
 
 /// A question about another cluster than this node's.

@@ -59,6 +59,12 @@ impl Error {
             Self::Kv(_) | Self::Gone | Self::Corrupt { .. } => false,
         }
     }
+
+    /// Whether a change that failed so may have been made, or be made later.
+    #[must_use]
+    pub fn is_indeterminate(&self) -> bool {
+        matches!(self, Self::Raft(error) if error.kind() == flotilla_raft_store::Kind::Indeterminate)
+    }
 }
 
 /// A chunk as a reader needs it.

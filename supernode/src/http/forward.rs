@@ -9,7 +9,9 @@ use axum::{
 use bytes::Bytes;
 use flotilla_api::{ClusterName, Code, CommandId, FileName, Problem, RequestId, header, peer::Home, route};
 use flotilla_client::{
-    Body as PeerBody, Lane, PeerClient, body,
+    Body as PeerBody, Lane, PeerClient,
+    alive::{Watch, until_silent},
+    body,
     peer::{self, Executed},
 };
 use flotilla_env::Entropy;
@@ -33,6 +35,9 @@ const TRIES_MAX: usize = 3;
 const REROUTES_MAX: usize = 2;
 /// How long a node may take to answer a request without a body.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// A gateway that moves no byte is asked whether it lives; one that says nothing for so long is lost. An upload takes as long as its
+/// client, and a commit as long as an election, so no other deadline would do.
+const GATEWAY_WATCH: Watch = Watch { every: Duration::from_secs(1), answer: Duration::from_secs(2) };
 /// Headers of a client's request that the gateway needs.
 const TO_GATEWAY: [HeaderName; 9] = [
     std_header::CONTENT_TYPE,
@@ -186,9 +191,15 @@ impl Forwarder {
         body: PeerBody,
     ) -> Result<http::Response<PeerBody>, peer::Error> {
         let route = if request.layout { route::PEER_LAYOUT } else { route::PEER_FILE };
-        // An upload takes as long as its client; the node watches its progress.
         let deadline = (request.method != Method::PUT).then_some(HEAD_DEADLINE);
-        self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline).await
+        let answer = self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline);
+        tokio::select! {
+            answer = answer => answer,
+            () = until_silent(&self.peers, node, GATEWAY_WATCH) => {
+                let deadline = GATEWAY_WATCH.every + GATEWAY_WATCH.answer;
+                Err(peer::Error::Timeout { target: node.to_owned(), deadline })
+            }
+        }
     }
 
     /// The same key on every try: a command that was applied once is answered, not applied, the next time.
