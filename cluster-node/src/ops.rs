@@ -11,6 +11,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         "GET" => "get",
         "HEAD" => "head",
         "DELETE" => "delete",
+        "POST" => "copy",
         _ => "other",
     };
     match route {

@@ -1,7 +1,7 @@
 //! Files made from other files of the cluster, without their bytes: copy and move.
 
 use axum::response::Response;
-use flotilla_api::{CommandId, Epoch, FileName, RequestId, header};
+use flotilla_api::{Code, CommandId, Epoch, FileName, RequestId, header};
 use flotilla_http_server::{
     ApiError,
     conditions::{WriteConditions, etag_list},
@@ -48,6 +48,9 @@ impl FileService {
     /// Copies or moves a file within the cluster; one command decides all of it.
     pub async fn make(&self, request: Make, headers: &HeaderMap) -> Result<Response, ApiError> {
         let Make { name, epoch, source, command, request_id, conditions } = request;
+        if source.name == name {
+            return Err(ApiError::new(Code::HeaderInvalid, "a file is not made from itself"));
+        }
         let copy = Copy {
             from: source.name,
             from_precondition: source_precondition(headers)?,
