@@ -10,6 +10,7 @@ mod exchange;
 mod fsck;
 mod get;
 mod list;
+mod patch;
 mod put;
 mod retry;
 

@@ -12,6 +12,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         "HEAD" => "head",
         "DELETE" => "delete",
         "POST" => "copy",
+        "PATCH" => "patch",
         _ => "other",
     };
     match route {

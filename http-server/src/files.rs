@@ -165,6 +165,67 @@ pub fn source(uri: &Uri) -> Result<Source, ApiError> {
     found.ok_or_else(no_source)
 }
 
+/// Where the bytes of a PATCH go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// From `first` on, `length` of them; afterwards the file has `size` bytes, if the client says so.
+    At {
+        /// The first byte.
+        first: u64,
+        /// How many.
+        length: u64,
+        /// The length of the file that the client expects afterwards.
+        size: Option<u64>,
+    },
+    /// Behind the last byte.
+    End {
+        /// How many.
+        length: u64,
+    },
+}
+
+/// Reads where the bytes of a PATCH go: `Content-Range: bytes FIRST-LAST/SIZE` (or `/*`), or `Flotilla-Append: true`.
+///
+/// # Errors
+/// 400 `header_invalid` naming the fix; 411 `length_required` for an append without a length.
+pub fn place(headers: &HeaderMap) -> Result<Place, ApiError> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    let bad = |what: &str| {
+        let hint = "send 'Content-Range: bytes FIRST-LAST/*' with as many bytes, or 'Flotilla-Append: true'";
+        ApiError::from(Problem::new(Code::HeaderInvalid, what).hint(hint))
+    };
+    let sent = text("content-length").map(|text| text.parse::<u64>().map_err(|_| bad("Content-Length is no number")));
+    let sent = sent.transpose()?;
+    match (text("content-range"), text(flotilla_api::header::APPEND)) {
+        (Some(_), Some(_)) => Err(bad("a PATCH goes to one place")),
+        (None, None) => Err(bad("a PATCH says where its bytes go")),
+        (None, Some("true")) => match sent {
+            Some(0) => Err(bad("an append has at least one byte")),
+            Some(length) => Ok(Place::End { length }),
+            None => Err(ApiError::new(Code::LengthRequired, "an append needs a Content-Length")),
+        },
+        (None, Some(_)) => Err(bad("'Flotilla-Append' is 'true'")),
+        (Some(range), None) => {
+            let (first, last, size) = content_range(range).ok_or_else(|| bad("Content-Range is not understood"))?;
+            let length = last - first + 1;
+            if sent.is_some_and(|sent| sent != length) {
+                return Err(bad("Content-Range and Content-Length name different lengths"));
+            }
+            Ok(Place::At { first, length, size })
+        }
+    }
+}
+
+/// Reads `bytes FIRST-LAST/SIZE` or `bytes FIRST-LAST/*`.
+fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let (span, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    let (first, last) = (number(first)?, number(last).filter(|last| *last < u64::MAX)?);
+    let size = if size == "*" { None } else { Some(number(size)?) };
+    (first <= last).then_some((first, last, size))
+}
+
 /// Splits where the slash between bucket and key is encoded too, as form encoders do.
 fn split_encoded(text: &str) -> Option<(&str, &str)> {
     text.split_once("%2F").or_else(|| text.split_once("%2f"))
@@ -214,6 +275,35 @@ mod tests {
             ("/v1/files/", Code::BucketInvalid),
         ] {
             assert_eq!(name(path).map_err(|error| error.code), Err(code), "{path}");
+        }
+    }
+
+    #[test]
+    fn places_of_a_patch_are_exact() {
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+            place(&pairs.collect()).map_err(|error| error.code)
+        };
+        let range = |text| read(&[("content-range", text)]);
+        assert_eq!(range("bytes 3-5/*"), Ok(Place::At { first: 3, length: 3, size: None }));
+        assert_eq!(range("bytes 0-0/9"), Ok(Place::At { first: 0, length: 1, size: Some(9) }));
+        let append = ("flotilla-append", "true");
+        assert_eq!(read(&[append, ("content-length", "7")]), Ok(Place::End { length: 7 }));
+        assert_eq!(read(&[append]), Err(Code::LengthRequired));
+        for bad in ["bytes */9", "bytes 5-3/*", "bytes=3-5", "items 3-5/*", "bytes 3-/*", "bytes 3-5", "bytes +3-5/*"] {
+            assert_eq!(range(bad), Err(Code::HeaderInvalid), "{bad}");
+        }
+        assert_eq!(range("bytes 0-18446744073709551615/*"), Err(Code::HeaderInvalid));
+        for bad in [
+            &[][..],
+            &[append, ("content-range", "bytes 3-5/*")],
+            &[append, ("content-length", "0")],
+            &[("flotilla-append", "yes")],
+            &[("content-range", "bytes 3-5/*"), ("content-length", "4")],
+        ] {
+            assert_eq!(read(bad), Err(Code::HeaderInvalid), "{bad:?}");
         }
     }
 

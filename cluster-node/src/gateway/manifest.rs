@@ -7,11 +7,14 @@ use super::{
     open_chunk::{Ending, OpenChunk},
     places,
     trace::Trace,
-    tree::TreeHasher,
+    tree::{ChunkHash, TreeHasher},
     upload::{Error, Uploads},
 };
 use crate::metadata::{
-    Answer, Command, SegmentAppend, commit::Body as CommitBody, rows::SEGMENT_CHUNKS_MAX, segments::PlacedChunk,
+    Answer, Command, SegmentAppend,
+    commit::Body as CommitBody,
+    rows::{ChunkRef, SEGMENT_CHUNKS_MAX},
+    segments::PlacedChunk,
 };
 
 /// Chunks whose syncs may be under way while the next one streams.
@@ -50,6 +53,23 @@ impl Manifest {
             self.take_synced().await?;
         }
         Ok(())
+    }
+
+    /// Takes a stored chunk into the new part of the list.
+    pub(super) async fn push_stored(&mut self, chunk: ChunkRef) -> Result<(), Error> {
+        self.pass(&chunk);
+        // Behind the chunks that are not synced yet, since the list is in order.
+        self.syncing.push_back(tokio::spawn(async move { Ok(PlacedChunk { chunk, replicas: Vec::new() }) }));
+        while self.syncing.len() > SYNCING_MAX {
+            self.take_synced().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk whose whole segment stays: it counts for the tree alone.
+    pub(super) fn pass(&mut self, chunk: &ChunkRef) {
+        self.offset += u64::from(chunk.length);
+        self.tree.push(ChunkHash::stored(chunk.cv));
     }
 
     async fn take_synced(&mut self) -> Result<(), Error> {

@@ -7,6 +7,7 @@ pub mod download;
 pub mod fetch;
 mod manifest;
 mod open_chunk;
+pub mod patch;
 pub mod places;
 pub mod race;
 pub mod replicate;

@@ -19,6 +19,14 @@ pub struct ChunkHash {
     root: Option<[u8; 32]>,
 }
 
+impl ChunkHash {
+    /// The hash of a chunk that is stored already, and is not the whole tree.
+    #[must_use]
+    pub fn stored(cv: [u8; 32]) -> Self {
+        Self { cv, root: None }
+    }
+}
+
 impl ChunkHasher {
     /// Begins a chunk at `offset` in its tree; a multiple of the chunk size, which is a power of two from 1,024 on.
     #[must_use]

@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     budget::Budget,
+    download,
     manifest::Manifest,
     open_chunk::OpenChunk,
     places::{self, Places},
@@ -68,6 +69,9 @@ pub enum Error {
     /// The home ended during the upload, and no other one could be had.
     #[error(transparent)]
     Home(#[from] homes::Error),
+    /// What a change keeps of the version before it could not be read.
+    #[error(transparent)]
+    Read(#[from] download::Error),
     /// A broken invariant; nothing was committed.
     #[error("upload failed inside: {0}")]
     Internal(String),
@@ -279,7 +283,7 @@ impl Uploads {
     }
 
     /// Begins to note the chunks of one upload.
-    fn trace(&self) -> Trace {
+    pub(super) fn trace(&self) -> Trace {
         let parts = &self.inner.parts;
         // Any member may be chosen for a copy; this one is told first, since it nearly always has one.
         let members = parts.metadata.group().status().members;
@@ -289,7 +293,7 @@ impl Uploads {
     }
 
     /// Commits, and once more under a fresh epoch if the home ended during the upload.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         request: Request,
         size: u64,

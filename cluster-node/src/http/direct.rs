@@ -21,6 +21,7 @@ use super::{
     copy::Make,
     error::{of_home, of_metadata},
     files::{FileService, Hop, Put},
+    patch::Patch,
     peer_files,
 };
 
@@ -105,6 +106,22 @@ pub(super) async fn delete(State(state): State<Direct>, uri: Uri, headers: Heade
     let command = files.command(idempotency_key(&headers)?);
     files.check_bucket(&name.bucket).await?;
     let answer = files.delete(name.clone(), command, &conditions, Hop::Direct).await;
+    state.or_homeward(answer, &headers, &name, None).await
+}
+
+pub(super) async fn patch(
+    State(state): State<Direct>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let files = state.files.ready()?;
+    let name = file_name(&uri)?;
+    let conditions = write_conditions(&headers)?;
+    let command = files.command(idempotency_key(&headers)?);
+    let patch = Patch { name: name.clone(), command, request_id, conditions, hop: Hop::Direct };
+    let answer = files.patch(patch, &headers, body).await;
     state.or_homeward(answer, &headers, &name, None).await
 }
 

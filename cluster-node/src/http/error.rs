@@ -137,6 +137,7 @@ pub fn of_upload(error: &upload::Error) -> ApiError {
         upload::Error::Metadata(error) => of_metadata(error),
         upload::Error::Refused(refusal) => of_refusal(refusal),
         upload::Error::Home(error) => of_home(error),
+        upload::Error::Read(error) => of_download(error),
         upload::Error::Internal(why) => {
             tracing::error!(%why, "upload failed");
             ApiError::new(Code::Internal, "the upload failed inside the node; nothing was changed")

@@ -159,7 +159,7 @@ impl FileService {
     }
 
     /// Refuses a change before its body is read if its precondition is seen to fail; what passes is decided by the commit.
-    async fn probe(
+    pub(super) async fn probe(
         &self,
         name: &FileName,
         epoch: Epoch,

@@ -12,6 +12,7 @@ mod files;
 mod fsck;
 mod homes;
 mod multipart;
+mod patch;
 mod peer_files;
 mod range;
 mod routes;

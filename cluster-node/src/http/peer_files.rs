@@ -21,6 +21,7 @@ use super::{
     copy::Make,
     error::{of_download, of_metadata},
     files::{FileService, Hop, Put},
+    patch::Patch,
     routes::{PeerState, name_header, own_header},
 };
 use crate::{
@@ -67,6 +68,18 @@ pub(super) async fn delete(State(state): State<PeerState>, headers: HeaderMap) -
     let files = state.files.ready()?;
     let conditions = write_conditions(&headers)?;
     files.delete(name_header(&headers)?, command(&headers)?, &conditions, forwarded(&headers)?).await
+}
+
+pub(super) async fn patch(
+    State(state): State<PeerState>,
+    Extension(request_id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let files = state.files.ready()?;
+    let (name, command, conditions) = (name_header(&headers)?, command(&headers)?, write_conditions(&headers)?);
+    let hop = forwarded(&headers)?;
+    files.patch(Patch { name, command, request_id, conditions, hop }, &headers, body).await
 }
 
 pub(super) async fn make(

@@ -48,6 +48,7 @@ pub(super) struct PeerState {
 /// Makes the router of the public listener.
 pub fn public_router(state: Direct) -> Router {
     let file = get(direct::get).put(direct::put).delete(direct::delete).head(direct::get).post(direct::make);
+    let file = file.patch(direct::patch);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::public))
@@ -58,7 +59,7 @@ pub fn public_router(state: Direct) -> Router {
 /// Makes the router of the peer listener.
 pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<FileService>) -> Router {
     let file = get(peer_files::get).put(peer_files::put).delete(peer_files::delete).head(peer_files::get);
-    let file = file.post(peer_files::make);
+    let file = file.post(peer_files::make).patch(peer_files::patch);
     Router::new()
         .route(route::PEER_FILE, file)
         .route(route::PEER_LAYOUT, get(peer_files::get_layout))

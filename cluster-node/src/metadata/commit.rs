@@ -9,8 +9,8 @@ use super::{
     life::{homes::floor, reclaim::replaced},
     machine::{Answer, Outcome, Refusal},
     precondition::Precondition,
-    rows::{Content, Etag, FileRow, HomeState, KeyRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, Tree},
-    segments::{PlacedChunk, add_segment, all_new, take_upload},
+    rows::{Content, Etag, FileRow, HomeState, KeyRow, Tree},
+    segments::{PlacedChunk, add_segments},
     table::{get, put},
     writers::writer_is_live,
 };
@@ -53,8 +53,22 @@ pub enum Body {
         chunk_shift: u8,
         /// The upload that holds the full segments; ended by the commit.
         upload: Option<u64>,
-        /// The last chunks, at most [`SEGMENT_CHUNKS_MAX`].
+        /// The last chunks, at most [`super::rows::SEGMENT_CHUNKS_MAX`].
         tail: Vec<PlacedChunk>,
+    },
+    /// The one tree of the current version with a part written anew; that version is the precondition. Segments that stay pass from
+    /// it to the new version, so that no row of theirs is touched.
+    Patch {
+        /// The root.
+        root: [u8; 32],
+        /// How many segments stay at the front.
+        front: u32,
+        /// The upload that holds the full segments of the new part; ended by the commit.
+        upload: Option<u64>,
+        /// The last chunks of the new part, at most [`super::rows::SEGMENT_CHUNKS_MAX`].
+        tail: Vec<PlacedChunk>,
+        /// How many segments stay at the back.
+        back: u32,
     },
 }
 
@@ -85,7 +99,7 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     if !writer_is_live(state, commit.node, commit.writer)? {
         return Ok(Err(Refusal::ChunkGone));
     }
-    let before = match open_home(state, &commit.name, commit.epoch)? {
+    let mut before = match open_home(state, &commit.name, commit.epoch)? {
         Ok(row) => row,
         Err(refusal) => return Ok(Err(refusal)),
     };
@@ -95,20 +109,28 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
     let content = match commit.body {
         Body::Inline(bytes) => Content::Inline(bytes),
         Body::Tree { root, chunk_shift, upload, tail } => {
-            if !all_new(state, &tail, commit.writer)? {
-                return Ok(Err(Refusal::ChunkGone));
-            }
-            let mut segments = match take_upload(state, upload, commit.writer)? {
+            let segments = match add_segments(state, (upload, commit.writer), tail, 0, at)? {
                 Ok(segments) => segments,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            if tail.len() > SEGMENT_CHUNKS_MAX || segments.len() >= SEGMENTS_MAX {
-                return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
-            }
-            if !tail.is_empty() {
-                segments.push(add_segment(state, tail, at)?);
-            }
             Content::Trees(vec![Tree { length: commit.size, root, chunk_shift, segments }])
+        }
+        Body::Patch { root, front, upload, tail, back } => {
+            let Some(base) = base(&commit.precondition, before.as_mut()) else {
+                return Ok(Err(Refusal::Invalid("a patch is made from one tree of a known version".into())));
+            };
+            let (front, back, count) = (front as usize, back as usize, base.segments.len());
+            if front.saturating_add(back) > count {
+                return Ok(Err(Refusal::Invalid("a patch keeps more segments than there are".into())));
+            }
+            let new = match add_segments(state, (upload, commit.writer), tail, front + back, at)? {
+                Ok(new) => new,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            // Only what is replaced stays with the version before, to be given up with it.
+            let mut segments = std::mem::take(&mut base.segments);
+            base.segments = segments.splice(front..count - back, new).collect();
+            Content::Trees(vec![Tree { length: commit.size, root, chunk_shift: base.chunk_shift, segments }])
         }
     };
     let version = Version { epoch: commit.epoch, index: at.index };
@@ -130,6 +152,14 @@ pub(super) fn commit_version(state: &mut dyn Txn, commit: Commit, at: Position) 
         Precondition::Version(_) => Answer::Made { version, created, size, etag },
         Precondition::Always | Precondition::Etags { .. } => Answer::Committed { version, created },
     }))
+}
+
+/// The one tree of the version that a patch is made from.
+fn base<'r>(precondition: &Precondition, before: Option<&'r mut KeyRow>) -> Option<&'r mut Tree> {
+    match (precondition, &mut before?.file.as_mut()?.content) {
+        (Precondition::Version(_), Content::Trees(trees)) if trees.len() == 1 => trees.first_mut(),
+        (Precondition::Version(_) | Precondition::Always | Precondition::Etags { .. }, _) => None,
+    }
 }
 
 /// Whether the cluster's own log allows a write under `epoch`; the row before the write if it does.
@@ -154,3 +184,6 @@ pub(super) fn open_home(
 fn above_floor(state: &dyn Txn, epoch: Epoch) -> Result<Result<Option<KeyRow>, Refusal>, Fault> {
     Ok(if epoch > floor(state)? { Ok(None) } else { Err(Refusal::BelowFloor) })
 }
+
+#[cfg(test)]
+mod tests;

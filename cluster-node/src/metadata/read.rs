@@ -14,8 +14,10 @@ use flotilla_raft_store::{Applied, Group};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Answer, Command, FileMachine, keys, list,
-    rows::{ChunkRow, Content, FileRow, KeyRow, SegmentRow},
+    Answer, Command, FileMachine,
+    keys::{self, SegmentId},
+    list,
+    rows::{ChunkRef, ChunkRow, Content, FileRow, KeyRow, SegmentRow},
 };
 
 /// How long a read barrier may take; a new leader is elected well within it.
@@ -231,6 +233,16 @@ impl Metadata {
     pub fn replicas_of(&self, chunk: ChunkId) -> Result<Vec<NodeId>, Error> {
         let row: Option<ChunkRow> = self.row(keys::CHUNKS, &chunk.to_bytes())?;
         Ok(row.map(|row| row.replicas).unwrap_or_default())
+    }
+
+    /// Reads the chunks of a segment.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn segment(&self, id: SegmentId) -> Result<Vec<ChunkRef>, Error> {
+        let row: Option<SegmentRow> = self.row(keys::SEGMENTS, &id.to_bytes())?;
+        let row = row.ok_or_else(|| corrupt(keys::SEGMENTS, &format!("segment {} is missing", id.0)))?;
+        Ok(row.chunks)
     }
 
     fn placed(

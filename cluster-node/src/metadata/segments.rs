@@ -18,7 +18,7 @@ use super::{
 pub struct PlacedChunk {
     /// The chunk.
     pub chunk: ChunkRef,
-    /// The nodes that hold a synced copy.
+    /// The nodes that hold a synced copy; none for a chunk that stays: a segment references it already.
     pub replicas: Vec<NodeId>,
 }
 
@@ -49,18 +49,19 @@ pub(super) fn append_segment(state: &mut dyn Txn, append: SegmentAppend, at: Pos
     if append.chunks.len() != SEGMENT_CHUNKS_MAX || row.segments.len() + 1 >= SEGMENTS_MAX {
         return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
     }
-    if !all_new(state, &append.chunks, append.writer)? {
-        return Ok(Err(Refusal::ChunkGone));
-    }
+    let rows = match chunk_rows(state, &append.chunks, append.writer)? {
+        Ok(rows) => rows,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
     // The upload is named after the entry that began it: unique without a counter.
     let upload = append.upload.unwrap_or(at.index);
-    row.segments.push(add_segment(state, append.chunks, at)?);
+    row.segments.push(add_segment(state, append.chunks, rows, at));
     put(state, keys::UPLOADS, upload.to_be_bytes().to_vec(), &row);
     Ok(Ok(Answer::Appended { upload }))
 }
 
 /// Ends an upload and gives its segments, whose references pass to the version.
-pub(super) fn take_upload(
+fn take_upload(
     state: &mut dyn Txn,
     upload: Option<u64>,
     writer: WriterId,
@@ -76,28 +77,66 @@ pub(super) fn take_upload(
     }
 }
 
-/// Whether every chunk is one that the writer may name for the first time.
-pub(super) fn all_new(state: &dyn Txn, placed: &[PlacedChunk], writer: WriterId) -> Result<bool, Fault> {
-    for PlacedChunk { chunk, .. } in placed {
-        if nameable(state, chunk.id, writer)? != Nameable::New {
-            return Ok(false);
-        }
+/// Adds the segments of a commit, those of its upload, then `tail`, beside `others` that the version has already.
+pub(super) fn add_segments(
+    state: &mut dyn Txn,
+    (upload, writer): (Option<u64>, WriterId),
+    tail: Vec<PlacedChunk>,
+    others: usize,
+    at: Position,
+) -> Result<Result<Vec<SegmentId>, Refusal>, Fault> {
+    if tail.len() > SEGMENT_CHUNKS_MAX {
+        return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
     }
-    Ok(true)
+    let rows = match chunk_rows(state, &tail, writer)? {
+        Ok(rows) => rows,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut segments = match take_upload(state, upload, writer)? {
+        Ok(segments) => segments,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if segments.len() + others >= SEGMENTS_MAX {
+        return Ok(Err(Refusal::Invalid("the manifest is over its bounds".into())));
+    }
+    if !tail.is_empty() {
+        segments.push(add_segment(state, tail, rows, at));
+    }
+    Ok(Ok(segments))
 }
 
-pub(super) fn add_segment(state: &mut dyn Txn, placed: Vec<PlacedChunk>, at: Position) -> Result<SegmentId, Fault> {
-    let id = SegmentId(at.index);
-    let mut chunks = Vec::with_capacity(placed.len());
-    for PlacedChunk { chunk, replicas } in placed {
-        put(
-            state,
-            keys::CHUNKS,
-            chunk.id.to_bytes().to_vec(),
-            &ChunkRow { references: 1, length: chunk.length, replicas },
-        );
-        chunks.push(chunk);
+fn add_segment(state: &mut dyn Txn, placed: Vec<PlacedChunk>, rows: Vec<ChunkRow>, at: Position) -> SegmentId {
+    let chunks: Vec<ChunkRef> = placed.into_iter().map(|placed| placed.chunk).collect();
+    for (chunk, row) in chunks.iter().zip(rows) {
+        put(state, keys::CHUNKS, chunk.id.to_bytes().to_vec(), &row);
     }
+    let id = SegmentId(at.index);
     put(state, keys::SEGMENTS, id.to_bytes(), &SegmentRow { references: 1, chunks });
-    Ok(id)
+    id
+}
+
+/// The rows that the chunks of a segment get. A new chunk is one that the writer may name for the first time; one that stays is
+/// counted once more. A file names no chunk twice, so each row is counted up once.
+fn chunk_rows(
+    state: &dyn Txn,
+    placed: &[PlacedChunk],
+    writer: WriterId,
+) -> Result<Result<Vec<ChunkRow>, Refusal>, Fault> {
+    let mut rows = Vec::with_capacity(placed.len());
+    for PlacedChunk { chunk, replicas } in placed {
+        if !replicas.is_empty() {
+            if nameable(state, chunk.id, writer)? != Nameable::New {
+                return Ok(Err(Refusal::ChunkGone));
+            }
+            rows.push(ChunkRow { references: 1, length: chunk.length, replicas: replicas.clone() });
+            continue;
+        }
+        match get::<ChunkRow>(state, keys::CHUNKS, &chunk.id.to_bytes())? {
+            Some(row) if row.references > 0 && row.length == chunk.length => {
+                rows.push(ChunkRow { references: row.references + 1, ..row });
+            }
+            Some(_) | None => return Ok(Err(Refusal::ChunkGone)),
+        }
+    }
+    Ok(Ok(rows))
 }

@@ -17,7 +17,7 @@ use flotilla_client::Lane;
 use flotilla_http_server::{
     ApiError, Caller, Destination,
     conditions::{WriteConditions, write_conditions},
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, target, to_cursor},
+    files::{ListQuery, Target, file_name, idempotency_key, list_query, place, target, to_cursor},
     prefers_redirect, read_all,
 };
 use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
@@ -53,18 +53,14 @@ pub(super) async fn put(
     let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
     service.check_bucket(&name.bucket).await?;
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let home = service.home_to_write(&name, &conditions, None).await?;
     if prefers_redirect(&headers)
-        && let Some(answer) = service.redirect(&name, &home, Deed::Write, length.unwrap_or(u64::MAX))
+        && let limit_bytes = content_length(&headers).unwrap_or(u64::MAX)
+        && let Some(answer) = service.redirect(&name, &home, Deed::Write, limit_bytes)
     {
         return Ok(answer);
     }
-    let held = service.room_to_keep(length);
-    let upload = match &held {
-        Some(_room) => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
-        None => Upload::Streamed(body),
-    };
+    let (upload, _room) = service.upload(&headers, body).await?;
     let (headers, request_id, name) = (&headers, &request_id, &name);
     let request =
         Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false, source: None };
@@ -100,6 +96,26 @@ pub(super) async fn get(
     service.forwarder.send(request, home, Upload::Empty).await
 }
 
+pub(super) async fn patch(
+    State(service): State<Late<Service>>,
+    Extension(request_id): Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let name = file_name(&uri)?;
+    let conditions = write_conditions(&headers)?;
+    place(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?;
+    let home = service.home_to_change(&name, &conditions).await?;
+    let (upload, _room) = service.upload(&headers, body).await?;
+    let (name, headers, request_id) = (&name, &headers, &request_id);
+    let request =
+        Request { method: Method::PATCH, name, headers, request_id, idempotency_key, layout: false, source: None };
+    service.forwarder.send(request, home, upload).await
+}
+
 pub(super) async fn delete(
     State(service): State<Late<Service>>,
     Extension(request_id): Extension<RequestId>,
@@ -110,14 +126,15 @@ pub(super) async fn delete(
     let name = file_name(&uri)?;
     let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
-    let home = service.home(&name).await.map_err(|error| match error.code {
-        Code::FileNotFound if conditions.if_match.is_some() => nothing_to_match(),
-        _ => error,
-    })?;
+    let home = service.home_to_change(&name, &conditions).await?;
     let (name, headers, request_id) = (&name, &headers, &request_id);
     let request =
         Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false, source: None };
     service.forwarder.send(request, home, Upload::Empty).await
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Service {
@@ -133,6 +150,20 @@ impl Service {
         let addresses = self.forwarder.clusters.addresses(&home.cluster, deed == Deed::Write);
         let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes };
         addresses.first().map(|address| self.sealer.redirect(address, name, &to))
+    }
+
+    /// Keeps a small body, so that it can be sent again, with the memory that it is kept in.
+    async fn upload(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Upload, Option<OwnedSemaphorePermit>), ApiError> {
+        let held = self.room_to_keep(content_length(headers));
+        let upload = match &held {
+            Some(_room) => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
+            None => Upload::Streamed(body),
+        };
+        Ok((upload, held))
     }
 
     pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
@@ -154,6 +185,14 @@ impl Service {
                 Err(ApiError::new(Code::FileNotFound, "no file has this key"))
             }
         }
+    }
+
+    /// The home of a file that is to be changed or ended.
+    async fn home_to_change(&self, name: &FileName, conditions: &WriteConditions) -> Result<Home, ApiError> {
+        self.home(name).await.map_err(|error| match error.code {
+            Code::FileNotFound if conditions.if_match.is_some() => nothing_to_match(),
+            _ => error,
+        })
     }
 
     /// The home of a key that is to be written; a free key is claimed for `cluster`, else for the best one. A free key has no file

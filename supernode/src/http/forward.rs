@@ -39,7 +39,7 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(30);
 /// client, and a commit as long as an election, so no other deadline would do.
 const GATEWAY_WATCH: Watch = Watch { every: Duration::from_secs(1), answer: Duration::from_secs(2) };
 /// Headers of a client's request that the gateway needs.
-const TO_GATEWAY: [HeaderName; 9] = [
+const TO_GATEWAY: [HeaderName; 11] = [
     std_header::CONTENT_TYPE,
     std_header::CONTENT_LENGTH,
     std_header::RANGE,
@@ -48,7 +48,9 @@ const TO_GATEWAY: [HeaderName; 9] = [
     std_header::IF_NONE_MATCH,
     std_header::IF_MODIFIED_SINCE,
     std_header::IF_UNMODIFIED_SINCE,
+    std_header::CONTENT_RANGE,
     HeaderName::from_static(header::SOURCE_IF_MATCH),
+    HeaderName::from_static(header::APPEND),
 ];
 /// Headers of an answer that belong to the connection it came on.
 const HOP_BY_HOP: [HeaderName; 4] =
@@ -191,7 +193,8 @@ impl Forwarder {
         body: PeerBody,
     ) -> Result<http::Response<PeerBody>, peer::Error> {
         let route = if request.layout { route::PEER_LAYOUT } else { route::PEER_FILE };
-        let deadline = (request.method != Method::PUT).then_some(HEAD_DEADLINE);
+        let uploads = [Method::PUT, Method::PATCH].contains(&request.method);
+        let deadline = (!uploads).then_some(HEAD_DEADLINE);
         let answer = self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline);
         tokio::select! {
             answer = answer => answer,

@@ -56,7 +56,8 @@ pub type Late<T> = flotilla_http_server::Late<T>;
 
 /// Makes the router of the public listener.
 pub fn public_router(service: Late<Service>) -> Router {
-    let file = get(files::get).put(files::put).delete(files::delete).head(files::get).post(copy::post);
+    let file =
+        get(files::get).put(files::put).delete(files::delete).head(files::get).post(copy::post).patch(files::patch);
     Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
@@ -92,6 +93,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
             "HEAD" => "head",
             "DELETE" => "delete",
             "POST" => "copy",
+            "PATCH" => "patch",
             _ => "other",
         },
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",

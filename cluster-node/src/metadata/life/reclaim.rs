@@ -21,9 +21,12 @@ const AT_ONCE: u64 = 0;
 /// Queues the segments of a version that is no longer current: running downloads still read them.
 pub fn replaced(state: &mut dyn Txn, before: Option<KeyRow>, at: Position) -> Result<(), Fault> {
     if let Some(FileRow { content: Content::Trees(trees), .. }) = before.and_then(|row| row.file) {
-        let segments = trees.into_iter().flat_map(|tree| tree.segments).collect();
-        let now = clock::now(state)?;
-        put(state, keys::RECLAIM, keys::queued(now, at.index), &ReclaimRow { segments });
+        let segments: Vec<SegmentId> = trees.into_iter().flat_map(|tree| tree.segments).collect();
+        // A change of a part can keep all of them.
+        if !segments.is_empty() {
+            let now = clock::now(state)?;
+            put(state, keys::RECLAIM, keys::queued(now, at.index), &ReclaimRow { segments });
+        }
     }
     Ok(())
 }
