@@ -11,7 +11,7 @@ pub struct Writer(Target);
 #[derive(Debug)]
 enum Target {
     Record(Box<RecordWriter>),
-    File(writer::Writer),
+    File(Box<writer::Writer>),
 }
 
 impl From<RecordWriter> for Writer {
@@ -22,7 +22,7 @@ impl From<RecordWriter> for Writer {
 
 impl From<writer::Writer> for Writer {
     fn from(writer: writer::Writer) -> Self {
-        Self(Target::File(writer))
+        Self(Target::File(Box::new(writer)))
     }
 }
 

@@ -184,7 +184,7 @@ impl Committer {
             }
         }
         for waiter in group.waiters {
-            waiter.answer(result.as_ref().map(|()| ()).map_err(again));
+            waiter.answer(result.as_ref().copied().map_err(again));
         }
         if result.is_ok() {
             self.shared.chores.freed(group.dead);

@@ -7,9 +7,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, SyncSender},
     },
 };
 
@@ -59,10 +59,14 @@ pub(crate) enum Chore {
     Close,
 }
 
-/// The way to the keeper. The number of chores is bounded by what the committer does: some for each group and volume.
+/// Chores that wait for the keeper. One too many is dropped: its dead space is found when the volume is compacted, and a
+/// volume that was not prepared is made when it is needed. The committer must never wait for the keeper, which waits for it.
+const CHORES_MAX: usize = 4096;
+
+/// The way to the keeper.
 #[derive(Debug)]
 pub(crate) struct Chores {
-    send: Mutex<Sender<Chore>>,
+    send: SyncSender<Chore>,
     closed: AtomicBool,
 }
 
@@ -76,8 +80,8 @@ pub(crate) struct Keeper {
 
 /// Makes a keeper's queue.
 pub(crate) fn chores() -> (Chores, Receiver<Chore>) {
-    let (send, receive) = mpsc::channel();
-    (Chores { send: Mutex::new(send), closed: AtomicBool::new(false) }, receive)
+    let (send, receive) = mpsc::sync_channel(CHORES_MAX);
+    (Chores { send, closed: AtomicBool::new(false) }, receive)
 }
 
 impl Chores {
@@ -110,8 +114,8 @@ impl Chores {
     }
 
     fn send(&self, chore: Chore) {
-        // A keeper that has ended leaves dead records where they are, until the next start.
-        let _ = self.send.lock().unwrap_or_else(PoisonError::into_inner).send(chore);
+        // A keeper that has ended, or is far behind, leaves dead records where they are for now.
+        let _ = self.send.try_send(chore);
     }
 }
 
@@ -122,6 +126,9 @@ impl Keeper {
 
     pub(crate) fn run(mut self, chores: &Receiver<Chore>) {
         while let Ok(chore) = chores.recv() {
+            if self.shared.chores.closed() {
+                return;
+            }
             let (what, result) = match chore {
                 Chore::Close => return,
                 Chore::Prepare => ("prepare a volume", self.prepare()),

@@ -2,6 +2,7 @@
 
 use flotilla_api::ChunkId;
 use futures::{StreamExt, stream::FuturesOrdered};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     open_chunk::{Ending, OpenChunk},
@@ -59,7 +60,8 @@ impl Manifest {
     pub(super) async fn push_stored(&mut self, chunk: ChunkRef) -> Result<(), Error> {
         self.pass(&chunk);
         // Behind the chunks that are not synced yet, since the list is in order.
-        self.syncing.push_back(tokio::spawn(async move { Ok(PlacedChunk { chunk, replicas: Vec::new() }) }));
+        let stored = tokio::spawn(async move { Ok(PlacedChunk { chunk, replicas: Vec::new() }) });
+        self.syncing.push_back(AbortOnDropHandle::new(stored));
         while self.syncing.len() > SYNCING_MAX {
             self.take_synced().await?;
         }

@@ -247,7 +247,7 @@ mod tests {
         assert_eq!((plan.prefix.end, plan.suffix.start), (range.start, range.end), "{what}");
         assert!(plan.prefix.end - plan.prefix.start < 1024 && plan.suffix.end - plan.suffix.start < 1024, "{what}");
         // What is written ends where a chunk ends, or the file.
-        assert!(plan.suffix.end % 1024 == 0 || plan.suffix.end == size, "{what}");
+        assert!(plan.suffix.end.is_multiple_of(1024) || plan.suffix.end == size, "{what}");
         if plan.suffix.end < tree.length {
             assert_eq!(plan.behind.start as u64 * 1024, plan.suffix.end, "{what}");
             let kept = plan.behind.end + plan.back * SEGMENT_CHUNKS_MAX;

@@ -68,9 +68,10 @@ impl<'a> Source<'a> {
                 }
                 Err(format!("nothing is kept at byte {at}"))
             }
-            Self::Peer(parts, chunk, target) => ask_node(&parts.peers, target, *chunk, at..length.min(at + PIECE))
-                .await
-                .map_err(|error| error.to_string()),
+            Self::Peer(parts, chunk, trailer, target) => {
+                let facts = Facts { length, tree_offset: chunk.tree_offset, cv: trailer.cv };
+                ask(&parts.peers, target, *chunk, &facts, at..length.min(at + PIECE)).await
+            }
         }
     }
 }

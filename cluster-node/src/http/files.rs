@@ -43,7 +43,7 @@ use crate::{
         list::Entry,
         rows::{FileRow, HomeState, KeyRow},
     },
-    under_way::{Counted, UnderWay},
+    under_way::UnderWay,
 };
 
 /// The longest media type that is kept with a file, in bytes.
@@ -287,7 +287,7 @@ impl FileService {
                 let part = parts.into_iter().next().unwrap_or_default();
                 let mut held = Some(held);
                 match download::one_piece(&metadata, &fetcher, &file, &part, &mut held).await {
-                    Ok(Some(bytes)) => Body::from(bytes),
+                    Ok(Some(bytes)) => return Ok((status, answer, Body::from(bytes)).into_response()),
                     Ok(None) => body(download::stream_range(metadata, fetcher, file, part, held), 1).await?,
                     Err(error) => return Err(not_begun(&error)),
                 }

@@ -161,7 +161,9 @@ impl Cluster {
 }
 
 async fn open(disk: &Arc<dyn Disk>) -> ChunkStore {
-    ChunkStore::open(Options::new("/data", disk.clone(), 0)).await.expect("opened").0
+    let families: Vec<_> = flotilla_chunk_store::FAMILIES.iter().map(|family| family.name).collect();
+    let index = Arc::new(flotilla_kv::MemKv::new(&families));
+    ChunkStore::open(Options::new("/data", disk.clone(), index, 0)).await.expect("opened").0
 }
 
 type Damage = fn(&Cluster, u64);

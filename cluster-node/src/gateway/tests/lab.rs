@@ -41,6 +41,12 @@ use crate::{
 
 pub(super) const CHUNK: u64 = 256 << 10;
 pub(super) const FRAME: usize = 16 << 10;
+/// A chunk store's own index.
+fn chunk_index() -> Arc<MemKv> {
+    let families: Vec<_> = flotilla_chunk_store::FAMILIES.iter().map(|family| family.name).collect();
+    Arc::new(MemKv::new(&families))
+}
+
 const GATEWAY: NodeId = NodeId(1);
 
 /// A leader that gives the nodes it is told to, the gateway first, and notes what it was asked.
@@ -128,7 +134,7 @@ impl Lab {
         let mut nodes = BTreeMap::new();
         for id in 1..=size {
             let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
-            let options = StoreOptions::new("/chunks", Arc::new(disk.clone()), 0);
+            let options = StoreOptions::new("/chunks", Arc::new(disk.clone()), chunk_index(), 0);
             let (store, _) = ChunkStore::open(options).await.expect("an empty disk");
             let member = Late::default();
             member.set(Member {
