@@ -212,7 +212,9 @@ impl http_body::Body for Idle {
                 let bytes = data.map_or(0, |data| data.len() as u64);
                 self.patience.progress(bytes);
                 self.counted.fetch_add(bytes, Ordering::Relaxed);
-                if frame.is_none() || self.inner.is_end_stream() {
+                // Nothing stands behind trailers, and not every reader asks once more.
+                let trailers = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+                if frame.is_none() || trailers || self.inner.is_end_stream() {
                     self.ended.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(frame)
