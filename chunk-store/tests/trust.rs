@@ -60,7 +60,7 @@ async fn a_forged_copy_with_checksums_in_order_is_found_by_a_deep_read() {
 #[tokio::test]
 async fn a_proof_does_not_cover_another_file_under_the_same_name() {
     let (ours, theirs): (Arc<dyn Disk>, Arc<dyn Disk>) = (Arc::new(MemDisk::new()), Arc::new(MemDisk::new()));
-    let data = bytes(1, 10_000);
+    let data = bytes(1, LENGTH);
     forge(&theirs, &data).await;
     let (store, _) = open(&ours).await;
     put(&store, id(1), &data).await.expect("stored, and proven by that");

@@ -16,7 +16,7 @@ use super::{
 use crate::http::stuck_routes;
 
 /// Three chunks, the last one short.
-const LENGTH: usize = 2 * CHUNK as usize + 100_000;
+const LENGTH: usize = 2 * CHUNK as usize + 1_200_000;
 const FRAMES: usize = LENGTH.div_ceil(FRAME);
 /// Before the first frame, in the middle of the first chunk, at a chunk's end, in the second one, and behind the last frame.
 const POINTS: [usize; 6] = [0, 3, 15, 16, 20, FRAMES];
@@ -248,7 +248,7 @@ async fn a_repeated_upload_is_answered_and_not_made_again() {
 #[tokio::test(start_paused = true)]
 async fn more_uploads_than_memory_are_served_in_turn() {
     let lab = Lab::start(3).await;
-    let spare = lab.budget.acquire(None, (80 << 20) - 300_000).await.expect("all but one chunk's worth");
+    let spare = lab.budget.acquire(None, (80 << 20) - 2_400_000).await.expect("all but one chunk's worth");
     let puts = (0..40).map(|n| {
         let lab = &lab;
         async move {
@@ -264,7 +264,7 @@ async fn more_uploads_than_memory_are_served_in_turn() {
     for done in futures::future::join_all(puts).await {
         done.expect("waits as long as others get on");
     }
-    let stuck = lab.budget.acquire(None, 300_000).await.expect("the rest");
+    let stuck = lab.budget.acquire(None, 2_400_000).await.expect("the rest");
     let error = lab.put_as("late", LENGTH, |_| ()).await.expect_err("nobody gets on");
     assert!(matches!(error, Error::Busy), "{error}");
     drop((spare, stuck));

@@ -1,3 +1,5 @@
+//! Fetching from nodes that are damaged, slow or silent: wrong bytes are never given, and a good copy is found.
+
 use std::{
     collections::BTreeMap,
     io::IoSlice,

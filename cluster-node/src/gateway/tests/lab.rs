@@ -39,8 +39,9 @@ use crate::{
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
 };
 
-pub(super) const CHUNK: u64 = 256 << 10;
-pub(super) const FRAME: usize = 16 << 10;
+/// Above the size of a record: a file is written on threads that a paused clock waits for, a volume on one that it does not know.
+pub(super) const CHUNK: u64 = 2 << 20;
+pub(super) const FRAME: usize = 128 << 10;
 /// A chunk store's own index.
 fn chunk_index() -> Arc<MemKv> {
     let families: Vec<_> = flotilla_chunk_store::FAMILIES.iter().map(|family| family.name).collect();
