@@ -326,8 +326,11 @@ impl Readiness for Ready {
         }
         if member.metadata.group().status().catching_up {
             reasons.push(Reason::CatchingUp);
-        } else if self.files.get().is_none() || member.metadata.barrier().await.is_err() {
+        } else if member.metadata.barrier().await.is_err() {
             reasons.push(Reason::NoQuorum);
+        } else if self.files.get().is_none_or(|files| files.documents.revision() == 0) {
+            // Without the supernode group's documents no client could be told from a stranger.
+            reasons.push(Reason::CatchingUp);
         }
         reasons
     }

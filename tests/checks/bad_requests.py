@@ -126,7 +126,7 @@ def route_cases() -> list[Case]:
         Case("peer route on the public listener", "PUT", "/peer/v1/chunk", 404, "route_not_found"),
         Case("no such file", "GET", f"{FILES}/missing", 404, "file_not_found"),
         Case("layout of no file", "GET", f"{FILES}/missing?layout", 404, "file_not_found"),
-        Case("POST to a file", "POST", f"{FILES}/bad", 405, "method_not_allowed"),
+        Case("POST to a file without a source", "POST", f"{FILES}/bad", 400, "header_invalid"),
         Case("unknown method", "BREW", f"{FILES}/bad", 405, "method_not_allowed"),
         Case("DELETE of the clusters", "DELETE", "/v1/clusters", 405, "method_not_allowed", fleet=True),
     ]

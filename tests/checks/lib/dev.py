@@ -15,6 +15,8 @@ import urllib.parse
 from pathlib import Path
 
 POLL_S = 0.02
+# Servers close connections that rest longer than their header_timeout.
+IDLE_S = 5
 
 
 def note(text: str) -> None:
@@ -82,10 +84,14 @@ class Client:
     def __init__(self, url: str, token: str, timeout_s: float = 30):
         parts = urllib.parse.urlsplit(url)
         self.token = token
+        self.used = time.monotonic()
         self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
 
     def request(self, method: str, path: str, body: bytes | None = None, headers: dict | None = None) -> Answer:
         sent = {"Authorization": f"Bearer {self.token}"} | (headers or {})
+        if time.monotonic() - self.used > IDLE_S:
+            self.connection.close()  # the server may close it at the same moment
+        self.used = time.monotonic()
         try:
             self.connection.request(method, path, body=body, headers=sent)
             got = self.connection.getresponse()
