@@ -19,7 +19,7 @@ need_image() {
 
 make_image() {
   rm -f "$WORK/image"
-  truncate -s "${image_mb}M" "$WORK/image"
+  truncate -s "${image_mb:?the check sets it}M" "$WORK/image"
   case $1 in
     ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$WORK/image" ;;
     xfs) mkfs.xfs -q "$WORK/image" ;;
@@ -29,7 +29,7 @@ make_image() {
 
 # Every data folder is a mount point of its own, as it may be in production; what `dev` itself keeps stays outside.
 mount_all() {
-  mkdir -p "$disk"
+  mkdir -p "${disk:?the check sets it}"
   mount -o loop "$WORK/image" "$disk"
   local folder
   for folder in "${folders[@]}"; do
