@@ -84,7 +84,7 @@ struct End {
     cv: [u8; 32],
 }
 
-/// The most that follows a chunk's data from the next page on, see [`format`].
+/// The most that follows a chunk's data from the next page on, see [`mod@format`].
 const TAIL_MAX: usize = 2 * DIRECT_ALIGN;
 
 #[derive(Debug)]
