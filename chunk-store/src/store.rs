@@ -154,10 +154,12 @@ impl ChunkStore {
             Some(promise) => promise,
             None => {
                 let room = self.blocking(|store| store.room()).await?;
-                if room < self.0.volumes.capacity() + self.0.claims.unallocated_bytes() {
-                    return Err(Error::Full);
+                if room >= self.0.volumes.capacity() + self.0.claims.unallocated_bytes() {
+                    self.0.volumes.promise_anew(bytes)
+                } else {
+                    // A volume that is made in advance since the first look has taken the room, and has it.
+                    self.0.volumes.promise(bytes).ok_or(Error::Full)?
                 }
-                self.0.volumes.promise_anew(bytes)
             }
         };
         claim.allocated();

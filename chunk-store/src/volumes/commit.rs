@@ -243,30 +243,39 @@ impl Committer {
     /// Opens the next volume: one that was prepared, or a new one.
     fn begin(&self) -> Result<Open, Error> {
         let salt = self.shared.entropy.u64();
-        let ready = {
-            let state = &mut *self.shared.pool.state();
-            state.take_free().map(|number| {
-                let epoch = state.take_epoch(salt);
-                let slot = state.slots.get_mut(&number).expect("just found");
-                slot.begin(Arc::new(slot.volume.renewed(epoch)))
-            })
-        };
-        let volume = match ready {
+        let volume = match self.begin_free(salt) {
             Some(volume) => volume,
-            None => {
-                let (number, file) = self.shared.make_file(false)?;
-                let state = &mut *self.shared.pool.state();
-                let epoch = state.take_epoch(salt);
-                let path = path_of(&self.shared.dir, number);
-                let volume = Arc::new(Volume::lazy(number, epoch, self.shared.capacity, path).with_file(file));
-                state.slots.insert(number, Slot::of(volume.clone()));
-                volume
-            }
+            None => match self.begin_new(salt) {
+                // The last room may be that of the volume in preparation.
+                Err(Error::Full) => {
+                    self.shared.pool.await_prepared();
+                    self.begin_free(salt).ok_or(Error::Full)?
+                }
+                begun => begun?,
+            },
         };
         self.shared.chores.prepare();
         let opened = volume.file(&*self.shared.disk);
         opened.map_err(|error| self.shared.health.judge("open a volume", error))?;
         Ok(Open { volume, at: VOLUME_HEADER_BYTES, begun: false })
+    }
+
+    fn begin_free(&self, salt: u64) -> Option<Arc<Volume>> {
+        let state = &mut *self.shared.pool.state();
+        let number = state.take_free()?;
+        let epoch = state.take_epoch(salt);
+        let slot = state.slots.get_mut(&number).expect("just found");
+        Some(slot.begin(Arc::new(slot.volume.renewed(epoch))))
+    }
+
+    fn begin_new(&self, salt: u64) -> Result<Arc<Volume>, Error> {
+        let (number, file) = self.shared.make_file(false)?;
+        let state = &mut *self.shared.pool.state();
+        let epoch = state.take_epoch(salt);
+        let path = path_of(&self.shared.dir, number);
+        let volume = Arc::new(Volume::lazy(number, epoch, self.shared.capacity, path).with_file(file));
+        state.slots.insert(number, Slot::of(volume.clone()));
+        Ok(volume)
     }
 }
 

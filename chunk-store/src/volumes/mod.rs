@@ -22,6 +22,7 @@ mod read;
 mod record;
 mod recover;
 mod scan;
+mod space;
 mod volume;
 
 use std::{

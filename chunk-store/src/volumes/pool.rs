@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -47,6 +47,8 @@ pub struct VolumeUsage {
 pub(crate) struct Pool {
     state: Mutex<State>,
     turn: Mutex<()>,
+    /// Woken when the volume in preparation is ready, or will not be.
+    prepared: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,8 @@ pub(crate) struct State {
     pub(crate) slots: BTreeMap<u32, Slot>,
     pub(crate) next_number: u32,
     pub(crate) next_order: u64,
+    /// What the volume that the keeper is preparing will hold: its space is taken, and it cannot be appended to yet.
+    preparing_bytes: u64,
     /// Volumes whose handle was opened for reading, the oldest first.
     opened: VecDeque<u32>,
 }
@@ -68,9 +72,20 @@ pub(crate) struct Slot {
     pub(crate) spared: bool,
 }
 
+/// A volume that the keeper is preparing.
+#[derive(Debug)]
+pub(crate) struct Preparing<'a>(&'a Pool);
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.state().preparing_bytes = 0;
+        self.0.prepared.notify_all();
+    }
+}
+
 impl Pool {
     pub(crate) fn of(state: State) -> Self {
-        Self { state: Mutex::new(state), turn: Mutex::default() }
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -115,7 +130,20 @@ impl Pool {
             Stage::Free if slot.prepared => slot.row.capacity - VOLUME_HEADER_BYTES,
             Stage::Free | Stage::Sealed => 0,
         };
-        self.state().slots.values().map(unused).sum()
+        let state = self.state();
+        state.slots.values().map(unused).sum::<u64>() + state.preparing_bytes
+    }
+
+    /// Counts a volume as usable from when its space is taken until what is returned is dropped.
+    pub(crate) fn preparing(&self, capacity: u64) -> Preparing<'_> {
+        self.state().preparing_bytes = capacity - VOLUME_HEADER_BYTES;
+        Preparing(self)
+    }
+
+    /// Waits for the volume in preparation, if there is one. Whoever prepares it must not wait for the caller.
+    pub(crate) fn await_prepared(&self) {
+        let unready = |state: &mut State| state.preparing_bytes > 0;
+        drop(self.prepared.wait_while(self.state(), unready).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Changes a row and writes it with the rest of an edit.
