@@ -15,11 +15,14 @@ use axum::{body::Body, extract::MatchedPath, response::Response};
 use bytes::Bytes;
 use flotilla_api::RequestId;
 use flotilla_env::Clock;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::telemetry::{Observation, RequestMetrics};
+use crate::{
+    files::content_length,
+    telemetry::{Observation, RequestMetrics},
+};
 
 /// The log target of request lines, for filters.
 pub(crate) const TARGET: &str = "flotilla::access";
@@ -76,7 +79,7 @@ impl Drop for Access {
 /// Ties the line to the answer's body, so that it tells the whole time and whether the body went out whole.
 pub(crate) fn attach(response: Response, mut access: Access) -> Response {
     access.status = Some(response.status());
-    let announced = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced = content_length(response.headers());
     // The framework drops the body of an answer to HEAD unread.
     access.whole = access.method == Method::HEAD || response.body().is_end_stream();
     response.map(|inner| Body::new(Logged { inner, announced, access }))

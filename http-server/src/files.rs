@@ -3,7 +3,7 @@
 //! It must not know where files are.
 
 use flotilla_api::{BucketName, Code, FileName, Key, Problem, files::LIST_LIMIT_MAX, name, route};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, header::CONTENT_LENGTH};
 use percent_encoding::percent_decode_str;
 
 use crate::problem::ApiError;
@@ -15,6 +15,12 @@ pub enum Target {
     File(FileName),
     /// A bucket, to be listed.
     Bucket(BucketName),
+}
+
+/// Reads the announced length of a body, in bytes; none for a body that comes in chunks.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads the name from the path as it was sent, and decodes it once.

@@ -12,10 +12,10 @@ use flotilla_api::{BucketName, ClusterName, Code, FileName, Problem, RequestId, 
 use flotilla_http_server::{
     ApiError, Caller, Destination, Granted, Late, Sealer,
     conditions::write_conditions,
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, source, target, to_cursor},
+    files::{ListQuery, Target, content_length, file_name, idempotency_key, list_query, source, target, to_cursor},
     limited, prefers_redirect,
 };
-use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+use http::{HeaderMap, Method, Uri};
 
 use super::{
     copy::Make,
@@ -214,8 +214,4 @@ fn within(headers: &HeaderMap, body: Body, limit_bytes: u64) -> Result<Body, Api
         return Err(ApiError::new(Code::TooLarge, detail));
     }
     Ok(limited(body, limit_bytes))
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

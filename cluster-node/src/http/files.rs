@@ -18,6 +18,7 @@ use flotilla_env::{Clock, Entropy};
 use flotilla_http_server::{
     ApiError, DocumentCache,
     conditions::{ReadVerdict, WriteConditions},
+    files::content_length,
 };
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
@@ -402,8 +403,4 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
             format!("a Content-Type is at most {MEDIA_TYPE_MAX} bytes of visible ASCII"),
         )),
     }
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(std_header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

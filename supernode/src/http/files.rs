@@ -17,10 +17,10 @@ use flotilla_client::Lane;
 use flotilla_http_server::{
     ApiError, Caller, Destination,
     conditions::{WriteConditions, write_conditions},
-    files::{ListQuery, Target, file_name, idempotency_key, list_query, place, target, to_cursor},
+    files::{ListQuery, Target, content_length, file_name, idempotency_key, list_query, place, target, to_cursor},
     prefers_redirect, read_all,
 };
-use http::{HeaderMap, Method, Uri, header::CONTENT_LENGTH};
+use http::{HeaderMap, Method, Uri};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -131,10 +131,6 @@ pub(super) async fn delete(
     let request =
         Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false, source: None };
     service.forwarder.send(request, home, Upload::Empty).await
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Service {
