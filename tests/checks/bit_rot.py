@@ -5,11 +5,10 @@ import http.client
 import json
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
-from dev import Dev, fail, note
+from dev import Dev, fail, layout, note
 
 SEED = int(os.environ.get("SEED", "1"))
 READS = int(os.environ.get("READS", "10000"))
@@ -21,15 +20,6 @@ HEADER_BYTES, PAGE_BYTES = 128, 4096
 
 def content(number: int, size: int) -> bytes:
     return hashlib.shake_128(f"{SEED} {number}".encode()).digest(size)
-
-
-def layout(key: str) -> dict:
-    command = [os.environ["FLOTILLA"], "stat", f"demo/{key}", "--layout", "--json"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    if result.returncode != 0:
-        fail(f"{key}: stat ended with {result.returncode}: {result.stderr.strip()}")
-    document = json.loads(result.stdout)
-    return document.get("layout", document)
 
 
 def plant() -> None:

@@ -5,7 +5,6 @@ usage: many_small.py put MOUNT ACKED | many_small.py check ACKED READY_MS
 
 import hashlib
 import http.client
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from dev import Dev, fail, note
+from dev import Dev, fail, layout, note
 
 CLIENTS = 16
 SIZES = (5_000, 20_000)
@@ -73,9 +72,7 @@ def put(mount: str, ledger: Path) -> None:
 
 def damage(dev: Dev, key: str) -> None:
     """Changes one byte of a file in every copy."""
-    command = [os.environ["FLOTILLA"], "stat", f"demo/{key}", "--layout", "--json"]
-    document = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    for tree in document.get("layout", document)["trees"]:
+    for tree in layout(key)["trees"]:
         for replica in tree["chunks"][0]["replicas"]:
             with open(replica["file"], "r+b") as file:
                 file.seek(replica["file_offset"])

@@ -2,24 +2,14 @@
 
 import json
 import os
-import subprocess
 from collections import Counter
 
-from dev import Dev, fail
+from dev import Dev, fail, layout
 
 INLINE_MAX = 4096
 COPIES = 2
 SIZES = [100, INLINE_MAX, INLINE_MAX + 1, 100_000, 1 << 20, (1 << 20) + 1, 5_000_000]
 ROUNDS = 6
-
-
-def layout(key: str) -> dict:
-    command = [os.environ["FLOTILLA"], "stat", f"demo/{key}", "--layout", "--json"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    if result.returncode != 0:
-        fail(f"{key}: stat ended with {result.returncode}: {result.stderr.strip()}")
-    document = json.loads(result.stdout)
-    return document.get("layout", document)
 
 
 def check_chunk(key: str, content: bytes, tree_offset: int, chunk: dict) -> None:

@@ -29,6 +29,16 @@ def fail(text: str) -> None:
     sys.exit(1)
 
 
+def layout(key: str) -> dict:
+    """Where a file's bytes lie, as `stat --layout` tells it."""
+    command = [os.environ["FLOTILLA"], "stat", f"demo/{key}", "--layout", "--json"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode != 0:
+        fail(f"{key}: stat ended with {result.returncode}: {result.stderr.strip()}")
+    document = json.loads(result.stdout)
+    return document.get("layout", document)
+
+
 def start_ticks(pid: int) -> int | None:
     """The start time of a live process in clock ticks since boot; None when it is gone or a zombie."""
     try:

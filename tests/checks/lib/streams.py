@@ -1,14 +1,13 @@
 """Bodies that checks send and read slowly, and where they came to lie."""
 
 import http.client
-import json
 import os
 import subprocess
 import time
 import urllib.parse
 from pathlib import Path
 
-from dev import Answer, fail
+from dev import Answer, layout
 
 FRAME_BYTES = 1 << 18
 
@@ -40,13 +39,8 @@ def put_paced(url: str, token: str, key: str, file: Path, rate: float | None, at
 
 def layout_chunks(key: str) -> list[dict]:
     """Every chunk of a file with its offset in the file and its replicas, as `stat --layout` tells it."""
-    command = [os.environ["FLOTILLA"], "stat", f"demo/{key}", "--layout", "--json"]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    if result.returncode != 0:
-        fail(f"{key}: stat ended with {result.returncode}: {result.stderr.strip()}")
-    document = json.loads(result.stdout)
     chunks, tree_offset = [], 0
-    for tree in document.get("layout", document)["trees"]:
+    for tree in layout(key)["trees"]:
         chunks += [chunk | {"offset": tree_offset + chunk["offset"]} for chunk in tree["chunks"]]
         tree_offset += tree["length"]
     return chunks
