@@ -19,10 +19,12 @@ use flotilla_kv::Kv;
 use tokio::task::spawn_blocking;
 
 use crate::{
+    buffers::Buffers,
     counts::Counts,
     error::Error,
     health::Health,
     names::{Found, Names, SHELVES, recognise},
+    pace::Pace,
     store::{ChunkStore, Inner},
     volumes::{IndexHandle, Parts, VOLUME_BYTES, Volumes},
 };
@@ -135,12 +137,14 @@ fn recover(options: &Options) -> Result<(ChunkStore, Recovery), Error> {
     health.sync_dir(&names.shelves())?;
     health.sync_dir(names.root())?;
     sync_parent(&health, &**disk, names.root())?;
+    let buffers = Arc::<Buffers>::default();
     let parts = Parts {
         disk: disk.clone(),
         health: health.clone(),
         entropy: options.entropy.clone(),
         index: IndexHandle(options.kv.clone()),
         dir: names.volumes(),
+        buffers: buffers.clone(),
         capacity: options.volume_bytes,
         reserve_free_bytes: options.reserve_free_bytes,
     };
@@ -160,7 +164,8 @@ fn recover(options: &Options) -> Result<(ChunkStore, Recovery), Error> {
         volumes,
         cache: Default::default(),
         trust: Default::default(),
-        buffers: Arc::default(),
+        pace: Pace::new(options.clock.clone()),
+        buffers,
         page: Mutex::default(),
         space: Mutex::new(Space::default()),
         reserve_free_bytes: options.reserve_free_bytes,

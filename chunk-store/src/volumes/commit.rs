@@ -26,6 +26,10 @@ use crate::{
     sums::{self, BLOCK_BYTES},
 };
 
+/// The next volume is prepared once this share of the open one is used: early enough to be ready, too late for a store that holds
+/// next to nothing.
+const FOLLOWED_PERCENT: u64 = 25;
+
 static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// Appends to volumes.
@@ -44,6 +48,8 @@ struct Open {
     at: u64,
     /// Whether its header is written and synced.
     begun: bool,
+    /// Whether the keeper was asked for the next one.
+    followed: bool,
 }
 
 /// Records that are written together.
@@ -214,6 +220,10 @@ impl Committer {
         health.sync_volume(&**file)?;
         health.check()?;
         open.begun = true;
+        if !open.followed && open.at * 100 >= open.volume.capacity * FOLLOWED_PERCENT {
+            open.followed = true;
+            self.shared.chores.prepare();
+        }
         Ok(open.at)
     }
 
@@ -254,10 +264,9 @@ impl Committer {
                 begun => begun?,
             },
         };
-        self.shared.chores.prepare();
         let opened = volume.file(&*self.shared.disk);
         opened.map_err(|error| self.shared.health.judge("open a volume", error))?;
-        Ok(Open { volume, at: VOLUME_HEADER_BYTES, begun: false })
+        Ok(Open { volume, at: VOLUME_HEADER_BYTES, begun: false, followed: false })
     }
 
     fn begin_free(&self, salt: u64) -> Option<Arc<Volume>> {

@@ -46,7 +46,7 @@ use self::{
     pool::Pool,
     queue::{Job, Queue},
 };
-use crate::{error::Error, health::Health};
+use crate::{buffers::Buffers, error::Error, health::Health};
 
 pub use self::{index::FAMILIES, pool::VolumeUsage, record::RECORD_BYTES_MAX};
 pub(crate) use self::{put::RecordWriter, record::record_bytes, recover::Rescan};
@@ -70,6 +70,7 @@ pub(crate) struct Shared {
     entropy: Arc<dyn Entropy>,
     index: Index,
     dir: PathBuf,
+    buffers: Arc<Buffers>,
     capacity: u64,
     /// Free space that no volume is made from in advance.
     reserve_free_bytes: u64,
@@ -88,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) index: IndexHandle,
     pub(crate) dir: PathBuf,
+    pub(crate) buffers: Arc<Buffers>,
     pub(crate) capacity: u64,
     pub(crate) reserve_free_bytes: u64,
 }
@@ -172,6 +174,7 @@ impl Volumes {
             entropy: parts.entropy,
             index,
             dir,
+            buffers: parts.buffers,
             capacity: parts.capacity,
             reserve_free_bytes: parts.reserve_free_bytes,
             pool,
