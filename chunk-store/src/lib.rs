@@ -16,6 +16,7 @@ mod format;
 mod health;
 mod inventory;
 mod names;
+mod pace;
 mod put;
 mod read;
 mod recovery;

@@ -17,6 +17,7 @@ use crate::{
     buffers::{Buffer, POOLED_BYTES},
     error::{Error, Flaw},
     format::{self, CHUNK_BYTES_MAX, HEADER_BYTES, Header, PAGE_BYTES},
+    pace::Pace,
     store::{ChunkStore, Inner},
     sums::{self, BLOCK_BYTES},
     writer::DIRECT_OVER_BYTES,
@@ -72,7 +73,7 @@ impl ChunkStore {
         let length = small(end - start);
         // Whole pages: between data and checksums there are zeros up to the next one.
         let mut buffer = self.0.buffers.take(length.next_multiple_of(small(PAGE_BYTES)));
-        let uncached = chunk.passes_cache_by(end - start);
+        let uncached = chunk.passes_cache_by(end - start, &self.0.pace);
         let filled = match buffer.len() {
             // Whatever is wrong shows again in the read that may wait.
             ..=INLINE_BYTES_MAX if !uncached => chunk.file.read_at_nowait(start, &mut buffer).unwrap_or(0),
@@ -82,8 +83,8 @@ impl ChunkStore {
             chunk.check(start, &buffer[..length]).map(|()| buffer)
         } else {
             let chunk = chunk.clone();
-            self.blocking(move |_| {
-                chunk.fill(start, filled, &mut buffer, uncached)?;
+            self.blocking(move |store| {
+                chunk.fill(start, filled, &mut buffer, uncached.then_some(&store.pace))?;
                 chunk.check(start, &buffer[..length])?;
                 Ok(buffer)
             })
@@ -163,18 +164,23 @@ impl OpenChunk {
     /// Decides whether the next read of some length goes past the page cache.
     ///
     /// The first pass over a large chunk does: most are read once, and pages for them would cost more than the read and push out
-    /// what others need. What is read again is left to the cache from then on.
-    fn passes_cache_by(&self, length: u64) -> bool {
+    /// what others need. So do the others on a device that gives bytes as fast as memory does; on any other one, what is read
+    /// again is left to the cache.
+    fn passes_cache_by(&self, length: u64, pace: &Pace) -> bool {
         let whole = self.header.length;
-        whole > DIRECT_OVER_BYTES && self.uncached_bytes.fetch_add(length, Ordering::Relaxed) < whole
+        let first_pass = || self.uncached_bytes.fetch_add(length, Ordering::Relaxed) < whole;
+        whole > DIRECT_OVER_BYTES && (pace.is_fast() || first_pass())
     }
 
-    /// Reads what `buffer` still misses of the data from `start`, both on a page; blocks.
-    fn fill(&self, start: u64, filled: usize, buffer: &mut Buffer, uncached: bool) -> Result<(), Error> {
+    /// Reads what `buffer` still misses of the data from `start`, both on a page, from the device if its pace is given; blocks.
+    fn fill(&self, start: u64, filled: usize, buffer: &mut Buffer, uncached: Option<&Pace>) -> Result<(), Error> {
         let id = self.header.id;
         let filled = filled - filled % small(PAGE_BYTES);
         let (from, rest) = (start + filled as u64, &mut buffer[filled..]);
-        let read = if uncached { self.file.read_direct(from, rest) } else { self.file.read_at(from, rest) };
+        let read = match uncached {
+            Some(pace) => pace.measure(|| self.file.read_direct(from, rest)),
+            None => self.file.read_at(from, rest),
+        };
         let count = read.map_err(|error| unreadable(id, error))?;
         if filled + count == buffer.len() { Ok(()) } else { Err(Error::Corrupt { id, flaw: Flaw::Length }) }
     }
@@ -204,10 +210,11 @@ impl OpenChunk {
         let length = self.header.length;
         let mut hasher = blake3::Hasher::new();
         hasher.set_input_offset(self.header.tree_offset);
+        let uncached = (length > DIRECT_OVER_BYTES).then_some(&store.pace);
         for start in (0..length).step_by(VERIFY_BYTES) {
             let part = small(length - start).min(VERIFY_BYTES);
             let mut buffer = store.buffers.take(part.next_multiple_of(small(PAGE_BYTES)));
-            self.fill(start, 0, &mut buffer, length > DIRECT_OVER_BYTES)?;
+            self.fill(start, 0, &mut buffer, uncached)?;
             self.check(start, &buffer[..part])?;
             hasher.update(&buffer[..part]);
         }
