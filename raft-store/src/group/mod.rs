@@ -8,6 +8,7 @@ mod open;
 mod propose;
 mod read;
 mod settings;
+mod snapshots;
 mod status;
 
 pub use error::{Error, Kind};

@@ -11,7 +11,7 @@ use flotilla_kv::{Batch, Kv};
 use openraft::{Raft, async_runtime::WatchReceiver, errors::Fatal};
 use tokio::sync::watch;
 
-use super::{Error, Settings, Status, core::Core, status};
+use super::{Error, Settings, Status, core::Core, snapshots::Schedule, status};
 use crate::{
     machine::Machine,
     network::{Factory, Link, Transport},
@@ -86,6 +86,7 @@ pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, 
         append_timeout: settings.append_timeout,
         snapshot_timeout: settings.snapshot_timeout,
     });
+    let snapshots = store.snapshots.clone();
     let inbox = Arc::new(Inbox::new(store.snapshots));
     let raft = Raft::new(id.0, config, Factory(link.clone()), store.log, store.machine).await;
     let raft = raft.map_err(|error: Fatal<_>| StoreError::corrupt("raft state", error))?;
@@ -93,7 +94,9 @@ pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, 
     raft.is_initialized().await.map_err(|error| StoreError::corrupt("raft state", error))?;
 
     let (publisher, status) = watch::channel(Status::new(&raft.metrics().borrow_watched(), &applied));
-    tokio::spawn(status::publish(group, raft.metrics(), applied.clone(), publisher, fatal.clone()));
+    let schedule = Schedule::new(settings.snapshot_after_entries);
+    let seen = status::Seen { raft: raft.clone(), applied: applied.clone(), snapshots };
+    tokio::spawn(status::publish(group, seen, schedule, publisher, fatal.clone()));
     let core = Core { id: id.0, raft, link, status, applied, inbox, clock, fatal, version };
     Ok((Arc::new(core), kv))
 }

@@ -23,7 +23,7 @@ pub struct Settings {
     pub election_min: Duration,
     /// The longest such wait, and the leader's lease.
     pub election_max: Duration,
-    /// After how many entries a snapshot is built; `None` builds them on demand only.
+    /// After how many entries a snapshot is built, or more of them for a large state; `None` builds them on demand only.
     pub snapshot_after_entries: Option<u64>,
     /// How many entries before the snapshot stay in the log, for nodes that were away shortly.
     pub keep_entries: u64,
@@ -59,7 +59,6 @@ impl Default for Settings {
 impl Settings {
     /// Gives openraft's form.
     pub(super) fn config(&self, group: &str) -> Result<Arc<Config>, Error> {
-        let policy = self.snapshot_after_entries.map_or(SnapshotPolicy::Never, SnapshotPolicy::LogsSinceLast);
         let heartbeat = millis(self.heartbeat);
         let config = Config {
             cluster_name: group.to_owned(),
@@ -75,7 +74,8 @@ impl Settings {
             max_payload_entries: REPLICATE_ENTRIES_MAX,
             max_append_entries: Some(APPEND_ENTRIES_MAX),
             replication_lag_threshold: self.lag_entries_max,
-            snapshot_policy: policy,
+            // Asked for by the task that sees how large the state is.
+            snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             purge_batch_size: self.purge_entries_min,
             backoff: RETRY_AFTER.to_owned(),

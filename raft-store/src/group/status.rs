@@ -7,13 +7,15 @@ use std::{
 
 use flotilla_api::NodeId;
 use metrics::{Counter, Gauge, counter, gauge};
-use openraft::{RaftMetrics, ServerState, alias::WatchReceiverOf, async_runtime::WatchReceiver};
+use openraft::{Raft, RaftMetrics, ServerState, alias::LogIdOf, async_runtime::WatchReceiver};
 use tokio::sync::watch;
 
+use super::snapshots::Schedule;
 use crate::{
     network::Member,
+    snapshot::Snapshots,
     store::{
-        state_machine::{Applied, Once},
+        state_machine::{Applied, Once, StateMachine},
         types::Types,
     },
 };
@@ -97,43 +99,98 @@ impl Figures {
     }
 
     #[allow(clippy::cast_precision_loss)] // gauges are floating point; indexes stay below 2^53
+    fn show_ends(&self, last_log_index: u64, applied_index: u64) {
+        self.last_log_index.set(last_log_index as f64);
+        self.applied_index.set(applied_index as f64);
+    }
+
+    #[allow(clippy::cast_precision_loss)] // as above
     fn show(&self, status: &Status, term_before: u64) {
         self.is_leader.set(if status.is_leader { 1.0 } else { 0.0 });
         self.term.set(status.term as f64);
-        self.last_log_index.set(status.last_log_index as f64);
-        self.applied_index.set(status.applied_index as f64);
         // A term begins with an election, so a node counts those it lived to see.
         self.elections.increment(status.term.saturating_sub(term_before));
     }
 }
 
-/// Publishes the status until the group stops, and says so if nobody asked it to.
+/// What a status is made of.
+pub(super) struct Seen {
+    pub(super) raft: Raft<Types, StateMachine>,
+    pub(super) applied: Arc<Applied>,
+    pub(super) snapshots: Arc<Snapshots>,
+}
+
+/// All of a status that changes seldom: it tells whether a new one is worth making, which every entry asks several times.
+#[derive(PartialEq)]
+struct Outline {
+    running: bool,
+    state: ServerState,
+    leader: Option<u64>,
+    term: u64,
+    snapshot: Option<u64>,
+    purged: Option<u64>,
+    membership: Option<LogIdOf<Types>>,
+    catching_up: bool,
+}
+
+impl Outline {
+    fn of(metrics: &RaftMetrics<Types>, applied: &Applied) -> Self {
+        Self {
+            running: metrics.running_state.is_ok(),
+            state: metrics.state,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            snapshot: metrics.snapshot.map(|id| id.index()),
+            purged: metrics.purged.map(|id| id.index()),
+            membership: *metrics.membership_config.log_id(),
+            catching_up: *applied.catching_up.borrow(),
+        }
+    }
+}
+
+/// Publishes the status until the group stops, and says so if nobody asked it to; has snapshots built when they are due.
 pub(super) async fn publish(
     group: String,
-    mut metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
-    applied: Arc<Applied>,
+    seen: Seen,
+    mut schedule: Schedule,
     status: watch::Sender<Status>,
     fatal: Arc<Once>,
 ) {
+    let Seen { raft, applied, snapshots } = seen;
     let figures = Figures::new(&group);
+    let mut metrics = raft.metrics();
     let mut index = applied.index.subscribe();
     let mut catching_up = applied.catching_up.subscribe();
     let mut term = status.borrow().term;
+    let mut before = None;
     loop {
-        let seen = metrics.borrow_watched().clone();
-        let now = Status::new(&seen, &applied);
-        figures.show(&now, term);
-        term = now.term;
-        status.send_if_modified(|before| {
-            let differs = before.differs(&now);
-            if differs {
-                *before = now;
+        let (outline, last_log_index) = {
+            let metrics = metrics.borrow_watched();
+            (Outline::of(&metrics, &applied), metrics.last_log_index.unwrap_or(0))
+        };
+        let applied_index = *index.borrow_and_update();
+        figures.show_ends(last_log_index, applied_index);
+        if before.as_ref() != Some(&outline) {
+            let seen = metrics.borrow_watched().clone();
+            let now = Status::new(&seen, &applied);
+            figures.show(&now, term);
+            term = now.term;
+            schedule.built(now.snapshot_index, snapshots.current_rows());
+            status.send_if_modified(|before| {
+                let differs = before.differs(&now);
+                if differs {
+                    *before = now;
+                }
+                differs
+            });
+            if let Err(error) = seen.running_state {
+                fatal.call(|| format!("raft of group '{group}' stopped: {error}"));
+                return;
             }
-            differs
-        });
-        if let Err(error) = seen.running_state {
-            fatal.call(|| format!("raft of group '{group}' stopped: {error}"));
-            return;
+            before = Some(outline);
+        }
+        if schedule.is_due(applied_index) {
+            drop(raft.trigger().snapshot().await); // a group that has stopped says so below
         }
         let alive = tokio::select! {
             changed = metrics.changed() => changed.is_ok(),

@@ -125,6 +125,11 @@ impl Snapshots {
         lock(&self.held).current.clone()
     }
 
+    /// How many rows the current snapshot has.
+    pub(crate) fn current_rows(&self) -> u64 {
+        self.current().map_or(0, |current| current.manifest.rows())
+    }
+
     pub(crate) fn lost(&self) -> bool {
         lock(&self.held).lost
     }

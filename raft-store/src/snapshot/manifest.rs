@@ -43,6 +43,11 @@ impl Manifest {
         Self { at: at.map(LogIdRow::from), membership: membership.into(), parts: Vec::new() }
     }
 
+    /// How many rows all parts have.
+    pub(super) fn rows(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.rows)).sum()
+    }
+
     /// Gives the position for openraft.
     pub(super) fn meta(&self) -> Result<SnapshotMeta, StoreError> {
         let last_membership = self.membership.clone().try_into()?;
