@@ -61,9 +61,12 @@ pub struct Settings {
     /// How often garbage is marked, and the disk compared with the metadata.
     #[serde(default = "Settings::default_purge_interval")]
     pub purge_interval: Period,
-    /// How long a client may take for a request's head, and rest between two requests.
+    /// How long a client may take for a request's head.
     #[serde(default = "limits::header_timeout")]
     pub header_timeout: Period,
+    /// How long a connection may rest between two requests.
+    #[serde(default = "limits::idle_timeout")]
+    pub idle_timeout: Period,
     /// How long a body may rest or creep, in either direction.
     #[serde(default = "limits::stall_timeout")]
     pub stall_timeout: Period,
@@ -127,6 +130,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn limits(&self) -> Result<Limits, Error> {
-        limits::checked(self.header_timeout, self.stall_timeout, self.drain_timeout, self.connections_max)
+        let Self { header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max, .. } = *self;
+        limits::checked(header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max)
     }
 }

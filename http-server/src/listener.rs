@@ -46,8 +46,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at once; more wait in the accept backlog.
     pub connections: usize,
-    /// How long a connection may take for a request's head, and so also how long it may rest between requests.
+    /// How long a new connection may take for the head of its first request, and any later head from its first byte on.
     pub header_read: Duration,
+    /// How long a connection may rest between requests.
+    pub idle: Duration,
     /// The longest head, in bytes; over it the answer is 431.
     pub head_bytes: usize,
     /// How long a request's body is waited for without [`PROGRESS_BYTES`](crate::bodies::PROGRESS_BYTES) of it coming.
@@ -65,6 +67,9 @@ impl Default for Limits {
             connections: 8192,
             // A head is one packet or two; a client that needs longer holds the slot on purpose.
             header_read: Duration::from_secs(10),
+            // Longer than the pools of clients and of load balancers in front, which are at 60 s: they close first, so that no
+            // request meets a connection that is being closed.
+            idle: Duration::from_secs(75),
             // A key of 1,024 bytes is 3 KiB encoded; a capability and cookies fit several times.
             head_bytes: 32 << 10,
             // A client that stops for longer has to send again, or ask again with Range.
@@ -219,7 +224,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     _slot: OwnedSemaphorePermit,
 ) {
     let suspicion = Arc::new(Suspicion::default());
-    let stream = TokioIo::new(Wire::new(stream, limits.write_stall, Arc::clone(&suspicion)));
+    let stream = TokioIo::new(Wire::new(stream, &limits, Arc::clone(&suspicion)));
     let requests = AtomicU64::new(0);
     let service = service_fn(move |request: Request<Incoming>| {
         let number = requests.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +236,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     // The number of headers stays hyper's 100: any other number costs an allocation per request.
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read)
+        // Heads are the wire's to time: hyper counts the rest before one as a part of it.
+        .header_read_timeout(limits.idle.max(limits.header_read))
         .max_header_size(limits.head_bytes)
         .keep_alive(true)
         .serve_connection(stream, service);

@@ -1,5 +1,6 @@
-//! A connection's stream as hyper sees it, with three things that hyper does not do: it watches the framing of requests, gives
-//! up on a client that takes no bytes, and lets a client read an early answer before the connection goes.
+//! A connection's stream as hyper sees it, with four things that hyper does not do: it watches the framing of requests, gives up
+//! on a head that does not come to its end or a client that takes no bytes, and lets a client read an early answer before the
+//! connection goes.
 //!
 //! It must not know requests, routes or answers.
 
@@ -15,7 +16,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{bodies::PROGRESS_BYTES, framing::Suspicion, patience::Patience};
+use crate::{Limits, bodies::PROGRESS_BYTES, framing::Suspicion, patience::Patience};
 use tap::Tap;
 
 /// How long a closed connection is still read, so that a client in mid-upload finds the answer and not a reset.
@@ -29,11 +30,13 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 /// Wraps one connection.
 ///
 /// # Bounds
-/// Writes that wait for the given time in all without [`PROGRESS_BYTES`] being taken fail with `TimedOut`.
+/// Reads fail with `TimedOut` once a head was waited for as long as the limits say, and writes once they waited so long in all
+/// without [`PROGRESS_BYTES`] being taken.
 #[derive(Debug)]
 pub(crate) struct Wire<S> {
     stream: S,
     tap: Tap,
+    head: Patience,
     write: Patience,
     linger: Patience,
     linger_bytes: usize,
@@ -41,11 +44,12 @@ pub(crate) struct Wire<S> {
 }
 
 impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, write_stall: Duration, suspicion: Arc<Suspicion>) -> Self {
+    pub(crate) fn new(stream: S, limits: &Limits, suspicion: Arc<Suspicion>) -> Self {
         Self {
             stream,
             tap: Tap::new(suspicion),
-            write: Patience::new(write_stall, PROGRESS_BYTES),
+            head: Patience::new(limits.header_read, 1),
+            write: Patience::new(limits.write_stall, PROGRESS_BYTES),
             linger: Patience::new(LINGER, 1),
             linger_bytes: 0,
             finished: false,
@@ -76,9 +80,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        this.tap.observe(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(read) => {
+                read?;
+                this.tap.observe(&buf.filled()[before..]);
+                // The bytes of a head buy no time, only its end does.
+                this.head.progress(u64::from(!this.tap.awaits_head()));
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending if this.tap.awaits_head() => {
+                ready!(this.head.poll_waiting(cx));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "head of a request does not come to its end")))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

@@ -17,6 +17,12 @@ pub fn header_timeout() -> Period {
     Period(Limits::default().header_read)
 }
 
+/// The default of `idle_timeout`.
+#[must_use]
+pub fn idle_timeout() -> Period {
+    Period(Limits::default().idle)
+}
+
 /// The default of `stall_timeout`.
 #[must_use]
 pub fn stall_timeout() -> Period {
@@ -39,8 +45,16 @@ pub fn connections_max() -> usize {
 ///
 /// # Errors
 /// [`Error::Setting`], naming the setting and its bounds.
-pub fn checked(header: Period, stall: Period, drain: Period, connections: usize) -> Result<Limits, Error> {
-    for (name, told) in [("header_timeout", header), ("stall_timeout", stall), ("drain_timeout", drain)] {
+pub fn checked(
+    header: Period,
+    idle: Period,
+    stall: Period,
+    drain: Period,
+    connections: usize,
+) -> Result<Limits, Error> {
+    let timeouts =
+        [("header_timeout", header), ("idle_timeout", idle), ("stall_timeout", stall), ("drain_timeout", drain)];
+    for (name, told) in timeouts {
         if !TIMEOUTS.contains(&told.0) {
             return Err(Error::Setting { name, why: format!("is from 1s to 10min, not {told}") });
         }
@@ -51,6 +65,7 @@ pub fn checked(header: Period, stall: Period, drain: Period, connections: usize)
     }
     Ok(Limits {
         header_read: header.0,
+        idle: idle.0,
         body_stall: stall.0,
         write_stall: stall.0,
         drain: drain.0,
@@ -66,15 +81,19 @@ mod tests {
     #[test]
     fn settings_out_of_bounds_are_named() {
         let seconds = Period::secs;
-        let check = |header, stall, drain, connections| match checked(header, stall, drain, connections) {
+        let check = |header, idle, stall, drain, connections| match checked(header, idle, stall, drain, connections) {
             Ok(_) => "fine",
             Err(Error::Setting { name, .. }) => name,
             Err(other) => panic!("{other}"),
         };
-        assert_eq!(check(header_timeout(), stall_timeout(), drain_timeout(), connections_max()), "fine");
-        assert_eq!(check(seconds(0), seconds(1), seconds(1), 1), "header_timeout");
-        assert_eq!(check(seconds(1), seconds(601), seconds(1), 1), "stall_timeout");
-        assert_eq!(check(seconds(1), seconds(1), seconds(0), 1), "drain_timeout");
-        assert_eq!(check(seconds(1), seconds(1), seconds(1), 0), "connections_max");
+        assert_eq!(
+            check(header_timeout(), idle_timeout(), stall_timeout(), drain_timeout(), connections_max()),
+            "fine"
+        );
+        assert_eq!(check(seconds(0), seconds(1), seconds(1), seconds(1), 1), "header_timeout");
+        assert_eq!(check(seconds(1), seconds(1), seconds(601), seconds(1), 1), "stall_timeout");
+        assert_eq!(check(seconds(1), seconds(1), seconds(1), seconds(0), 1), "drain_timeout");
+        assert_eq!(check(seconds(1), seconds(0), seconds(1), seconds(1), 1), "idle_timeout");
+        assert_eq!(check(seconds(1), seconds(1), seconds(1), seconds(1), 0), "connections_max");
     }
 }

@@ -39,9 +39,12 @@ pub struct Settings {
     /// How long a client that is redirected may use the address that it got.
     #[serde(default = "Settings::default_capability_lifetime")]
     pub capability_lifetime: Period,
-    /// How long a client may take for a request's head, and rest between two requests.
+    /// How long a client may take for a request's head.
     #[serde(default = "limits::header_timeout")]
     pub header_timeout: Period,
+    /// How long a connection may rest between two requests.
+    #[serde(default = "limits::idle_timeout")]
+    pub idle_timeout: Period,
     /// How long a body may rest or creep, in either direction.
     #[serde(default = "limits::stall_timeout")]
     pub stall_timeout: Period,
@@ -80,6 +83,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn limits(&self) -> Result<Limits, Error> {
-        limits::checked(self.header_timeout, self.stall_timeout, self.drain_timeout, self.connections_max)
+        let Self { header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max, .. } = *self;
+        limits::checked(header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max)
     }
 }

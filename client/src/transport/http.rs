@@ -22,8 +22,8 @@ use crate::body::{self, Body, BoxError};
 
 /// A connect that takes longer goes to a dead host: within one region a handshake takes milliseconds.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shorter than the time after which servers close idle connections (10 s), so that a request rarely meets a closing one.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Shorter than the time after which servers close idle connections (75 s), so that a request rarely meets a closing one.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The idle connections kept per host and lane.
 const fn idle_max(lane: Lane) -> usize {

@@ -83,6 +83,20 @@ impl Tap {
         self.state == State::RequestLine && self.line.length == 0
     }
 
+    /// Tells whether the client owes the rest of a head: one that began, or that of its first request.
+    pub(super) fn awaits_head(&self) -> bool {
+        match self.state {
+            State::RequestLine => self.heads == 0 || self.line.length > 0,
+            State::Header => true,
+            State::Body(_)
+            | State::ChunkSize
+            | State::ChunkData(_)
+            | State::ChunkEnd
+            | State::Trailer
+            | State::Lost => false,
+        }
+    }
+
     /// Follows the next bytes.
     pub(super) fn observe(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

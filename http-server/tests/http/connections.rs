@@ -47,6 +47,28 @@ async fn a_head_that_never_ends_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_may_rest_between_requests_for_longer_than_a_head_may_take() {
+    let server = start(Limits::default());
+    let mut client = server.connect(4096).await;
+    let mut answer = [0; 1024];
+    for rest in [0, 11, 60] {
+        tokio::time::advance(Duration::from_secs(rest)).await;
+        client.write_all(GET).await.expect("open");
+        assert!(client.read(&mut answer).await.expect("open") > 0, "after {rest} s");
+    }
+    client.write_all(&GET[..20]).await.expect("open");
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.read(&mut answer).await.expect("a clean end"), 0);
+    assert_eq!(begun.elapsed().as_secs(), 10, "a head that began has a head's time");
+    let mut client = server.connect(4096).await;
+    client.write_all(GET).await.expect("open");
+    assert!(client.read(&mut answer).await.expect("open") > 0);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(client.read(&mut answer).await.expect("a clean end"), 0);
+    assert_eq!(begun.elapsed().as_secs(), 75, "rest has an end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_that_trickles_is_cut_off() {
     let server = start(Limits::default());
     let mut client = server.connect(64).await;

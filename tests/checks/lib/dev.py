@@ -15,7 +15,7 @@ import urllib.parse
 from pathlib import Path
 
 POLL_S = 0.02
-# Servers close connections that rest longer than their header_timeout.
+# Servers close connections that rest longer than their idle_timeout.
 IDLE_S = 5
 
 
