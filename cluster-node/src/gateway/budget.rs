@@ -1,5 +1,6 @@
 //! The memory that bodies hold on this node: big ones share one budget and small ones another, so that however many big ones wait
-//! for slow clients, a small one never waits behind them.
+//! for slow clients, a small one never waits behind them. Of the big ones, what is read ahead for downloads and changes has a
+//! share, so that clients that take nothing leave some for uploads; downloads beyond the share go on in small steps.
 //!
 //! It must not know what a body is for.
 
@@ -20,6 +21,17 @@ const BIG_BYTES: usize = 80 << 20;
 const SMALL_BYTES: usize = 16 << 20;
 /// The largest small body.
 const SMALL_BODY_MAX: u32 = 64 << 10;
+/// Bytes of the big bodies that are held by changes for what they read: each needs memory for the chunks that it writes as well, and
+/// if they held all of it, each would wait for the others.
+const CHANGES_BYTES: usize = 32 << 20;
+/// Bytes of the big bodies that are held by downloads that read ahead.
+const AHEAD_BYTES: usize = 32 << 20;
+/// Bytes of all downloads that go on in steps: hundreds of clients that take nothing.
+const STEPS_BYTES: usize = 16 << 20;
+/// What a download holds at most that reads ahead.
+pub const DOWNLOAD_BYTES: u32 = 4 << 20;
+/// What a download holds that goes on in steps; blocks of 64 KiB are verified as a whole.
+pub const STEP_BYTES: u32 = 64 << 10;
 /// How long a body waits for memory while nobody gets any, before it is refused. A crowd is served in turn, however long it is.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -28,6 +40,27 @@ const WAIT: Duration = Duration::from_secs(10);
 pub struct Budget {
     big: Lane,
     small: Lane,
+    changes: Lane,
+    ahead: Lane,
+    steps: Lane,
+}
+
+/// Memory out of a share of the big bodies'.
+#[derive(Debug)]
+pub struct Shared {
+    _share: OwnedSemaphorePermit,
+    _held: OwnedSemaphorePermit,
+}
+
+/// Memory for a download.
+#[derive(Debug)]
+pub enum ReadHold {
+    /// For all of a small one.
+    Small(OwnedSemaphorePermit),
+    /// For pieces that are fetched ahead.
+    Ahead(Shared),
+    /// For one step of [`STEP_BYTES`] at a time.
+    Steps(OwnedSemaphorePermit),
 }
 
 /// One of the two. Cheap to clone.
@@ -42,11 +75,28 @@ impl Lane {
     fn new(bytes: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(bytes)), granted: Arc::default() }
     }
+
+    async fn acquire(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        let mut acquire = pin!(Arc::clone(&self.free).acquire_many_owned(bytes));
+        loop {
+            let before = self.granted.load(Ordering::Relaxed);
+            match tokio::time::timeout(WAIT, &mut acquire).await {
+                Ok(permit) => {
+                    self.granted.fetch_add(1, Ordering::Relaxed);
+                    return permit.ok();
+                }
+                Err(_) if self.granted.load(Ordering::Relaxed) == before => return None,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { big: Lane::new(BIG_BYTES), small: Lane::new(SMALL_BYTES) }
+        let [big, small, changes, ahead, steps] =
+            [BIG_BYTES, SMALL_BYTES, CHANGES_BYTES, AHEAD_BYTES, STEPS_BYTES].map(Lane::new);
+        Self { big, small, changes, ahead, steps }
     }
 }
 
@@ -61,25 +111,52 @@ impl Budget {
     pub async fn acquire(&self, length: Option<u64>, held_max: u32) -> Option<OwnedSemaphorePermit> {
         let length = length.and_then(|length| u32::try_from(length).ok()).unwrap_or(u32::MAX).max(1);
         let lane = if length <= SMALL_BODY_MAX { &self.small } else { &self.big };
-        let mut acquire = pin!(Arc::clone(&lane.free).acquire_many_owned(length.min(held_max)));
-        loop {
-            let before = lane.granted.load(Ordering::Relaxed);
-            match tokio::time::timeout(WAIT, &mut acquire).await {
-                Ok(permit) => {
-                    lane.granted.fetch_add(1, Ordering::Relaxed);
-                    return permit.ok();
-                }
-                Err(_) if lane.granted.load(Ordering::Relaxed) == before => return None,
-                Err(_) => {}
-            }
+        lane.acquire(length.min(held_max)).await
+    }
+
+    /// Waits for memory for what a change reads, so that however many there are, what they write has some too.
+    ///
+    /// # Errors
+    /// As [`Budget::acquire`].
+    ///
+    /// # Cancel safety
+    /// A dropped future holds nothing.
+    pub async fn acquire_to_change(&self, held: u32) -> Option<Shared> {
+        let share = self.changes.acquire(held).await?;
+        Some(Shared { _share: share, _held: self.big.acquire(held).await? })
+    }
+
+    /// Waits for memory for a download of `length` bytes: to read ahead if there is some at once, else to go on in steps.
+    ///
+    /// # Errors
+    /// As [`Budget::acquire`].
+    ///
+    /// # Cancel safety
+    /// A dropped future holds nothing.
+    pub async fn acquire_to_read(&self, length: u64) -> Option<ReadHold> {
+        if length <= u64::from(SMALL_BODY_MAX) {
+            return self.acquire(Some(length), SMALL_BODY_MAX).await.map(ReadHold::Small);
         }
+        match self.try_read_ahead(length) {
+            Some(hold) => Some(hold),
+            None => self.steps.acquire(STEP_BYTES).await.map(ReadHold::Steps),
+        }
+    }
+
+    /// Gives memory to read ahead if there is some at once.
+    #[must_use]
+    pub fn try_read_ahead(&self, length: u64) -> Option<ReadHold> {
+        let bytes = u32::try_from(length).unwrap_or(u32::MAX).clamp(1, DOWNLOAD_BYTES);
+        let take = |lane: &Lane| Arc::clone(&lane.free).try_acquire_many_owned(bytes).ok();
+        let share = take(&self.ahead)?;
+        Some(ReadHold::Ahead(Shared { _share: share, _held: take(&self.big)? }))
     }
 
     /// How many bytes are held now.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        let free = self.big.free.available_permits() + self.small.free.available_permits();
-        (BIG_BYTES + SMALL_BYTES).saturating_sub(free) as u64
+        let free = [&self.big, &self.small, &self.steps].map(|lane| lane.free.available_permits()).iter().sum();
+        (BIG_BYTES + SMALL_BYTES + STEPS_BYTES).saturating_sub(free) as u64
     }
 }
 
@@ -103,5 +180,38 @@ mod tests {
         assert_eq!(begun.elapsed(), WAIT);
         held.pop();
         assert!(budget.acquire(Some(1 << 20), HELD).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_never_hold_what_they_wait_for() {
+        const PART: u32 = 4 << 20;
+        let budget = Budget::default();
+        let change = || async {
+            let _read = budget.acquire_to_change(PART).await?;
+            tokio::task::yield_now().await;
+            budget.acquire(None, PART).await.map(drop)
+        };
+        let crowd = (0..3 * BIG_BYTES / PART as usize).map(|_| change());
+        assert!(futures::future::join_all(crowd).await.iter().all(Option::is_some));
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn downloads_that_rest_leave_memory_for_uploads_and_for_other_downloads() {
+        let budget = Budget::default();
+        let mut resting = Vec::new();
+        for _ in 0..STEPS_BYTES / STEP_BYTES as usize {
+            resting.push(budget.acquire_to_read(1 << 40).await.expect("there is room for hundreds"));
+        }
+        let ahead = resting.iter().filter(|hold| matches!(hold, ReadHold::Ahead(_))).count();
+        assert_eq!(ahead, AHEAD_BYTES / DOWNLOAD_BYTES as usize);
+        let begun = tokio::time::Instant::now();
+        for _ in 0..(BIG_BYTES - AHEAD_BYTES) / DOWNLOAD_BYTES as usize {
+            std::mem::forget(budget.acquire(None, DOWNLOAD_BYTES).await.expect("uploads have the rest"));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(budget.try_read_ahead(1 << 40).is_none());
+        resting.remove(0);
+        assert!(budget.try_read_ahead(1 << 40).is_some());
     }
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::{
-    download::{DOWNLOAD_BYTES, stream_range},
+    budget::DOWNLOAD_BYTES,
+    download::{Memory, stream_range},
     fetch::Fetcher,
     manifest::Manifest,
     open_chunk::OpenChunk,
@@ -115,7 +116,7 @@ impl Uploads {
         if size > max_bytes {
             return Err(Error::TooLarge { max_bytes });
         }
-        let _held = self.reserve(DOWNLOAD_BYTES).await?;
+        let _held = self.parts().budget.acquire_to_change(DOWNLOAD_BYTES).await.ok_or(Error::Busy)?;
         let plan = plan(tree, &range);
         let trace = self.trace();
         let mut manifest = Manifest::new(self.clone(), trace.clone());
@@ -124,7 +125,8 @@ impl Uploads {
         }
         self.push_stored(&mut manifest, tree, plan.before.clone()).await?;
         let read = |range: Range<u64>| {
-            stream_range(metadata.clone(), fetcher.clone(), base.clone(), range, None).map_err(Error::Read)
+            let memory = Memory::held_by_caller();
+            stream_range(metadata.clone(), fetcher.clone(), base.clone(), range, memory).map_err(Error::Read)
         };
         let bytes = read(plan.prefix).chain(body.map_err(Error::Body)).chain(read(plan.suffix));
         self.fill(&mut manifest, &trace, (chunk_size, size), Box::pin(bytes)).await?;

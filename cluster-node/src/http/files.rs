@@ -34,7 +34,7 @@ use super::{
 use crate::{
     gateway::{
         budget::Budget,
-        download::{self, DOWNLOAD_BYTES},
+        download::{self, Memory},
         fetch::Fetcher,
         upload::{self, Committed, Uploads},
     },
@@ -281,21 +281,21 @@ impl FileService {
             return Ok((status, answer).into_response());
         }
         let crowded = || ApiError::new(Code::RateLimited, "the node holds too many bodies in memory");
-        let held = self.budget.acquire(Some(bytes), DOWNLOAD_BYTES).await.ok_or_else(crowded)?;
+        let held = self.budget.acquire_to_read(bytes).await.ok_or_else(crowded)?;
+        let memory = Memory::of(self.budget.clone(), held);
         let (metadata, fetcher) = (self.metadata.clone(), self.fetcher.clone());
         let body = match form {
             None => {
                 let part = parts.into_iter().next().unwrap_or_default();
-                let mut held = Some(held);
-                match download::one_piece(&metadata, &fetcher, &file, &part, &mut held).await {
+                match download::one_piece(&metadata, &fetcher, &file, &part, &memory).await {
                     Ok(Some(bytes)) => return Ok((status, answer, Body::from(bytes)).into_response()),
-                    Ok(None) => body(download::stream_range(metadata, fetcher, file, part, held), 1).await?,
+                    Ok(None) => body(download::stream_range(metadata, fetcher, file, part, memory), 1).await?,
                     Err(error) => return Err(not_begun(&error)),
                 }
             }
             Some(form) => {
                 let parts = parts.into_iter().map(|part| (form.head(&part), part)).collect();
-                body(download::stream_parts(metadata, fetcher, file, parts, form.tail(), held), 2).await?
+                body(download::stream_parts(metadata, fetcher, file, parts, form.tail(), memory), 2).await?
             }
         };
         let body = body.into_data_stream().inspect(move |_| {
