@@ -4,7 +4,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use flotilla_env::disk::DIRECT_ALIGN;
@@ -18,9 +18,19 @@ const POOLED_FROM_BYTES: usize = 256 << 10;
 /// How many idle buffers are kept: 36 MiB, about what a node that serves ten uploads at full speed has in flight.
 const IDLE_MAX: usize = 32;
 
+/// What of the buffers that nobody needed since the last trim is given back: all of it within half a minute of trims twice a second.
+const TRIMMED_SHARE: usize = 8;
+
 /// A pool of buffers.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Buffers(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    buffers: Vec<Vec<u8>>,
+    /// The fewest there were since the last trim.
+    fewest: usize,
+}
 
 /// A buffer of a chosen length; goes back to its pool when dropped. What it holds at first is anything.
 #[derive(Debug)]
@@ -35,10 +45,34 @@ pub(crate) struct Buffer {
 impl Buffers {
     pub(crate) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let pooled = (POOLED_FROM_BYTES..=POOLED_BYTES).contains(&length);
-        let idle = if pooled { self.0.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
+        let idle = if pooled { self.idle().take() } else { None };
         let bytes = idle.unwrap_or_else(|| vec![0; if pooled { POOLED_BYTES } else { length } + DIRECT_ALIGN]);
         let start = bytes.as_ptr().addr().wrapping_neg() % DIRECT_ALIGN;
         Buffer { bytes, start, length, pool: pooled.then(|| self.clone()) }
+    }
+
+    /// Gives back a part of what was not needed since the last call.
+    pub(crate) fn trim(&self) {
+        let given_back = {
+            let idle = &mut *self.idle();
+            let kept = idle.buffers.len() - idle.fewest.div_ceil(TRIMMED_SHARE);
+            let given_back = idle.buffers.split_off(kept);
+            idle.fewest = kept;
+            given_back
+        };
+        drop(given_back); // not while others wait for the pool
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let taken = self.buffers.pop();
+        self.fewest = self.fewest.min(self.buffers.len());
+        taken
     }
 }
 
@@ -52,7 +86,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(pool) = &self.pool {
-            let mut idle = pool.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let idle = &mut pool.idle().buffers;
             if idle.len() < IDLE_MAX {
                 idle.push(std::mem::take(&mut self.bytes));
             }
@@ -86,7 +120,7 @@ mod tests {
     #[test]
     fn large_buffers_come_back_and_the_pool_stays_bounded() {
         let pool = Arc::new(Buffers::default());
-        let idle = || pool.0.lock().expect("no panic").len();
+        let idle = || pool.idle().buffers.len();
         drop(pool.take(POOLED_FROM_BYTES - 1));
         drop(pool.take(POOLED_BYTES + 1));
         assert_eq!(idle(), 0);
@@ -96,6 +130,22 @@ mod tests {
         assert_eq!(idle(), IDLE_MAX);
         let again = pool.take(POOLED_BYTES);
         assert_eq!((again.len(), idle()), (POOLED_BYTES, IDLE_MAX - 1));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_given_back_and_the_rest_is_kept() {
+        let pool = Arc::new(Buffers::default());
+        let load = |count: usize| drop((0..count).map(|_| pool.take(POOLED_FROM_BYTES)).collect::<Vec<_>>());
+        let idle = || pool.idle().buffers.len();
+        load(IDLE_MAX);
+        pool.trim(); // notes what there is
+        for _ in 0..100 {
+            load(10);
+            pool.trim();
+        }
+        assert_eq!(idle(), 10, "what the load needs");
+        (0..60).for_each(|_| pool.trim());
+        assert_eq!(idle(), 0);
     }
 
     #[test]

@@ -260,11 +260,13 @@ impl ChunkStore {
         }
     }
 
-    /// Measures the free space, then tells the usage: others fill and empty the file system too.
+    /// Measures the free space, then tells the usage: others fill and empty the file system too. Gives back memory that was not
+    /// needed since the last call.
     ///
     /// # Errors
     /// Io if the file system does not answer.
     pub async fn measure(&self) -> Result<Usage, Error> {
+        self.0.buffers.trim();
         self.blocking(|store| store.room()).await?;
         Ok(self.usage())
     }
