@@ -10,6 +10,8 @@ from dev import Answer, Client, Dev, Process, fail
 
 BODY = b"x" * 100_000
 WITHIN_S = 20
+# Between a DELETE and the next copy: around the time after which the home is let go.
+COPY_WAITS_S = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.4)
 
 
 class SlowUpload:
@@ -111,6 +113,22 @@ def unused_claim(dev: Dev, front: Client, at: dict, n: int) -> None:
         fail(f"{key}: not read from its new home")
 
 
+def copied(dev: Dev, front: Client, n: int) -> None:
+    """A copy onto a key that was just deleted finds a home, whatever is left of the old one."""
+    source, key = f"copied/source-{n}", f"copied/{n}"
+    home = must(front.file("PUT", source, BODY), 201, "the source").cluster()
+    for wait_s in COPY_WAITS_S:
+        answer = copy(front, source, key)
+        if answer.status != 201 or answer.cluster() != home:
+            fail(f"{key}, after {wait_s} s: a copy of what is in '{home}' answered {answer.status} {answer.body!r}")
+        must(front.file("DELETE", key), 204, "DELETE")
+        time.sleep(wait_s)
+
+
+def copy(client: Client, source: str, key: str) -> Answer:
+    return client.request("POST", f"/v1/files/demo/{key}?copy-from=demo/{source}", b"")
+
+
 def main() -> None:
     dev, rounds = Dev(), int(sys.argv[1])
     front = dev.client()
@@ -119,7 +137,11 @@ def main() -> None:
         recreated_elsewhere(dev, front, at, n)
         renewed(dev, front, at, n)
         unused_claim(dev, front, at, n)
-    print(f"rounds={rounds} recreated={rounds} renewed={rounds} unused_claims_released={rounds} old_commits_taken=0")
+        copied(dev, front, n)
+    print(
+        f"rounds={rounds} recreated={rounds} renewed={rounds} unused_claims_released={rounds} "
+        f"copies={rounds * len(COPY_WAITS_S)} old_commits_taken=0"
+    )
 
 
 main()

@@ -384,7 +384,8 @@ pub fn behind_probe(id: &CommandId) -> CommandId {
 }
 
 /// Makes the id of a commit that is sent again under a fresh epoch: the same one at every retry.
-fn again(id: &CommandId) -> CommandId {
+#[must_use]
+pub fn again(id: &CommandId) -> CommandId {
     derived(id, "flotilla commit under a fresh epoch v1")
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::{
     conditions::{precondition, strong},
-    error::{of_metadata, of_refusal, of_upload, source_not_found},
+    error::{of_home, of_metadata, of_refusal, of_upload, source_not_found},
     files::FileService,
 };
 use crate::{
@@ -51,7 +51,7 @@ impl FileService {
         if source.name == name {
             return Err(ApiError::new(Code::HeaderInvalid, "a file is not made from itself"));
         }
-        let copy = Copy {
+        let mut copy = Copy {
             from: source.name,
             from_precondition: source_precondition(headers)?,
             moves: source.moves,
@@ -60,8 +60,19 @@ impl FileService {
             precondition: precondition(&conditions),
             now_ms: self.clock.wall_ms(),
         };
-        let applied = self.metadata.propose(command, Command::Copy(Box::new(copy))).await;
-        match applied.map_err(|error| of_metadata(&error))?.answer {
+        let propose = async |command, copy: &Copy| {
+            let applied = self.metadata.propose(command, Command::Copy(Box::new(copy.clone()))).await;
+            applied.map_err(|error| of_metadata(&error))
+        };
+        let mut applied = propose(command.clone(), &copy).await?;
+        if let Answer::Refused(Refusal::WrongHome | Refusal::BelowFloor) = applied.answer {
+            // The home ended meanwhile. A refusal that was kept tells of an earlier epoch: the one at hand is to be tried first.
+            if !applied.replayed {
+                copy.epoch = self.homes.again(&name, epoch).await.map_err(|error| of_home(&error))?;
+            }
+            applied = propose(upload::again(&command), &copy).await?;
+        }
+        match applied.answer {
             Answer::Made { version, created, size, etag } => {
                 Ok(self.made(name, &request_id, Committed { version, created, size, etag: etag.to_string() }))
             }

@@ -84,6 +84,13 @@ pub struct Request<'a> {
     pub source: Option<&'a Source>,
 }
 
+impl Request<'_> {
+    /// Whether it makes the file if there is none, so that it claims a home where there is none.
+    fn makes(&self) -> bool {
+        self.method == Method::PUT || self.source.is_some()
+    }
+}
+
 /// Sends requests on. Cheap to clone.
 #[derive(Clone)]
 pub struct Forwarder {
@@ -149,9 +156,14 @@ impl Forwarder {
                     reroutes += 1;
                     let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
                     home = match found {
+                        Some(found) if found.cluster == home.cluster && found != home => found,
+                        // A copy is made where its source is.
+                        Some(found) if found != home && request.source.is_some() => {
+                            return Err(known.unless_uncertain(created_elsewhere()));
+                        }
                         Some(found) if found != home => found,
                         // Its cluster has closed the home, and nobody else has the key.
-                        Some(_) | None if request.method != Method::PUT => {
+                        Some(_) | None if !request.makes() => {
                             return Err(known.unless_uncertain(file_not_found()));
                         }
                         // The directory has yet to let go of it, or has done so: a home that is granted now is a new one.
@@ -240,6 +252,11 @@ fn headers(request: &Request<'_>, home: &Home, command: &CommandId) -> HeaderMap
     headers
 }
 
+fn created_elsewhere() -> ApiError {
+    let detail = "the key was created in another cluster during the request; nothing was changed";
+    Problem::new(Code::Conflict, detail).hint("send the request again").into()
+}
+
 /// What to do after a failed try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -288,10 +305,7 @@ impl Known {
         match error {
             peer::Error::Problem(problem) if problem.retryable => self.unless_uncertain((*problem).into()),
             // The body is spent, so only the client can begin again.
-            peer::Error::Problem(problem) if problem.code == Code::WrongHome => {
-                let detail = "the key was created in another cluster during the upload; nothing was changed";
-                Problem::new(Code::Conflict, detail).hint("send the request again").into()
-            }
+            peer::Error::Problem(problem) if problem.code == Code::WrongHome => created_elsewhere(),
             // A refusal for good was made in the light of whatever the earlier tries did: they carried the same key.
             peer::Error::Problem(problem) => (*problem).into(),
             _ if self.cut => {
