@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     board::{Board, HEARTBEAT_EVERY},
     gateway::{budget::Budget, places::Placer},
+    gauges::Gauges,
     metadata::{Command, Metadata},
     under_way::UnderWay,
 };
@@ -64,6 +65,8 @@ pub struct Teller {
     pub budget: Budget,
     /// Requests of clients.
     pub under_way: UnderWay,
+    /// Shows the statistics to people, too.
+    pub gauges: Arc<Gauges>,
     /// Decoded documents.
     pub documents: DocumentCache,
     /// Ids of commands.
@@ -127,13 +130,15 @@ impl Teller {
         let host = tokio::task::spawn_blocking(move || probe.sample()).await.unwrap_or_default();
         // Measured anew: somebody else may have freed or taken space.
         let usage = self.store.measure().await.unwrap_or_else(|_| self.store.usage());
+        let inflight_bytes = self.budget.held_bytes();
+        self.gauges.show(&usage, inflight_bytes);
         NodeStats {
             cpu_busy: host.cpu_busy,
             memory_free_bytes: host.memory_free_bytes,
             memory_total_bytes: host.memory_total_bytes,
             disk_free_bytes: usage.free_bytes.saturating_sub(usage.reserved_bytes),
             disk_total_bytes: usage.total_bytes,
-            inflight_bytes: self.budget.held_bytes(),
+            inflight_bytes,
             requests: self.under_way.count(),
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
             accepts_chunks: !usage.full && !usage.poisoned,

@@ -5,6 +5,7 @@
 mod board;
 mod fsck;
 mod gateway;
+mod gauges;
 mod heartbeat;
 mod homes;
 mod http;

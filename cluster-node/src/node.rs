@@ -229,6 +229,7 @@ async fn serve(
             probe: flotilla_env::host::system(),
             budget: budget.clone(),
             under_way: under_way.clone(),
+            gauges: Arc::default(),
             documents: documents.clone(),
             entropy: seams.entropy.clone(),
         };

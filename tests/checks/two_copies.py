@@ -8,6 +8,8 @@ from dev import Dev, fail, layout
 
 INLINE_MAX = 4096
 COPIES = 2
+# Headers, checksums and what rounds a record up to pages.
+SHOWN_SHARE_MAX = 1.1
 SIZES = [100, INLINE_MAX, INLINE_MAX + 1, 100_000, 1 << 20, (1 << 20) + 1, 5_000_000]
 ROUNDS = 6
 
@@ -30,7 +32,7 @@ def check_chunk(key: str, content: bytes, tree_offset: int, chunk: dict) -> None
 def main() -> None:
     dev = Dev()
     client = dev.client()
-    homes, chunks, files = Counter(), 0, 0
+    homes, chunks, files, stored = Counter(), 0, 0, 0
     for number in range(ROUNDS):
         for size in SIZES:
             key, content = f"copies/{number}-{size}", os.urandom(size)
@@ -49,9 +51,15 @@ def main() -> None:
                 for chunk in tree["chunks"]:
                     check_chunk(key, content, offset, chunk)
                     chunks += 1
+                    stored += chunk["length"]
                 offset += tree["length"]
             if not found["inline"] and offset != size:
                 fail(f"{key}: trees hold {offset} of {size} bytes")
+    def shown() -> float:
+        return sum(node.metric("flotilla_disk_bytes", 'kind="used"') or 0 for node in dev.nodes)
+
+    if not dev.wait(lambda: COPIES * stored <= shown() <= COPIES * stored * SHOWN_SHARE_MAX, 5):
+        fail(f"the nodes show {shown():.0f} bytes in use for {COPIES} copies of {stored}")
     if set(homes) != set(dev.clusters):
         fail(f"files landed in {dict(homes)}, the clusters are {dev.clusters}")
     print(f"files={files} chunks={chunks} homes={dict(sorted(homes.items()))}".replace(" '", "'").replace("': ", "':"))

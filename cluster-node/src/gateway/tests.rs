@@ -81,7 +81,8 @@ async fn a_replica_whose_disk_fails_or_is_full_is_replaced() {
         lab.nodes[&2].disk.on(call, When::From(2), fault.clone());
         lab.put(LENGTH, |_| ()).await.unwrap_or_else(|error| panic!("{call:?}: {error}"));
         let nodes = lab.verify(LENGTH).await;
-        assert_eq!(nodes.last().expect("three chunks"), &[1, 3], "{call:?}");
+        // Chunks end side by side: the one that was spared may be any of them.
+        assert!(nodes.iter().filter(|nodes| **nodes == [1, 3]).count() >= 2, "{call:?}: {nodes:?}");
     }
 }
 
@@ -98,7 +99,8 @@ async fn the_gateways_own_disk_may_fail_or_be_full() {
         lab.nodes[&1].disk.on(call, When::From(2), fault.clone());
         lab.put(LENGTH, |_| ()).await.unwrap_or_else(|error| panic!("{call:?}: {error}"));
         let nodes = lab.verify(LENGTH).await;
-        assert_eq!(nodes.last().expect("three chunks"), &[2, 3], "{call:?}");
+        // Chunks end side by side: the one that was spared may be any of them.
+        assert!(nodes.iter().filter(|nodes| **nodes == [2, 3]).count() >= 2, "{call:?}: {nodes:?}");
     }
 }
 
