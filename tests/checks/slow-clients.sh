@@ -2,7 +2,7 @@
 # Clients that are slow on purpose cost nobody else anything, and lose their connections.
 #
 # check: 800 slow heads, bodies and readers at a supernode and a node, then a node without file descriptors: probes stay under 1 s
-# ci: no
+# ci: yes
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
