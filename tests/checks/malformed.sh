@@ -7,5 +7,5 @@ set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 check_begin malformed
-dev_up --clusters 1 --set header_timeout=2s --set stall_timeout=2s
+dev_up --clusters 1 --set header_timeout=2s --set idle_timeout=2s --set stall_timeout=2s
 python_part malformed.py

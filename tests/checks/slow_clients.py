@@ -92,8 +92,11 @@ class Slow:
             return False
 
 
-def probe(dev: Dev, places: list[tuple[str, str, str]], end: float) -> dict[str, float]:
-    """Asks as a client that behaves until `end`; gives the longest time of each kind of request."""
+def probe(dev: Dev, places: list[tuple[str, str, str]], big: bytes, end: float) -> dict[str, float]:
+    """Asks as a client that behaves until `end`; gives the longest time of each kind of request.
+
+    The slow readers hold all memory for reading ahead, so the big file comes in small steps.
+    """
     worst: dict[str, float] = {}
     number = 0
     while time.monotonic() < end:
@@ -104,12 +107,15 @@ def probe(dev: Dev, places: list[tuple[str, str, str]], end: float) -> dict[str,
                 f"{name} healthz": lambda ops=ops: Client(ops, dev.token, 10).request("GET", "/healthz"),
                 f"{name} put": lambda public=public: Client(public, dev.token, 10).file("PUT", f"{name}-small", small),
                 f"{name} get": lambda public=public: Client(public, dev.token, 10).file("GET", f"{name}-small"),
+                f"{name} big": lambda public=public: Client(public, dev.token, 10).file("GET", "big"),
             }.items():
                 begun = time.monotonic()
                 answer = ask()
                 worst[what] = max(worst.get(what, 0), time.monotonic() - begun)
                 if answer.status not in (200, 201):
                     fail(f"{what} answered {answer.status} {answer.code()} among slow clients")
+                if what.endswith(" big") and answer.body != big:
+                    fail(f"{what}: other bytes than were stored")
         time.sleep(0.1)
     return worst
 
@@ -123,14 +129,14 @@ async def watcher(readers: list[Slow], end: float) -> None:
             reader.seen_closed |= reader.ports[1] != 0 and reader.ports not in held
 
 
-async def siege(dev: Dev, places: list[tuple[str, str, str]]) -> tuple[list[Slow], dict[str, float]]:
+async def siege(dev: Dev, places: list[tuple[str, str, str]], big: bytes) -> tuple[list[Slow], dict[str, float]]:
     kinds = ("head", "body", "read")
     slow = [Slow(kinds[n % 3], places[n % 2][1], dev.token, n) for n in range(CLIENTS)]
     end = time.monotonic() + max(LIMIT_S.values()) + SLACK_S
     watch = asyncio.create_task(watcher([client for client in slow if client.kind == "read"], end))
     tasks = [asyncio.create_task(client.run(end)) for client in slow]
     await asyncio.sleep(1)
-    worst = await asyncio.to_thread(probe, dev, places, time.monotonic() + STALL_S - 2)
+    worst = await asyncio.to_thread(probe, dev, places, big, time.monotonic() + STALL_S - 2)
     await asyncio.gather(*tasks, watch)
     return slow, worst
 
@@ -165,13 +171,14 @@ def without_files(dev: Dev, node: Process) -> int:
 def main() -> None:
     dev = Dev()
     node = dev.nodes[1]
-    if dev.client().file("PUT", "big", os.urandom(BIG_BYTES)).status != 201:
+    big = os.urandom(BIG_BYTES)
+    if dev.client().file("PUT", "big", big).status != 201:
         fail("the big file was not stored")
     places = [("supernode", dev.api, dev.supernodes[0].ops), (node.name, node.public, node.ops)]
     for name, public, _ in places:
         if dev.client(public).file("PUT", f"{name}-small", b"x").status not in (200, 201):
             fail(f"{name} does not take a small file")
-    slow, worst = asyncio.run(siege(dev, places))
+    slow, worst = asyncio.run(siege(dev, places, big))
     for what, seconds in sorted(worst.items()):
         note(f"{what}: {seconds:.3f} s at most")
     late: dict[str, int] = {}
