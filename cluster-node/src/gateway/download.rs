@@ -220,8 +220,8 @@ fn plan(
     segments.try_flatten()
 }
 
-/// Cuts the part of a chunk that lies in the file's `range` into pieces of `step` bytes, as ranges within the chunk. Of a chunk that is sent
-/// whole, the whole has to be right before its first byte leaves.
+/// Cuts the part of a chunk that lies in the file's `range` into pieces of `step` bytes, as ranges within the chunk. Of a chunk that
+/// is sent whole, the whole has to be right before its first byte leaves.
 fn pieces(chunk: ReadChunk, range: &Range<u64>, step: u64) -> Vec<Piece> {
     let from = range.start.max(chunk.offset) - chunk.offset;
     let to = range.end.min(chunk.offset + chunk.length) - chunk.offset;
