@@ -185,7 +185,7 @@ impl Committer {
         if !group.records.is_empty() {
             result = self.write(&group.records).and_then(|end| self.index(group.edit, end));
             if result.is_err() {
-                // Whatever reached the volume stands behind its last record; nothing may follow it in this epoch.
+                // What reached the volume is not known, and of a new one the header may be missing: nothing may follow.
                 self.seal();
             }
         }

@@ -2,7 +2,7 @@
 //! what is alive out of volumes that are mostly dead.
 //!
 //! Recycling goes in this order, and a crash between any two steps loses nothing: the copies are synced, the index points to them,
-//! the database is synced, the volume's row says free, the database is synced again; only then is anything written over.
+//! the volume's row says free, the database is synced; only then is anything written over.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -44,14 +44,15 @@ impl Shared {
     /// Puts an emptied volume into the free list, or gives its space back if there are enough.
     pub(super) fn free(&self, volume: Arc<Volume>) -> Result<(), Error> {
         let number = volume.number;
-        self.sync_index()?; // the copies are synced, and now nothing that survives a crash points to this volume
         let written = self.pool.write(&self.index, Edit::default(), None, |state, edit| {
             if let Some(slot) = state.slots.get(&number) {
                 edit.set_row(number, &Row { stage: Stage::Free, ..slot.row });
             }
         });
         written.map_err(|error| self.health.poison("write the index of the volumes", &error))?;
-        self.sync_index()?; // in the free list
+        // The copies are synced. From here on nothing that survives a crash points to this volume, and it survives as a free one:
+        // the database keeps writes in their order, so this covers the pointers as well.
+        self.sync_index()?;
         let enough = {
             let mut state = self.pool.state();
             let free = state.slots.values().filter(|slot| slot.row.stage == Stage::Free).count();
