@@ -5,6 +5,7 @@ pub mod cache;
 pub mod claim;
 pub mod download;
 pub mod fetch;
+mod hop;
 mod manifest;
 mod open_chunk;
 pub mod patch;

@@ -4,37 +4,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{
-    ChunkId, NodeId, codec, header,
+    ChunkId, NodeId,
     peer::{ChunkAck, FailedCopy, StoredCopy},
-    route,
 };
 use flotilla_chunk_store::{self as chunk_store, ChunkStore, Writer};
-use flotilla_client::{
-    Lane, PeerClient,
-    alive::{Watch, until_silent},
-    body,
-};
-use futures::{SinkExt, channel::mpsc};
-use http::{HeaderMap, HeaderValue, Method};
-use tokio::{task::JoinHandle, time::timeout};
+use flotilla_client::PeerClient;
+use tokio::time::timeout;
 
-/// A hop that takes no frame and gives no sign of life for a second in all is a failed replica.
-const HOP_WATCH: Watch = Watch { every: Duration::from_millis(400), answer: Duration::from_millis(600) };
-/// A hop, or the disk here, that lives but takes no frame for this long is one too. Under load every disk rests for a second now
-/// and then; to send the chunk to another one at once would only add to the load.
-const HOP_SLOW: Duration = Duration::from_secs(5);
-/// How long a node may take from the last frame to its ack, which is one sync of at most a chunk.
-const ACK_DEADLINE: Duration = Duration::from_secs(5);
+use super::hop::{ACK_DEADLINE, FRAME_MAX, HOP_SLOW, Remote};
+
 /// How long a chunk waits for the end of an earlier try to store it on the same node: less than [`HOP_SLOW`].
 const BUSY_WAIT: Duration = Duration::from_secs(4);
 /// Between two looks at it.
 const BUSY_STEP: Duration = Duration::from_millis(100);
-/// Frames between the body and a hop: enough to keep the socket busy, few enough to bound the memory.
-const HOP_FRAMES: usize = 8;
-/// The largest frame of a chunk: bigger ones are split, so that [`HOP_FRAMES`] bounds bytes.
-pub const FRAME_MAX: usize = 256 << 10;
-/// The most bytes of an ack's encoding.
-const ACK_MAX: usize = 64 << 10;
 
 /// What ends a chunk's stream between nodes, behind the data.
 ///
@@ -98,15 +80,6 @@ enum Local {
     Writing(Writer),
     /// An earlier try left it here, synced; the sender did not hear of it.
     Kept(StoredCopy),
-}
-
-struct Remote {
-    first: NodeId,
-    hops: u32,
-    target: String,
-    peers: PeerClient,
-    frames: mpsc::Sender<Result<Bytes, std::io::Error>>,
-    ack: JoinHandle<Result<ChunkAck, String>>,
 }
 
 impl Fan {
@@ -233,7 +206,7 @@ impl Fan {
     }
 }
 
-fn failed(node: NodeId, full: bool, why: String) -> FailedCopy {
+pub(super) fn failed(node: NodeId, full: bool, why: String) -> FailedCopy {
     FailedCopy { node, full, why }
 }
 
@@ -265,99 +238,4 @@ async fn sync(writer: Writer, node: NodeId, cv: [u8; 32]) -> Result<StoredCopy, 
         Ok(Err(error)) => Err(failed(node, matches!(error, chunk_store::Error::Full), error.to_string())),
         Err(_) => Err(failed(node, false, format!("not synced within {ACK_DEADLINE:?}"))),
     }
-}
-
-impl Remote {
-    fn begin(head: ChunkHead, peers: PeerClient, first: &Hop, rest: &[Hop]) -> Self {
-        let (frames, body) = mpsc::channel(HOP_FRAMES);
-        let (target, headers) = (first.1.clone(), chunk_headers(head, rest));
-        let ack = tokio::spawn({
-            let (peers, target) = (peers.clone(), target.clone());
-            async move { send_chunk(&peers, &target, headers, body).await }
-        });
-        let hops = 1 + u32::try_from(rest.len()).unwrap_or(u32::MAX - 1);
-        Self { first: first.0, hops, target, peers, frames, ack }
-    }
-
-    /// Hands a frame over. A slow client is no fault of the hop: time counts only while a frame waits for it.
-    ///
-    /// # Errors
-    /// Who failed, as far as is known: the first hop, or what it said itself.
-    async fn send(&mut self, frame: Bytes) -> Result<(), Vec<FailedCopy>> {
-        let why = tokio::select! {
-            biased;
-            sent = self.frames.send(Ok(frame)) => match sent {
-                Ok(()) => return Ok(()),
-                Err(_) if self.ack.is_finished() => match (&mut self.ack).await {
-                    Ok(Ok(ack)) if !ack.failed.is_empty() => return Err(ack.failed),
-                    Ok(Ok(_)) => "answered before the end of the chunk".to_owned(),
-                    Ok(Err(why)) => why,
-                    Err(error) => error.to_string(),
-                },
-                Err(_) => "connection closed".to_owned(),
-            },
-            () = until_silent(&self.peers, &self.target, HOP_WATCH) => silent(),
-            () = tokio::time::sleep(HOP_SLOW) => format!("took nothing for {HOP_SLOW:?}"),
-        };
-        Err(vec![failed(self.first, false, why)])
-    }
-
-    async fn finish(mut self, trailer: Trailer) -> Result<ChunkAck, Vec<FailedCopy>> {
-        self.send(trailer.to_bytes()).await?;
-        self.frames.close_channel();
-        // One more share of time for every node behind, so that each hop hears from the next one before it is given up itself.
-        let deadline = ACK_DEADLINE * self.hops;
-        let why = tokio::select! {
-            biased;
-            result = timeout(deadline, &mut self.ack) => match result {
-                Ok(Ok(Ok(ack))) => return Ok(ack),
-                Ok(Ok(Err(why))) => why,
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no ack within {deadline:?}"),
-            },
-            () = until_silent(&self.peers, &self.target, HOP_WATCH) => silent(),
-        };
-        Err(vec![failed(self.first, false, why)])
-    }
-}
-
-fn silent() -> String {
-    format!("no sign of life for {:?}", HOP_WATCH.every + HOP_WATCH.answer)
-}
-
-impl Drop for Remote {
-    /// Cuts the connection of a chunk that was given up: a clean end would look like a short chunk.
-    fn drop(&mut self) {
-        self.ack.abort();
-    }
-}
-
-async fn send_chunk(
-    peers: &PeerClient,
-    target: &str,
-    headers: HeaderMap,
-    body: mpsc::Receiver<Result<Bytes, std::io::Error>>,
-) -> Result<ChunkAck, String> {
-    let body = body::stream(body);
-    let answer = peers
-        .stream(Lane::Data, Method::PUT, target, route::PEER_CHUNK, headers, body, None)
-        .await
-        .map_err(|error| error.to_string())?;
-    let body = body::collect(answer.into_body(), ACK_MAX).await.map_err(|error| error.to_string())?;
-    codec::decode(&body).map_err(|error| error.to_string())
-}
-
-fn chunk_headers(head: ChunkHead, rest: &[Hop]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut set = |name: &'static str, text: String| {
-        headers.insert(name, HeaderValue::try_from(text).expect("ids, numbers and addresses are visible ASCII"));
-    };
-    set(header::CHUNK, head.id.to_string());
-    set(header::CHUNK_OFFSET, head.tree_offset.to_string());
-    set(header::CHUNK_RESERVE, head.reserve.to_string());
-    if !rest.is_empty() {
-        let hops: Vec<String> = rest.iter().map(|(id, address)| format!("{id}@{address}")).collect();
-        set(header::CHUNK_NEXT, hops.join(","));
-    }
-    headers
 }
