@@ -37,9 +37,6 @@ const MANIFEST_BYTES_MAX: usize = 16 * MIB;
 /// RocksDB's own message files: how many, and how big one gets.
 const MESSAGE_FILES_MAX: usize = 4;
 const MESSAGE_FILE_BYTES_MAX: usize = 4 * MIB;
-/// How much of a memtable its bloom filter takes: 27 bits for each row of 160 bytes.
-const MEMTABLE_BLOOM_SHARE: f64 = 0.02;
-
 /// The unit of a memtable's memory; small, since a dozen families that are hardly written each hold one.
 const ARENA_BLOCK_BYTES: usize = 256 * KIB;
 
@@ -183,9 +180,6 @@ impl Settings {
             }
             FamilyKind::State => {
                 set.set_compression_type(DBCompressionType::Lz4);
-                // Most of what apply asks for is not there yet.
-                set.set_memtable_whole_key_filtering(true);
-                set.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_SHARE);
                 table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
             }
         }
