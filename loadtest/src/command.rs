@@ -5,7 +5,7 @@ use std::{future::Future, io::Write, path::PathBuf};
 use crate::{
     Error,
     ledger::{self, CheckArgs, LedgerArgs},
-    seed_tables,
+    load, seed_tables,
 };
 
 /// Everything was as it should be.
@@ -21,13 +21,10 @@ pub(crate) const EXIT_WRONG: u8 = 8;
 /// The user ended the command; what was measured till then was printed.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
-/// The profiles that exist.
-const PROFILES: &[&str] = &[seed_tables::NAME];
-
 /// What `flotilla loadtest` can do.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
-    /// Measure a profile of work (only `seed-tables` now) and print a table
+    /// Send the load of a profile and tell what users felt and whether anything was lost
     Run(RunArgs),
     /// Write with a ledger of what was acked, or check a ledger against what can be read
     #[command(subcommand)]
@@ -46,15 +43,30 @@ pub enum LedgerCommand {
 /// Arguments of `flotilla loadtest run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
-    /// The profile: `seed-tables`
+    /// smoke, spike, burst, ramp, soak, small-files, big-files, failover, seed-tables, or a file ending in .toml
     pub profile: String,
+    /// Write the report as page, JSON and CSV into this folder
+    #[arg(long, value_name = "DIR")]
+    pub reports: Option<PathBuf>,
     /// Also write the report as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Multiply sizes and counts, for example 0.01 for a quick look
+    /// Multiply rates (of seed-tables: sizes and counts), for example 0.01 for a quick look
     #[arg(long, default_value_t = 1.0)]
     pub scale: f64,
-    /// Run the whole table this often and print medians
+    /// A fault at a time of the load, like `--at 20s "kill leader of a"`; several may be given. On a dev deployment only
+    #[arg(long, num_args = 2, value_names = ["TIME", "FAULT"])]
+    pub at: Vec<String>,
+    /// Connections at most, instead of the profile's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub connections: Option<u32>,
+    /// Let each client wait for its answer before it sends again: latencies then leave out what would have been sent meanwhile
+    #[arg(long)]
+    pub closed: bool,
+    /// Leave the files of the load in the bucket
+    #[arg(long)]
+    pub keep: bool,
+    /// seed-tables: run the whole table this often and print medians
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeat: u32,
     /// Seed of all content
@@ -110,9 +122,7 @@ pub(crate) async fn run_until(
         Command::Run(args) if args.profile == seed_tables::NAME => {
             Box::pin(seed_tables::run(args, target, out, interrupt)).await
         }
-        Command::Run(args) => {
-            Err(Error::Usage(format!("profile '{}' does not exist; there is: {}", args.profile, PROFILES.join(", "))))
-        }
+        Command::Run(args) => Box::pin(load::run(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Run(args)) => Box::pin(ledger::run(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Check(args)) => Box::pin(ledger::check(args, target, out, interrupt)).await,
     }

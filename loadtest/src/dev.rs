@@ -18,6 +18,11 @@ pub(crate) struct Dev {
 pub(crate) struct Process {
     /// Its name, like `a-n1`.
     pub(crate) name: String,
+    /// Which server it is: `node` or `supernode`.
+    #[serde(default)]
+    pub(crate) role: String,
+    /// The cluster of a node.
+    pub(crate) cluster: Option<String>,
     /// Its process id.
     pub(crate) pid: u32,
     /// When it began; tells it from a later process with the same id.
@@ -82,7 +87,8 @@ mod tests {
     use crate::procfs;
 
     fn this_process(start_ticks: u64) -> Process {
-        Process { name: "a-n1".to_owned(), pid: std::process::id(), start_ticks, ops: String::new() }
+        let (name, role, cluster) = ("a-n1".to_owned(), "node".to_owned(), Some("a".to_owned()));
+        Process { name, role, cluster, pid: std::process::id(), start_ticks, ops: String::new() }
     }
 
     #[test]

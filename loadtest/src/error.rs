@@ -42,6 +42,9 @@ pub enum Error {
     /// The deployment could not be reached at all.
     #[error("deployment can't be reached: {0}")]
     Wire(#[from] wire::Error),
+    /// The files that a load needs could not be made.
+    #[error("files could not be made before the load: {0}")]
+    Prefill(String),
     /// The deployment could not be read.
     #[error("deployment can't be read: {0}")]
     Store(#[from] StoreError),
@@ -60,6 +63,7 @@ impl Error {
             | Self::Line { .. }
             | Self::Dev { .. }
             | Self::Wire(_)
+            | Self::Prefill(_)
             | Self::Store(_)
             | Self::Print(_) => crate::command::EXIT_ERROR,
         }

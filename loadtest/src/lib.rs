@@ -8,8 +8,10 @@ mod content;
 mod dev;
 mod error;
 mod ledger;
+mod load;
 mod pool;
 mod procfs;
+mod revision;
 mod seed_tables;
 #[cfg(test)]
 mod testing;

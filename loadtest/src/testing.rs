@@ -15,11 +15,18 @@ use flotilla_api::{
     files::{ListItem, ListPage, PutAnswer},
     header, route,
 };
-use http::{Method, Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{
+    Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, RwLock},
+    task::JoinSet,
+};
 
 use crate::Target;
 
@@ -37,6 +44,8 @@ pub(crate) enum Fault {
     None,
     /// The GET with this number, from 1, has a flipped bit.
     FlipInGet(u64),
+    /// The GET with this number ends a byte early and claims to be whole.
+    CutInGet(u64),
     /// The PUT with this number is acked and forgotten.
     ForgetPut(u64),
     /// The PUT with this number is answered with the ETag of something else.
@@ -58,6 +67,8 @@ pub(crate) struct State {
     fault: Fault,
     puts: AtomicU64,
     gets: AtomicU64,
+    /// Whoever holds it for writing stops all answers.
+    pub(crate) frozen: RwLock<()>,
     /// Told of every PUT.
     pub(crate) put_seen: Notify,
 }
@@ -72,6 +83,7 @@ impl Server {
             fault,
             puts: AtomicU64::new(0),
             gets: AtomicU64::new(0),
+            frozen: RwLock::new(()),
             put_seen: Notify::new(),
         });
         let mut tasks = JoinSet::new();
@@ -122,6 +134,7 @@ fn json(status: StatusCode, body: &impl serde::Serialize, etag: &str) -> Respons
 
 impl State {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        drop(self.frozen.read().await);
         let path = request.uri().path().to_owned();
         if path == route::HEALTHZ {
             return json(StatusCode::OK, &serde_json::json!({"rev": "test-rev"}), "");
@@ -132,11 +145,18 @@ impl State {
         let Some(key) = path.strip_prefix(FILES).map(str::to_owned) else {
             return self.list(request.uri().query().unwrap_or_default());
         };
-        let method = request.method().clone();
+        let (method, range) = (request.method().clone(), request.headers().get(RANGE).cloned());
         let Ok(body) = request.into_body().collect().await else { return problem(Code::BodyInvalid) };
         match method {
             Method::PUT => self.put(key, body.to_bytes()),
-            Method::GET => self.get(&key),
+            Method::GET => self.get(&key, range.as_ref().map(|range| range.to_str().expect("tests send text"))),
+            Method::HEAD => match self.files.lock().expect("no test thread panics").get(&key) {
+                Some(content) => {
+                    let answer = Response::builder().header(CONTENT_LENGTH, content.len());
+                    answer.body(Full::default()).expect("the parts are valid")
+                }
+                None => problem(Code::FileNotFound),
+            },
             Method::DELETE => match self.files.lock().expect("no test thread panics").remove(&key) {
                 Some(_) => json(StatusCode::OK, &(), ""),
                 None => problem(Code::FileNotFound),
@@ -171,7 +191,7 @@ impl State {
         json(if replaced { StatusCode::OK } else { StatusCode::CREATED }, &answer, &etag)
     }
 
-    fn get(&self, key: &str) -> Response<Full<Bytes>> {
+    fn get(&self, key: &str, range: Option<&str>) -> Response<Full<Bytes>> {
         let number = self.gets.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(content) = self.files.lock().expect("no test thread panics").get(key).cloned() else {
             return problem(Code::FileNotFound);
@@ -182,7 +202,16 @@ impl State {
             let last = content.last_mut().expect("tests flip bits in files that have some");
             *last ^= 1;
         }
-        let answer = Response::builder().header("etag", format!("\"{etag}\"")).header(header::VERSION, "0".repeat(32));
+        if self.fault == Fault::CutInGet(number) {
+            content.pop().expect("tests cut files that have some bytes");
+        }
+        let mut answer =
+            Response::builder().header("etag", format!("\"{etag}\"")).header(header::VERSION, "0".repeat(32));
+        if let Some((from, to)) = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-')) {
+            let (from, to): (usize, usize) = (from.parse().expect("a number"), to.parse().expect("a number"));
+            content = content.get(from..content.len().min(to + 1)).unwrap_or_default().to_vec();
+            answer = answer.status(StatusCode::PARTIAL_CONTENT);
+        }
         let answer = answer.header(header::CLUSTER, "a").header(header::EPOCH, "1").header(header::REQUEST_ID, "r");
         answer.body(Full::from(content)).expect("the parts are valid")
     }
@@ -195,6 +224,7 @@ impl State {
         let (prefix, cursor) = (value("prefix").unwrap_or_default(), value("cursor").unwrap_or_default());
         let files = self.files.lock().expect("no test thread panics");
         let mut matching = files.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > cursor);
+        let limit = value("limit").map_or(PAGE, |limit| limit.parse().expect("tests send numbers"));
         let item = |(key, content): (&String, &Bytes)| ListItem {
             key: Key::from_path(key).expect("only good keys are stored"),
             size: content.len() as u64,
@@ -203,7 +233,7 @@ impl State {
             modified: String::new(),
             cluster: "a".parse().expect("it is a cluster's name"),
         };
-        let items: Vec<ListItem> = matching.by_ref().take(PAGE).map(item).collect();
+        let items: Vec<ListItem> = matching.by_ref().take(limit).map(item).collect();
         let next = items.last().filter(|_| matching.next().is_some()).map(|item| item.key.as_str().to_owned());
         json(StatusCode::OK, &ListPage { items, next, ..ListPage::default() }, "")
     }

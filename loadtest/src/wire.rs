@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, StatusCode, Uri,
-    header::{AUTHORIZATION, ETAG, HOST},
+    header::{AUTHORIZATION, ETAG, HOST, HeaderName},
 };
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The slowest transfer that is waited for, in bytes per second; slower is stuck.
 const RATE_MIN: u64 = 2_000_000;
-/// The most that is read of an answer that is not a file.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The most that is read of an answer that is not a file: the metrics of a busy server have some hundred kilobytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Connection {
     pub(crate) async fn put(&mut self, path: &str, file: &File) -> Result<String, Error> {
         let limit = deadline(file.length());
         let upload = async {
-            let answer = self.send(Method::PUT, path, Body::file(file.clone())).await?;
+            let answer = self.send(Method::PUT, path, None, Body::file(file.clone())).await?;
             let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
             let etag = etag.trim_matches('"').to_owned();
             good(answer).await.map(|_| etag)
@@ -138,7 +138,7 @@ impl Connection {
     /// [`GetError::Wrong`] is a finding, [`GetError::Wire`] a failed request.
     pub(crate) async fn get(&mut self, path: &str, file: &File) -> Result<(), GetError> {
         let download = async {
-            let answer = self.send(Method::GET, path, Body::empty()).await?;
+            let answer = self.send(Method::GET, path, None, Body::empty()).await?;
             if answer.status() != StatusCode::OK {
                 return Err(GetError::Wire(refusal(answer).await));
             }
@@ -159,7 +159,7 @@ impl Connection {
     /// # Errors
     /// Any [`Error`]; after all but [`Error::Status`] the outcome is unknown.
     pub(crate) async fn delete(&mut self, path: &str) -> Result<(), Error> {
-        let delete = async { good(self.send(Method::DELETE, path, Body::empty()).await?).await.map(drop) };
+        let delete = async { good(self.send(Method::DELETE, path, None, Body::empty()).await?).await.map(drop) };
         timeout(REQUEST_TIMEOUT, delete).await.unwrap_or(Err(Error::Timeout))
     }
 
@@ -168,17 +168,33 @@ impl Connection {
     /// # Errors
     /// Any [`Error`].
     pub(crate) async fn document(&mut self, path: &str) -> Result<Bytes, Error> {
-        let get = async { good(self.send(Method::GET, path, Body::empty()).await?).await };
+        let get = async { good(self.send(Method::GET, path, None, Body::empty()).await?).await };
         timeout(REQUEST_TIMEOUT, get).await.unwrap_or(Err(Error::Timeout))
     }
 
-    async fn send(
+    /// Whether no further request can be sent.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Sends a request, with one header more if there is one, and gives the head of the answer.
+    ///
+    /// # Errors
+    /// [`Error::Http`]: the connection is broken and the outcome unknown. [`Error::Address`]: the path is none.
+    ///
+    /// # Cancel safety
+    /// Dropped, the request may have an effect, and the connection must not be used again.
+    pub(crate) async fn send(
         &mut self,
         method: Method,
         path: &str,
+        header: Option<(HeaderName, HeaderValue)>,
         body: Body,
     ) -> Result<http::Response<hyper::body::Incoming>, Error> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, &self.endpoint.host);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         if let Some(value) = &self.endpoint.authorization {
             request = request.header(AUTHORIZATION, value);
         }

@@ -32,12 +32,19 @@ pub(crate) enum Wrong {
 pub(crate) struct Compare {
     file: File,
     offset: u64,
+    end: u64,
 }
 
 impl Compare {
     /// Begins at the file's first byte.
     pub(crate) fn new(file: File) -> Self {
-        Self { file, offset: 0 }
+        let end = file.length();
+        Self { file, offset: 0, end }
+    }
+
+    /// Begins at a byte, to end before another one, both within the file.
+    pub(crate) fn part(file: File, from: u64, to: u64) -> Self {
+        Self { file, offset: from, end: to }
     }
 
     /// Compares the next bytes, cut anywhere.
@@ -45,8 +52,8 @@ impl Compare {
     /// # Errors
     /// The first difference; the comparison is over.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Wrong> {
-        if bytes.len() as u64 > self.file.length - self.offset {
-            return Err(Wrong::Long { length: self.file.length });
+        if bytes.len() as u64 > self.end - self.offset {
+            return Err(Wrong::Long { length: self.end });
         }
         while !bytes.is_empty() {
             let within = (self.offset % BLOCK_BYTES as u64) as usize;
@@ -67,11 +74,7 @@ impl Compare {
     /// # Errors
     /// [`Wrong::Short`] if bytes are missing.
     pub(crate) fn finish(self) -> Result<(), Wrong> {
-        if self.offset == self.file.length {
-            Ok(())
-        } else {
-            Err(Wrong::Short { at: self.offset, length: self.file.length })
-        }
+        if self.offset == self.end { Ok(()) } else { Err(Wrong::Short { at: self.offset, length: self.end }) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_api::{BucketName, FileName, route};
+use flotilla_api::{BucketName, FileName};
 use flotilla_env::{Clock, clock};
 use tokio::task::JoinSet;
 
@@ -70,24 +70,9 @@ impl Bench {
         })
     }
 
-    /// Asks the server processes which revision they run; several are joined with a comma.
-    pub(super) async fn rev(&self) -> String {
-        let mut revs = BTreeSet::new();
-        for process in &self.dev.processes {
-            match self.rev_of(&process.ops).await {
-                Ok(rev) => drop(revs.insert(rev)),
-                Err(error) => tracing::warn!(process = process.name, %error, "revision is not known"),
-            }
-        }
-        if revs.is_empty() { "unknown".to_owned() } else { revs.into_iter().collect::<Vec<_>>().join(",") }
-    }
-
-    async fn rev_of(&self, ops: &str) -> Result<String, wire::Error> {
-        let document = Connection::open(&Endpoint::new(ops, None)?).await?.document(route::HEALTHZ).await?;
-        let health: serde_json::Value =
-            serde_json::from_slice(&document).map_err(|error| wire::Error::Answer(error.to_string()))?;
-        let rev = health.get("rev").and_then(serde_json::Value::as_str);
-        rev.map(str::to_owned).ok_or_else(|| wire::Error::Answer("it has no 'rev'".to_owned()))
+    /// Gives the server processes.
+    pub(super) fn dev(&self) -> &Dev {
+        &self.dev
     }
 
     /// Describes new files of one length.

@@ -23,7 +23,7 @@ use self::{bench::Bench, plan::Plan, report::Report};
 use crate::{
     Error, Target,
     command::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, RunArgs},
-    procfs,
+    procfs, revision,
 };
 
 /// The profile's name on the command line.
@@ -48,7 +48,7 @@ pub(crate) async fn run(
         return Err(Error::Usage(format!("--scale is above 0 and at most {SCALE_MAX}, not {}", args.scale)));
     }
     let bench = Arc::new(Bench::new(&target, &args.bucket, args.seed)?);
-    let mut report = Report::new(&args, bench.rev().await, procfs::load_1min());
+    let mut report = Report::new(&args, revision::of(bench.dev()).await, procfs::load_1min());
     // Ends the command early when the deployment is not there at all, instead of thirteen failed rows.
     drop(bench.connect(1).await?);
     let plan = Plan::new(args.scale);

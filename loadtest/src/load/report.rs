@@ -1,0 +1,221 @@
+//! The report of a load: everything that a reader or a later comparison needs, as plain data with a version. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    inject::Event,
+    machine::Machine,
+    profile::Thresholds,
+    schedule::PhaseSpan,
+    stats::{Failure, Figures, Gap, Step},
+    watch::Sample,
+};
+
+/// The version of the JSON report.
+pub(crate) const SCHEMA: u32 = 1;
+/// What tells it from other reports.
+pub(crate) const KIND: &str = "load";
+/// Later than this the runner says that it is the bottleneck itself, in milliseconds: a user notices from there on.
+const LAG_MAX_MS: f64 = 25.0;
+
+/// All that a run found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) schema: u32,
+    pub(crate) kind: String,
+    pub(crate) profile: String,
+    pub(crate) description: String,
+    pub(crate) rev: String,
+    /// When it began: RFC 3339.
+    pub(crate) started: String,
+    pub(crate) seed: u64,
+    /// Whether requests are sent at their time, whether or not earlier ones were answered.
+    pub(crate) open_loop: bool,
+    pub(crate) machine: Machine,
+    pub(crate) load_1min: Option<f64>,
+    pub(crate) target: Addresses,
+    pub(crate) valid: bool,
+    pub(crate) invalid_because: Vec<String>,
+    pub(crate) interrupted: bool,
+    /// Acked files that were not there.
+    pub(crate) lost: u64,
+    /// Files that were not what was acked.
+    pub(crate) corrupt: u64,
+    /// Files whose last write's outcome is not known; what was read back is one of its outcomes.
+    pub(crate) unknown: u64,
+    pub(crate) checked_files: u64,
+    pub(crate) checked_bytes: u64,
+    /// Files that could not be read back, so that nothing is known of them.
+    pub(crate) unreadable: u64,
+    /// Files that could not be removed.
+    pub(crate) left_files: u64,
+    pub(crate) seconds: f64,
+    pub(crate) phases: Vec<PhaseSpan>,
+    pub(crate) total: Figures,
+    pub(crate) operations: Vec<Row>,
+    pub(crate) errors: Vec<Mistake>,
+    pub(crate) longest_gap: Option<Gap>,
+    pub(crate) faults: Vec<FaultRow>,
+    pub(crate) series: Vec<Step>,
+    pub(crate) servers: Vec<Sample>,
+    pub(crate) runner: RunnerCost,
+    pub(crate) server_totals: ServerCost,
+    pub(crate) thresholds: Vec<Limit>,
+}
+
+/// What was tested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Addresses {
+    pub(crate) kind: String,
+    pub(crate) addresses: Vec<String>,
+}
+
+/// Figures of one operation on files of one size.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) operation: String,
+    pub(crate) size: Option<String>,
+    #[serde(flatten)]
+    pub(crate) figures: Figures,
+}
+
+/// Failures of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mistake {
+    pub(crate) kind: Failure,
+    pub(crate) count: u64,
+    pub(crate) example: String,
+}
+
+/// A fault that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FaultRow {
+    #[serde(flatten)]
+    pub(crate) event: Event,
+    /// From the fault to the end of the longest gap that follows before the next one; none where no gap was seen.
+    pub(crate) recovered_s: Option<f64>,
+}
+
+/// What the runner itself cost.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct RunnerCost {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) cpu_us_per_operation: Option<f64>,
+    pub(crate) cpu_seconds_per_gb: Option<f64>,
+    /// How late it sent what was due while a connection was free.
+    pub(crate) lag_p99_ms: f64,
+    /// Requests that it did not send at all.
+    pub(crate) dropped: u64,
+    pub(crate) connections: usize,
+}
+
+/// What the servers cost, where they are local.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct ServerCost {
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) cpu_us_per_operation: Option<f64>,
+    pub(crate) cpu_seconds_per_gb: Option<f64>,
+    pub(crate) largest_rss_bytes: Option<u64>,
+    pub(crate) rss_bytes: Option<u64>,
+}
+
+/// A threshold and what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Limit {
+    pub(crate) name: String,
+    pub(crate) limit: f64,
+    pub(crate) value: Option<f64>,
+    pub(crate) ok: bool,
+}
+
+impl RunnerCost {
+    /// Says what makes figures worthless: everything where the runner, and not the store, was too slow.
+    pub(crate) fn invalid_because(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.dropped > 0 {
+            reasons.push(format!("{} requests found no room in the runner's queue and were not sent", self.dropped));
+        }
+        if self.lag_p99_ms > LAG_MAX_MS {
+            reasons.push(format!(
+                "the runner was the bottleneck: it sent 1 % of the requests more than {:.0} ms late, although connections \
+                 were free; give it more processor time, or hold the servers back",
+                self.lag_p99_ms
+            ));
+        }
+        reasons
+    }
+}
+
+/// Compares figures with thresholds. What was not measured fails.
+pub(crate) fn limits(thresholds: &Thresholds, total: &Figures, gap: Option<Gap>) -> Vec<Limit> {
+    let Thresholds { p50_ms, p99_ms, p999_ms, failed_percent, gap_seconds, per_second_min } = *thresholds;
+    let failed = (total.started > 0).then(|| total.failed as f64 * 100.0 / total.started as f64);
+    let latency = total.latency_ms;
+    let at_most = [
+        ("p50_ms", p50_ms, latency.map(|ms| ms.p50)),
+        ("p99_ms", p99_ms, latency.map(|ms| ms.p99)),
+        ("p999_ms", p999_ms, latency.map(|ms| ms.p999)),
+        ("failed_percent", failed_percent, failed),
+        ("gap_seconds", gap_seconds, gap.map(|gap| gap.seconds)),
+    ];
+    let limit = |name: &str, limit, value: Option<f64>, ok| Limit { name: name.to_owned(), limit, value, ok };
+    let mut limits: Vec<Limit> = at_most
+        .into_iter()
+        .filter_map(|(name, most, value)| {
+            let most = most?;
+            Some(limit(name, most, value, value.is_some_and(|value| value <= most)))
+        })
+        .collect();
+    if let Some(least) = per_second_min {
+        limits.push(limit("per_second_min", least, Some(total.per_second), total.per_second >= least));
+    }
+    limits
+}
+
+/// Says of each fault how long it was felt: until the end of the gap in which it lies, in seconds of the series.
+pub(crate) fn recoveries(events: Vec<Event>, steps: &[Step]) -> Vec<FaultRow> {
+    let ends: Vec<f64> = events.iter().skip(1).map(|event| event.at_s).chain([f64::INFINITY]).collect();
+    let row = |(event, end): (Event, f64)| {
+        let felt = |step: &&Step| step.failed > 0 || (step.ok == 0 && step.started > 0);
+        let last_bad = steps.iter().filter(|step| step.at_s + 1.0 > event.at_s && step.at_s < end).rfind(felt);
+        let recovered_s = last_bad.map(|step| (step.at_s + 1.0 - event.at_s).max(0.0));
+        FaultRow { event, recovered_s }
+    };
+    events.into_iter().zip(ends).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RunnerCost, limits, recoveries};
+    use crate::load::{
+        inject::Event,
+        profile::Thresholds,
+        stats::{Counts, Gap, Step},
+    };
+
+    #[test]
+    fn a_runner_that_is_late_or_drops_makes_its_run_invalid() {
+        assert!(RunnerCost { lag_p99_ms: 3.0, ..RunnerCost::default() }.invalid_because().is_empty());
+        assert!(RunnerCost { lag_p99_ms: 80.0, ..RunnerCost::default() }.invalid_because()[0].contains("80 ms late"));
+        assert!(RunnerCost { dropped: 7, ..RunnerCost::default() }.invalid_because()[0].contains("7 requests"));
+    }
+
+    #[test]
+    fn thresholds_hold_or_fail_and_what_was_not_measured_fails() {
+        let thresholds = Thresholds { p99_ms: Some(10.0), gap_seconds: Some(2.0), ..Thresholds::default() };
+        let figures = Counts::default().figures(1.0);
+        let limits = limits(&thresholds, &figures, Some(Gap { at_s: 0.0, seconds: 1.5 }));
+        let ok: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.ok)).collect();
+        assert_eq!(ok, [("p99_ms", false), ("gap_seconds", true)]);
+    }
+
+    #[test]
+    fn a_fault_was_felt_until_requests_succeed_again() {
+        let step = |at_s, ok, failed| Step { at_s, started: 10, ok, failed, ..Step::default() };
+        let steps = [step(0.0, 10, 0), step(1.0, 2, 8), step(2.0, 0, 0), step(3.0, 10, 0), step(4.0, 10, 0)];
+        let event = |at_s| Event { at_s, text: "kill a-n1".to_owned(), what: String::new() };
+        let rows = recoveries(vec![event(1.5), event(4.0)], &steps);
+        assert_eq!(rows[0].recovered_s, Some(1.5));
+        assert_eq!(rows[1].recovered_s, None);
+    }
+}

@@ -1,0 +1,319 @@
+//! What a load asks of a store, and what it learns from the answers: the files of a run, their names, contents and fates.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use flotilla_api::{BucketName, files::ListPage};
+use flotilla_env::Clock;
+use tokio::time::Instant;
+
+use super::{
+    catalog::{Catalog, FOLDER, Item, Written},
+    operation::Operation,
+    profile::Profile,
+    random::Random,
+    request::{Failed, Line, Outcome},
+    sizes::Sizes,
+    stats::{Done, Failure},
+};
+use crate::{
+    pool::{File, Pool},
+    wire::Endpoint,
+};
+
+/// One upload in so many is also checked by the BLAKE3 root that its ETag must be.
+const HASHED_EVERY: u64 = 100;
+
+/// A run: its files and how to reach the store.
+pub(crate) struct Run {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sizes: Sizes,
+    endpoints: Vec<Endpoint>,
+    timeout: Duration,
+    bucket: BucketName,
+    prefix: String,
+    seed: u64,
+    /// Makes contents of this run unlike those of every other.
+    tag: u64,
+    pool: Arc<Pool>,
+    mix: BTreeMap<Operation, f64>,
+    mix_total: f64,
+    catalog: Mutex<Catalog>,
+    lost: AtomicU64,
+    corrupt: AtomicU64,
+}
+
+/// Where a run works.
+pub(crate) struct Place {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) bucket: BucketName,
+    /// A number that no other run has.
+    pub(crate) unique: u64,
+}
+
+/// A request that was answered, or failed.
+pub(crate) struct Asked {
+    operation: Operation,
+    class: Option<usize>,
+    bytes: u64,
+    head: Option<Instant>,
+    failure: Option<Failed>,
+}
+
+impl Asked {
+    fn new(operation: Operation, class: Option<usize>, bytes: u64, result: Result<Outcome, Failed>) -> Self {
+        match result {
+            Ok(outcome) => Self { operation, class, bytes, head: outcome.head, failure: None },
+            Err(failed) => Self { operation, class, bytes: 0, head: None, failure: Some(failed) },
+        }
+    }
+
+    /// Says why it failed, if it did.
+    pub(crate) fn why(self) -> Option<String> {
+        self.failure.map(|(_, why)| why)
+    }
+
+    /// Adds the times.
+    pub(crate) fn done(self, start: Instant, intended: Duration, sent: Duration, ended: Duration) -> Done {
+        let head = self.head.map(|head| head.saturating_duration_since(start));
+        let Self { operation, class, bytes, failure, .. } = self;
+        Done { operation, class, intended, sent, head, ended, bytes, failure }
+    }
+}
+
+impl Run {
+    /// Makes a run without files.
+    pub(crate) fn new(profile: &Profile, place: Place, seed: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let Place { endpoints, bucket, unique } = place;
+        Arc::new(Self {
+            clock,
+            sizes: profile.sizes(),
+            endpoints,
+            timeout: profile.timeout,
+            bucket,
+            prefix: format!("loadtest/{seed}-{unique:x}"),
+            seed,
+            tag: Random::of(seed, unique).u64(),
+            pool: Pool::new(seed),
+            mix_total: profile.mix.values().sum(),
+            mix: profile.mix.clone(),
+            catalog: Mutex::new(Catalog::new(profile.popularity)),
+            lost: AtomicU64::new(0),
+            corrupt: AtomicU64::new(0),
+        })
+    }
+
+    /// Makes a client's way to the store; clients are spread over all addresses.
+    pub(crate) fn line(&self, index: usize) -> Line {
+        let endpoint = self.endpoints[index % self.endpoints.len()].clone();
+        Line::new(endpoint, self.clock.clone(), self.timeout)
+    }
+
+    /// Gives the files.
+    pub(crate) fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the number of acked files that were not there.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Gives the number of files that were not what was acked.
+    pub(crate) fn corrupt(&self) -> u64 {
+        self.corrupt.load(Ordering::Relaxed)
+    }
+
+    /// Gives the class of a file's size and the file.
+    pub(crate) fn file(&self, item: Item) -> (usize, File) {
+        let content = item.number << 8 | u64::from(item.generation);
+        let (class, length) = self.sizes.of(self.seed, content);
+        (class, File::new(self.pool.clone(), Random::of(self.tag, content).u64(), length))
+    }
+
+    /// Gives the path of a file.
+    pub(crate) fn path(&self, number: u64) -> String {
+        format!("/v1/files/{}/{}", self.bucket, self.key(number))
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("{}{:02x}", self.folder(number / FOLDER), number % FOLDER)
+    }
+
+    fn folder(&self, folder: u64) -> String {
+        format!("{}/{folder:06x}/", self.prefix)
+    }
+
+    /// Sends one request of the mix.
+    ///
+    /// # Cancel safety
+    /// Dropped, a write under way stays marked as such in the catalog.
+    pub(crate) async fn ask(&self, line: &mut Line, random: &mut Random) -> Asked {
+        match self.draw(random) {
+            Operation::Put => self.put(line).await,
+            operation @ (Operation::Get | Operation::Range | Operation::Head) => {
+                let item = self.catalog().begin_read(random);
+                match item {
+                    Some(item) => self.read(operation, item, line, random).await,
+                    // Nothing there to read (yet): one file more helps.
+                    None => self.put(line).await,
+                }
+            }
+            operation @ (Operation::Replace | Operation::Delete) => {
+                let item = self.catalog().begin_write(random);
+                match item {
+                    Some(item) if operation == Operation::Replace => self.replace(item, line).await,
+                    Some(item) => self.delete(item, line).await,
+                    None => self.put(line).await,
+                }
+            }
+            Operation::List => {
+                let folder = self.catalog().folder(random);
+                match folder {
+                    Some((folder, items)) => self.list(folder, &items, line).await,
+                    None => self.put(line).await,
+                }
+            }
+        }
+    }
+
+    fn draw(&self, random: &mut Random) -> Operation {
+        let mut at = random.unit() * self.mix_total;
+        for (operation, weight) in &self.mix {
+            if at < *weight {
+                return *operation;
+            }
+            at -= weight;
+        }
+        *self.mix.keys().next_back().expect("a profile has operations")
+    }
+
+    /// Uploads a new file.
+    pub(crate) async fn put(&self, line: &mut Line) -> Asked {
+        let item = self.catalog().begin_new();
+        let (class, result, length) = self.upload(item, item.number, line).await;
+        self.catalog().end_new(item, written(&result));
+        self.asked(Operation::Put, Some(class), length, item.number, result)
+    }
+
+    async fn replace(&self, item: Item, line: &mut Line) -> Asked {
+        let next = Item { generation: item.generation + 1, ..item };
+        let (class, result, length) = self.upload(next, item.number, line).await;
+        self.catalog().end_replace(item, written(&result));
+        self.asked(Operation::Replace, Some(class), length, item.number, result)
+    }
+
+    async fn upload(&self, item: Item, number: u64, line: &mut Line) -> (usize, Result<Outcome, Failed>, u64) {
+        let (class, file) = self.file(item);
+        let mut result = line.put(&self.path(number), &file).await;
+        if let Err((failure @ Failure::Lost, _)) = &mut result {
+            *failure = Failure::ClientError; // a 404 here is the bucket's
+        }
+        if let Ok(outcome) = &result
+            && number.is_multiple_of(HASHED_EVERY)
+            && outcome.etag != *file.hash().to_hex()
+        {
+            result = Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)));
+        }
+        (class, result, file.length())
+    }
+
+    async fn read(&self, operation: Operation, item: Item, line: &mut Line, random: &mut Random) -> Asked {
+        let (class, file) = self.file(item);
+        let path = self.path(item.number);
+        let (mut bytes, length) = (0, file.length());
+        let result = match operation {
+            Operation::Head => line.head(&path, &file).await,
+            Operation::Range if length > 0 => {
+                let from = random.below(length);
+                let to = from + 1 + random.below(length - from);
+                bytes = to - from;
+                line.get(&path, &file, Some((from, to))).await
+            }
+            _ => {
+                bytes = length;
+                line.get(&path, &file, None).await
+            }
+        };
+        self.catalog().end_read(item);
+        self.asked(operation, Some(class), bytes, item.number, result)
+    }
+
+    async fn delete(&self, item: Item, line: &mut Line) -> Asked {
+        let (class, _) = self.file(item);
+        let result = line.delete(&self.path(item.number)).await;
+        self.catalog().end_delete(item, written(&result));
+        self.asked(Operation::Delete, Some(class), 0, item.number, result)
+    }
+
+    async fn list(&self, folder: u64, items: &[Item], line: &mut Line) -> Asked {
+        let path = format!("/v1/files/{}?prefix={}&limit={FOLDER}", self.bucket, self.folder(folder));
+        let mut result = line.list(&path).await;
+        let mut missing = None;
+        if let Ok(outcome) = &result {
+            match serde_json::from_slice::<ListPage>(&outcome.document) {
+                Ok(page) => missing = self.missing(&page, items),
+                Err(error) => result = Err((Failure::Malformed, error.to_string())),
+            }
+        }
+        if let Some(number) = missing {
+            let why = format!("{} is not in its list", self.key(number));
+            return self.asked(Operation::List, None, 0, number, Err((Failure::Lost, why)));
+        }
+        let result =
+            result.map_err(|(failure, why)| (if failure.is_loss() { Failure::ClientError } else { failure }, why));
+        Asked::new(Operation::List, None, 0, result)
+    }
+
+    /// Gives the first file that must be in a list and is not.
+    fn missing(&self, page: &ListPage, items: &[Item]) -> Option<u64> {
+        let listed: BTreeMap<&str, u64> = page.items.iter().map(|item| (item.key.as_str(), item.size)).collect();
+        let catalog = self.catalog();
+        let absent = items.iter().find(|item| {
+            let there = listed.get(self.key(item.number).as_str()) == Some(&self.file(**item).1.length());
+            !there && catalog.is_still(**item)
+        });
+        absent.map(|item| item.number)
+    }
+
+    /// Counts what a request found out about its file.
+    fn asked(
+        &self,
+        operation: Operation,
+        class: Option<usize>,
+        bytes: u64,
+        number: u64,
+        result: Result<Outcome, Failed>,
+    ) -> Asked {
+        let result = result.map_err(|(failure, why)| self.found(failure, format!("{operation:?}: {why}"), number));
+        Asked::new(operation, class, bytes, result)
+    }
+
+    /// Counts a file that is lost or wrong, once.
+    pub(crate) fn found(&self, failure: Failure, why: String, number: u64) -> Failed {
+        if (failure.is_loss() || failure.is_corruption()) && self.catalog().found_bad(number) {
+            let counter = if failure.is_loss() { &self.lost } else { &self.corrupt };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let name = self.key(number);
+        (failure, if why.contains(&name) { why } else { format!("{why} ({name})") })
+    }
+}
+
+/// Says what is known of a write by its answer: see docs/SEMANTICS.md.
+fn written(result: &Result<Outcome, Failed>) -> Written {
+    match result {
+        Ok(_) => Written::Acked,
+        Err((Failure::Refused | Failure::Busy | Failure::BusyWithRetryAfter | Failure::ClientError, _)) => {
+            Written::Refused
+        }
+        // An upload whose ETag is wrong was acked with wrong bytes; it is counted, and nothing more is expected of it.
+        Err(_) => Written::Unknown,
+    }
+}

@@ -1,0 +1,108 @@
+//! A report as text for a terminal. Pure.
+
+use std::fmt::Write;
+
+use super::{
+    report::Report,
+    sizes::size_name,
+    stats::{Figures, Latencies},
+};
+
+/// Writes the summary of a report; its first line says whether anything was lost.
+pub(crate) fn render(report: &Report) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| writeln!(out, "{text}").expect("a string takes all");
+    line(verdict(report));
+    for reason in &report.invalid_because {
+        line(format!("INVALID: {reason}"));
+    }
+    if report.interrupted {
+        line("interrupted: what follows is of the time till then; nothing was read back".to_owned());
+    }
+    let pacing = if report.open_loop { "open loop" } else { "closed loop: latencies leave out what waits meanwhile" };
+    let Report { profile, rev, seed, seconds, .. } = report;
+    line(format!("profile {profile}, {seconds:.1} s, {pacing}; rev {rev}, seed {seed}"));
+    line(String::new());
+    line(header());
+    for row in &report.operations {
+        let name = format!("{} {}", row.operation, row.size.as_deref().unwrap_or_default());
+        line(figures(name.trim(), &row.figures));
+    }
+    line(figures("all", &report.total));
+    if let Some(gap) = report.longest_gap {
+        line(format!("\nlongest time without a success: {:.2} s, from {:.1} s on", gap.seconds, gap.at_s));
+    }
+    for error in &report.errors {
+        let kind = serde_json::to_value(error.kind).expect("a name");
+        line(format!("failed: {} x {}, e.g. {}", error.count, kind.as_str().unwrap_or_default(), error.example));
+    }
+    for fault in &report.faults {
+        let recovered = fault.recovered_s.map_or("not felt".to_owned(), |s| format!("felt for {s:.1} s"));
+        line(format!("at {:.1} s: {} ({}), {recovered}", fault.event.at_s, fault.event.text, fault.event.what));
+    }
+    line(costs(report));
+    for limit in &report.thresholds {
+        let value = limit.value.map_or("not measured".to_owned(), |value| format!("{value:.2}"));
+        let ok = if limit.ok { "ok" } else { "FAILED" };
+        line(format!("threshold {} {}: {value} {ok}", limit.name, limit.limit));
+    }
+    out
+}
+
+/// What counts most, in one line.
+pub(crate) fn verdict(report: &Report) -> String {
+    let Report { lost, corrupt, unknown, checked_files, checked_bytes, unreadable, .. } = report;
+    let mut text =
+        format!("lost {lost}, corrupt {corrupt}; read back {checked_files} files, {}", size_name(*checked_bytes));
+    if *unknown > 0 {
+        let _ = write!(text, "; outcome of {unknown} not known");
+    }
+    if *unreadable > 0 {
+        let _ = write!(text, "; {unreadable} COULD NOT BE READ");
+    }
+    text
+}
+
+fn header() -> String {
+    format!(
+        "{:<22}{:>9}{:>8}{:>10}{:>9}{:>10}{:>10}{:>10}{:>10}",
+        "operation", "ok", "failed", "per s", "MB/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms"
+    )
+}
+
+fn figures(name: &str, figures: &Figures) -> String {
+    let Figures { ok, failed, per_second, mb_per_second, .. } = figures;
+    let ms = |pick: fn(&Latencies) -> f64| figures.latency_ms.as_ref().map_or("-".to_owned(), |ms| digits(pick(ms)));
+    format!(
+        "{name:<22}{ok:>9}{failed:>8}{:>10}{:>9}{:>10}{:>10}{:>10}{:>10}",
+        digits(*per_second),
+        digits(*mb_per_second),
+        ms(|ms| ms.p50),
+        ms(|ms| ms.p99),
+        ms(|ms| ms.p999),
+        ms(|ms| ms.max)
+    )
+}
+
+/// Three digits where they say something.
+fn digits(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn costs(report: &Report) -> String {
+    let (runner, servers) = (&report.runner, &report.server_totals);
+    let own = runner.cpu_us_per_operation.unwrap_or_default();
+    let mut text =
+        format!("runner: {own:.0} us of processor time per request, p99 of its lag {:.1} ms", runner.lag_p99_ms);
+    if let Some(cpu) = servers.cpu_us_per_operation {
+        let _ = write!(text, "; servers: {cpu:.0} us per request");
+    }
+    if let Some(bytes) = servers.largest_rss_bytes {
+        let _ = write!(text, ", largest process {}", size_name(bytes));
+    }
+    text
+}

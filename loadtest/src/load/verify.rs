@@ -1,0 +1,154 @@
+//! After the load: every file is read back and must be what the answers said; then all are removed.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::task::JoinSet;
+
+use super::{
+    catalog::{Expected, Item},
+    request::{Failed, Line},
+    run::Run,
+    stats::Failure,
+};
+
+/// Connections of work that is not measured.
+const CONNECTIONS: usize = 16;
+/// How often a file is asked for before it counts as not checked: servers may be restarting.
+const TRIES: u32 = 20;
+/// Between two of them.
+const BETWEEN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Examples that are kept.
+const EXAMPLES_MAX: usize = 100;
+
+/// What reading back found.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    /// Files whose last write's outcome was not known; any of its outcomes is good.
+    pub(crate) unknown: u64,
+    /// Files that could not be read at all.
+    pub(crate) unreadable: u64,
+    /// What was wrong: the first of all.
+    pub(crate) failures: Vec<Failed>,
+}
+
+/// Reads everything back.
+///
+/// # Cancel safety
+/// Dropped, nothing is changed.
+pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut readers = JoinSet::new();
+    for index in 0..CONNECTIONS {
+        let (run, next, mut line) = (run.clone(), next.clone(), run.line(index));
+        readers.spawn(async move {
+            let mut checked = Checked::default();
+            while let Some(number) = take(&run, &next) {
+                let expected = run.catalog().expected(number);
+                if let Some(expected) = expected {
+                    check(&run, &mut line, number, expected, &mut checked).await;
+                }
+            }
+            checked
+        });
+    }
+    let mut all = Checked::default();
+    while let Some(checked) = readers.join_next().await {
+        let checked = checked.expect("a reader neither panics nor is aborted");
+        all.files += checked.files;
+        all.bytes += checked.bytes;
+        all.unknown += checked.unknown;
+        all.unreadable += checked.unreadable;
+        let room = EXAMPLES_MAX - all.failures.len();
+        all.failures.extend(checked.failures.into_iter().take(room));
+    }
+    all
+}
+
+/// Removes all files that may be there; gives how many could not be removed.
+///
+/// # Cancel safety
+/// Dropped, the other files stay.
+pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
+    let (next, left) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut removers = JoinSet::new();
+    for index in 0..CONNECTIONS {
+        let (run, next, left, mut line) = (run.clone(), next.clone(), left.clone(), run.line(index));
+        removers.spawn(async move {
+            while let Some(number) = take(&run, &next) {
+                let gone = matches!(run.catalog().expected(number), Some(Expected::Gone(_)));
+                if !gone
+                    && let Err((failure, _)) = line.delete(&run.path(number)).await
+                    && !failure.is_loss()
+                {
+                    left.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    while removers.join_next().await.is_some() {}
+    left.load(Ordering::Relaxed)
+}
+
+fn take(run: &Run, next: &AtomicU64) -> Option<u64> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    (number < run.catalog().begun()).then_some(number)
+}
+
+async fn check(run: &Run, line: &mut Line, number: u64, expected: Expected, checked: &mut Checked) {
+    let mut last = (Failure::Timeout, String::new());
+    for _ in 0..TRIES {
+        match look(run, line, number, expected).await {
+            Ok(bytes) => {
+                checked.files += 1;
+                checked.bytes += bytes;
+                checked.unknown += u64::from(matches!(expected, Expected::Either(_) | Expected::MaybeGone(_)));
+                return;
+            }
+            Err((failure, why)) if failure.is_loss() || failure.is_corruption() => {
+                let failed = run.found(failure, format!("read back: {why}"), number);
+                if checked.failures.len() < EXAMPLES_MAX {
+                    checked.failures.push(failed);
+                }
+                return;
+            }
+            Err(failed) => last = failed,
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    checked.unreadable += 1;
+    if checked.failures.len() < EXAMPLES_MAX {
+        checked.failures.push(last);
+    }
+}
+
+/// Looks once, and gives how many bytes were compared.
+async fn look(run: &Run, line: &mut Line, number: u64, expected: Expected) -> Result<u64, Failed> {
+    let path = run.path(number);
+    let whole = async |line: &mut Line, item: Item| {
+        let (_, file) = run.file(item);
+        line.get(&path, &file, None).await.map(|_| file.length())
+    };
+    match expected {
+        Expected::Content(item) => whole(line, item).await,
+        Expected::Gone(item) => match whole(line, item).await {
+            Err((failure, _)) if failure.is_loss() => Ok(0),
+            Err((failure, why)) if !failure.is_corruption() => Err((failure, why)),
+            _ => Err((Failure::Wrong, "it is there, although its deletion was acked".to_owned())),
+        },
+        Expected::Either(item) | Expected::MaybeGone(item) => {
+            let maybe_gone = matches!(expected, Expected::MaybeGone(_));
+            match whole(line, item).await {
+                Err((failure, _)) if failure.is_loss() && maybe_gone => Ok(0),
+                Err((failure, _)) if failure.is_corruption() && item.generation < u8::MAX => {
+                    whole(line, Item { generation: item.generation + 1, ..item }).await
+                }
+                other => other,
+            }
+        }
+    }
+}
