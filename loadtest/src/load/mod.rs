@@ -367,7 +367,7 @@ impl Report {
         self.errors = stats.failures.iter().map(mistake).collect();
         self.longest_gap = Some(stats.gap).filter(|gap| gap.seconds > 0.0);
         self.series = std::mem::take(&mut stats.steps);
-        self.faults = report::recoveries(events, &self.series);
+        self.faults = report::recoveries(events, &stats.gaps, &self.series);
         let (operations, gb) = (self.total.started.max(1) as f64, self.total.bytes as f64 / 1e9);
         let per_gb = |seconds: f64| (gb > 0.0).then(|| seconds / gb);
         let own = own_cpu.unwrap_or_default().as_secs_f64();

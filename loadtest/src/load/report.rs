@@ -18,6 +18,9 @@ pub(crate) const KIND: &str = "load";
 /// Later than this the runner says that it is the bottleneck itself, in milliseconds: a user notices from there on.
 const LAG_MAX_MS: f64 = 25.0;
 
+/// What happens within this time under one name is one fault, in seconds.
+const AT_ONCE_S: f64 = 0.5;
+
 /// All that a run found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -92,7 +95,7 @@ pub(crate) struct Mistake {
 pub(crate) struct FaultRow {
     #[serde(flatten)]
     pub(crate) event: Event,
-    /// From the fault to the end of the longest gap that follows before the next one; none where no gap was seen.
+    /// How long it was felt; none if it was not.
     pub(crate) recovered_s: Option<f64>,
 }
 
@@ -172,16 +175,31 @@ pub(crate) fn limits(thresholds: &Thresholds, total: &Figures, gap: Option<Gap>)
     limits
 }
 
-/// Says of each fault how long it was felt: until the end of the gap in which it lies, in seconds of the series.
-pub(crate) fn recoveries(events: Vec<Event>, steps: &[Step]) -> Vec<FaultRow> {
-    let ends: Vec<f64> = events.iter().skip(1).map(|event| event.at_s).chain([f64::INFINITY]).collect();
-    let row = |(event, end): (Event, f64)| {
-        let felt = |step: &&Step| step.failed > 0 || (step.ok == 0 && step.started > 0);
-        let last_bad = steps.iter().filter(|step| step.at_s + 1.0 > event.at_s && step.at_s < end).rfind(felt);
-        let recovered_s = last_bad.map(|step| (step.at_s + 1.0 - event.at_s).max(0.0));
-        FaultRow { event, recovered_s }
-    };
-    events.into_iter().zip(ends).map(row).collect()
+/// Says of each fault how long it was felt: until the end of the last gap, or the last second with a failure, that began before
+/// the next fault. What one fault did to several processes at once is one row.
+pub(crate) fn recoveries(events: Vec<Event>, gaps: &[Gap], steps: &[Step]) -> Vec<FaultRow> {
+    let mut rows: Vec<FaultRow> = Vec::new();
+    for event in events {
+        match rows.last_mut() {
+            Some(last) if last.event.text == event.text && event.at_s - last.event.at_s < AT_ONCE_S => {
+                last.event.what = format!("{}, {}", last.event.what, event.what);
+            }
+            _ => rows.push(FaultRow { event, recovered_s: None }),
+        }
+    }
+    for at in 0..rows.len() {
+        let Event { at_s, text, .. } = &rows[at].event;
+        if rows[..at].iter().any(|earlier| earlier.event.text == *text) {
+            continue; // its end, which the row of its beginning covers
+        }
+        let next_s = rows[at..].iter().find(|row| row.event.text != *text).map_or(f64::INFINITY, |row| row.event.at_s);
+        let gap_ends = gaps.iter().map(|gap| (gap.at_s, gap.at_s + gap.seconds));
+        let bad_seconds = steps.iter().filter(|step| step.failed > 0).map(|step| (step.at_s, step.at_s + 1.0));
+        let felt = gap_ends.chain(bad_seconds).filter(|(from_s, to_s)| *to_s > *at_s && *from_s < next_s);
+        let last_s = felt.map(|(_, to_s)| to_s).reduce(f64::max);
+        rows[at].recovered_s = last_s.map(|last_s| last_s - at_s);
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -211,11 +229,18 @@ mod tests {
 
     #[test]
     fn a_fault_was_felt_until_requests_succeed_again() {
-        let step = |at_s, ok, failed| Step { at_s, started: 10, ok, failed, ..Step::default() };
-        let steps = [step(0.0, 10, 0), step(1.0, 2, 8), step(2.0, 0, 0), step(3.0, 10, 0), step(4.0, 10, 0)];
-        let event = |at_s| Event { at_s, text: "kill a-n1".to_owned(), what: String::new() };
-        let rows = recoveries(vec![event(1.5), event(4.0)], &steps);
-        assert_eq!(rows[0].recovered_s, Some(1.5));
-        assert_eq!(rows[1].recovered_s, None);
+        let step = |at_s, failed| Step { at_s, started: 10, ok: 10 - failed, failed, ..Step::default() };
+        let steps = [step(0.0, 0), step(1.0, 8), step(2.0, 0), step(3.0, 0), step(9.0, 0)];
+        let gaps = [Gap { at_s: 1.5, seconds: 1.25 }];
+        let event = |at_s, text: &str, what: &str| Event { at_s, text: text.to_owned(), what: what.to_owned() };
+        let events = vec![
+            event(1.5, "freeze all for 1s", "stopped a-n1"),
+            event(1.5, "freeze all for 1s", "stopped a-n2"),
+            event(2.5, "freeze all for 1s", "a-n1 goes on"),
+            event(4.0, "kill a-n1", "killed a-n1"),
+        ];
+        let rows = recoveries(events, &gaps, &steps);
+        let seen: Vec<_> = rows.iter().map(|row| (row.event.what.as_str(), row.recovered_s)).collect();
+        assert_eq!(seen, [("stopped a-n1, stopped a-n2", Some(1.25)), ("a-n1 goes on", None), ("killed a-n1", None)]);
     }
 }

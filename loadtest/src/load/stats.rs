@@ -15,6 +15,9 @@ const DIGITS: u8 = 3;
 const LATENCY_MAX_US: u64 = 86_400_000_000;
 /// Steps that are kept of the time series; beyond, two neighbours become one.
 const STEPS_MAX: usize = 7_200;
+/// A gap of more seconds than this is kept, and how many are.
+const GAP_NOTED_S: f64 = 0.5;
+const GAPS_MAX: usize = 1_000;
 /// The quantiles of the curve.
 const CURVE: [f64; 16] =
     [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999, 0.99999, 0.999_999, 1.0];
@@ -228,8 +231,10 @@ pub(crate) struct Stats {
     now_latency: Option<Histogram<u32>>,
     last_ok: Duration,
     pub(crate) gap: Gap,
-    /// Successes and when, since the last fault: to say when it was over.
-    pub(crate) lag: Option<Histogram<u32>>,
+    /// Those that somebody would notice, the first ones.
+    pub(crate) gaps: Vec<Gap>,
+    /// How late the runner sent what was due.
+    lag: Option<Histogram<u32>>,
 }
 
 impl Stats {
@@ -297,8 +302,12 @@ impl Stats {
 
     fn succeeded(&mut self, at: Duration) {
         let seconds = at.saturating_sub(self.last_ok).as_secs_f64();
+        let gap = Gap { at_s: self.last_ok.as_secs_f64(), seconds };
         if seconds > self.gap.seconds {
-            self.gap = Gap { at_s: self.last_ok.as_secs_f64(), seconds };
+            self.gap = gap;
+        }
+        if seconds > GAP_NOTED_S && self.gaps.len() < GAPS_MAX {
+            self.gaps.push(gap);
         }
         self.last_ok = self.last_ok.max(at);
     }
