@@ -9,11 +9,13 @@ CARGO := ci/cargo.sh
 # The same features and the same profile everywhere, so that nothing is compiled twice.
 ONE_BUILD := --workspace --features flotilla/failpoints
 
-# make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…
+# make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…,
+# make loadtest LOADS=…
 DIR ?=
 ARGS ?=
 NAME ?=
 PROFILE ?= seed-tables
+LOADS ?= spike burst
 REV ?=
 ROUNDS ?= 3
 
@@ -99,6 +101,11 @@ checks-ci: ## runs the named checks that CI runs
 .PHONY: bench
 bench: setup-build ## compares this revision with the last, or REV=, under a load profile: PROFILE=, ROUNDS=
 	@REV="$(REV)" ROUNDS="$(ROUNDS)" ci/bench.sh "$(PROFILE)" $(ARGS)
+
+.PHONY: loadtest
+loadtest: release ## sends load profiles to a fresh deployment held to one core, into reports/: LOADS=, ARGS=, SERVER_CPUS=
+	@ci/setup.sh checks
+	@ci/loadtest.sh $(LOADS)
 
 .PHONY: clean
 clean: ## removes bin/ and our build output; the RocksDB archive stays
