@@ -26,9 +26,23 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 pub enum Command {
     /// Send the load of a profile and tell what users felt and whether anything was lost
     Run(RunArgs),
+    /// Send the same load to two stores by turns, or take two reports, and say which is better and how sure that is
+    Compare(CompareArgs),
     /// Write with a ledger of what was acked, or check a ledger against what can be read
     #[command(subcommand)]
     Ledger(LedgerCommand),
+}
+
+impl Command {
+    /// Whether it works on a deployment of Flotilla; others need no address of one.
+    #[must_use]
+    pub fn needs_deployment(&self) -> bool {
+        match self {
+            Self::Run(args) => args.target.is_none(),
+            Self::Compare(args) => [&args.a, &args.b].into_iter().any(|side| side == "flotilla"),
+            Self::Ledger(_) => true,
+        }
+    }
 }
 
 /// The ledger's two commands.
@@ -57,6 +71,13 @@ pub struct RunArgs {
     /// A fault at a time of the load, like `--at 20s "kill leader of a"`; several may be given. On a dev deployment only
     #[arg(long, num_args = 2, value_names = ["TIME", "FAULT"])]
     pub at: Vec<String>,
+    /// Another store than a Flotilla: http=http://HOST:PORT/PATH, or s3=http://HOST:PORT/BUCKET with AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY and AWS_REGION in the environment
+    #[arg(long, value_name = "KIND=URL")]
+    pub target: Option<String>,
+    /// Process ids of its servers, to tell their processor time and memory
+    #[arg(long, value_name = "PID,...", value_delimiter = ',')]
+    pub pids: Vec<u32>,
     /// Connections at most, instead of the profile's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub connections: Option<u32>,
@@ -75,6 +96,45 @@ pub struct RunArgs {
     /// The bucket to work in
     #[arg(long, default_value = "demo")]
     pub bucket: String,
+}
+
+/// Arguments of `flotilla loadtest compare`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CompareArgs {
+    /// `flotilla`, `http=http://HOST:PORT/PATH`, `s3=http://HOST:PORT/BUCKET`, or a report ending in .json
+    pub a: String,
+    /// The same for the other side
+    pub b: String,
+    /// The profile, as for `run`
+    #[arg(long, default_value = "duel")]
+    pub profile: String,
+    /// How often each is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Process ids of A's servers, to tell their processor time and memory
+    #[arg(long, value_name = "PID,...", value_delimiter = ',')]
+    pub pids_a: Vec<u32>,
+    /// The same for B
+    #[arg(long, value_name = "PID,...", value_delimiter = ',')]
+    pub pids_b: Vec<u32>,
+    /// Multiply rates
+    #[arg(long, default_value_t = 1.0)]
+    pub scale: f64,
+    /// Seed of all content and arrivals
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The bucket to work in, of a Flotilla
+    #[arg(long, default_value = "demo")]
+    pub bucket: String,
+    /// Also write the comparison and all reports as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Compare reports of different machines, seeds or profiles
+    #[arg(long)]
+    pub force: bool,
+    /// End with code 1 if A is worse in any figure
+    #[arg(long)]
+    pub fail_if_worse: bool,
 }
 
 /// The deployment that a load test works on.
@@ -115,7 +175,7 @@ pub(crate) async fn run_until(
     out: &mut (dyn Write + Send),
     interrupt: impl Future<Output = ()> + Send,
 ) -> Result<u8, Error> {
-    if target.api.is_empty() {
+    if target.api.is_empty() && command.needs_deployment() {
         return Err(Error::Usage("no API address is known: give --api, or start a dev deployment".to_owned()));
     }
     match command {
@@ -123,6 +183,7 @@ pub(crate) async fn run_until(
             Box::pin(seed_tables::run(args, target, out, interrupt)).await
         }
         Command::Run(args) => Box::pin(load::run(args, target, out, interrupt)).await,
+        Command::Compare(args) => Box::pin(load::compare(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Run(args)) => Box::pin(ledger::run(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Check(args)) => Box::pin(ledger::check(args, target, out, interrupt)).await,
     }

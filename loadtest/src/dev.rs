@@ -60,6 +60,19 @@ impl Dev {
         serde_json::from_slice(&text).map_err(|source| Error::Dev { path: path.to_owned(), source })
     }
 
+    /// Takes processes of any kind by their ids.
+    ///
+    /// # Errors
+    /// The first id that no process has.
+    pub(crate) fn of_pids(pids: &[u32]) -> Result<Self, u32> {
+        let process = |pid: &u32| {
+            let start_ticks = procfs::stat(&pid.to_string()).map_err(|_| *pid)?.start_ticks;
+            let (name, role, ops) = (pid.to_string(), String::new(), String::new());
+            Ok::<Process, u32>(Process { name, role, cluster: None, pid: *pid, start_ticks, ops })
+        };
+        Ok(Self { processes: pids.iter().map(process).collect::<Result<_, _>>()? })
+    }
+
     /// Gives the processor time of all processes so far; none if there are none, or one is gone or was replaced.
     pub(crate) fn cpu(&self) -> Option<Duration> {
         let times = self.processes.iter().map(|process| {

@@ -17,6 +17,6 @@ mod seed_tables;
 mod testing;
 mod wire;
 
-pub use command::{Command, LedgerCommand, RunArgs, Target, run};
+pub use command::{Command, CompareArgs, LedgerCommand, RunArgs, Target, run};
 pub use error::Error;
 pub use ledger::{CheckArgs, LedgerArgs};

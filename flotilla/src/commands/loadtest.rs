@@ -14,8 +14,12 @@ use crate::{
 /// # Errors
 /// No deployment is known.
 pub async fn run(args: LoadtestArgs) -> Result<u8, Failure> {
-    let connection = connect::resolve(&args.connection, &|name| std::env::var(name).ok())?;
-    let target = Target { api: connection.api, token: connection.token, dev_json: connection.dev_json };
+    let target = if args.command.needs_deployment() {
+        let connection = connect::resolve(&args.connection, &|name| std::env::var(name).ok())?;
+        Target { api: connection.api, token: connection.token, dev_json: connection.dev_json }
+    } else {
+        Target { api: Vec::new(), token: String::new(), dev_json: None }
+    };
     match flotilla_loadtest::run(args.command, target).await {
         Ok(code) => Ok(code),
         Err(error) => {

@@ -9,6 +9,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("soak", include_str!("../../profiles/soak.toml")),
     ("small-files", include_str!("../../profiles/small-files.toml")),
     ("big-files", include_str!("../../profiles/big-files.toml")),
+    ("duel", include_str!("../../profiles/duel.toml")),
     ("failover", include_str!("../../profiles/failover.toml")),
 ];
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::report::Report;
+use super::report::{KIND, Report, SCHEMA};
 use crate::Error;
 
 /// The page; where [`PLACE`] stands, it takes the report.
@@ -27,6 +27,24 @@ pub(crate) fn write_all(report: &Report, dir: &Path) -> Result<PathBuf, Error> {
     put("csv", csv(report))?;
     put("html", html(report))?;
     Ok(path("html"))
+}
+
+/// Reads a report that [`json`] wrote.
+///
+/// # Errors
+/// [`Error::File`], or [`Error::Usage`] for a file that is none or has another version.
+pub(crate) fn read(path: &Path) -> Result<Report, Error> {
+    let text = fs::read(path).map_err(Error::file(path))?;
+    let wrong = |why: String| Error::Usage(format!("'{}' is no report of a load: {why}", path.display()));
+    let report: Report = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    if report.schema == SCHEMA && report.kind == KIND {
+        Ok(report)
+    } else {
+        Err(wrong(format!(
+            "it is '{}' of version {}, and this program reads version {SCHEMA}",
+            report.kind, report.schema
+        )))
+    }
 }
 
 /// Gives the report as JSON.

@@ -6,6 +6,8 @@
 
 mod builtin;
 mod catalog;
+mod compare;
+mod dialect;
 mod engine;
 mod faults;
 mod files;
@@ -42,32 +44,34 @@ use tokio::{
 };
 
 use self::{
+    dialect::Store,
     engine::Engine,
     faults::Fault,
     inject::{Event, Injector},
     live::Live,
     machine::Machine,
+    operation::Operation,
     profile::{Pacing, Profile},
     report::{Addresses, Mistake, Report, Row, RunnerCost, ServerCost},
-    run::{Place, Run},
+    run::Run,
     schedule::{PhaseSpan, spans},
     verify::Checked,
     watch::{Sample, Watch},
 };
 use crate::{
     Error, Target,
-    command::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, RunArgs},
+    command::{CompareArgs, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, RunArgs},
     dev::Dev,
     procfs, revision,
-    wire::Endpoint,
 };
 
 /// Connections that make the files that are there before the first phase.
 const PREFILL_CONNECTIONS: usize = 16;
 /// How often such an upload may fail before the run is given up.
 const PREFILL_FAILURES_MAX: u64 = 100;
-/// How long an interrupted run tries to remove its files; another one as long as it takes.
+/// How long an interrupted run tries to remove its files, and another one.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
+const CLEANUP_MAX: Duration = Duration::from_secs(3600);
 /// Samples of the servers that are kept.
 const SAMPLES_MAX: usize = 7_200;
 
@@ -80,6 +84,8 @@ pub(crate) fn profiles() -> impl Iterator<Item = &'static str> {
 struct Plan {
     name: String,
     profile: Profile,
+    seed: u64,
+    keep: bool,
     faults: Vec<Fault>,
     dev: Arc<Dev>,
     run: Arc<Run>,
@@ -98,32 +104,7 @@ pub(crate) async fn run(
 ) -> Result<u8, Error> {
     let plan = Plan::new(&args, &target)?;
     let mut interrupt = std::pin::pin!(interrupt);
-    let mut live = Live::new(plan.profile.lasts().as_secs_f64());
-    tokio::select! {
-        made = prefill(&plan, &live) => made?,
-        () = &mut interrupt => {
-            drop(timeout(CLEANUP_TIMEOUT, verify::remove(&plan.run)).await);
-            return Ok(EXIT_INTERRUPTED);
-        }
-    }
-    let mut report = Report::begin(&plan, &args, &target, revision::of(&plan.dev).await);
-    let measured = measure(&plan, args.seed, &mut live, &mut interrupt).await;
-    let interrupted = measured.interrupted;
-    let checked = if interrupted {
-        Checked::default()
-    } else {
-        live.say("reading everything back");
-        tokio::select! {
-            checked = verify::read_back(&plan.run) => checked,
-            () = &mut interrupt => Checked::default(),
-        }
-    };
-    report.end(&plan, measured, checked);
-    if !args.keep {
-        live.say("removing the files of the run");
-        let limit = if interrupted { CLEANUP_TIMEOUT } else { Duration::MAX };
-        report.left_files = timeout(limit, verify::remove(&plan.run)).await.unwrap_or(plan.run.catalog().begun());
-    }
+    let Some(report) = once(&plan, &mut interrupt).await? else { return Ok(EXIT_INTERRUPTED) };
     write!(out, "{}", text::render(&report)).map_err(Error::Print)?;
     if let Some(path) = &args.json {
         std::fs::write(path, files::json(&report)).map_err(Error::file(path))?;
@@ -135,39 +116,168 @@ pub(crate) async fn run(
     Ok(report.exit_code())
 }
 
+/// Runs a profile by turns on two stores, or takes two reports, and says which is better and how sure that is.
+///
+/// # Cancel safety
+/// As [`run`]; interrupted, the rounds that are whole are compared.
+pub(crate) async fn compare(
+    args: CompareArgs,
+    deployment: Target,
+    out: &mut (dyn Write + Send),
+    interrupt: impl Future<Output = ()> + Send,
+) -> Result<u8, Error> {
+    let is_report = |text: &str| text.ends_with(".json");
+    let (mut rounds, mut interrupted) = (Vec::new(), false);
+    if is_report(&args.a) && is_report(&args.b) {
+        let (a, b) = (files::read(args.a.as_ref())?, files::read(args.b.as_ref())?);
+        let reasons = compare::differs(&a, &b);
+        if !reasons.is_empty() && !args.force {
+            let reasons = reasons.join("; ");
+            return Err(Error::Usage(format!(
+                "the reports differ in more than their store: {reasons}; --force compares them"
+            )));
+        }
+        rounds.push((a, b));
+    } else {
+        let mut interrupt = std::pin::pin!(interrupt);
+        // The first of a round changes from one to the next, so that neither always finds what the other left.
+        for round in 0..args.rounds {
+            let (first, second) = if round % 2 == 0 { (&args.a, &args.b) } else { (&args.b, &args.a) };
+            let mut pair = Vec::new();
+            for side in [first, second] {
+                let pids = if std::ptr::eq(side, &args.a) { &args.pids_a } else { &args.pids_b };
+                let plan = Plan::of_side(&args, side, pids, &deployment)?;
+                eprintln!("round {} of {}: {side}", round + 1, args.rounds);
+                match once(&plan, &mut interrupt).await? {
+                    Some(report) if !report.interrupted => pair.push(report),
+                    _ => interrupted = true,
+                }
+            }
+            let (Some(second), Some(first), false) = (pair.pop(), pair.pop(), interrupted) else { break };
+            rounds.push(if round % 2 == 0 { (first, second) } else { (second, first) });
+        }
+    }
+    let compared = compare::compare(&rounds, args.seed);
+    write!(out, "{}", compare::render(&args.a, &args.b, rounds.len(), &compared)).map_err(Error::Print)?;
+    let both = || rounds.iter().flat_map(|(a, b)| [a, b]);
+    let findings: u64 = both().map(|report| report.lost + report.corrupt).sum();
+    writeln!(out, "\nlost or corrupt in all rounds: {findings}").map_err(Error::Print)?;
+    for reason in both().flat_map(|report| &report.invalid_because).collect::<std::collections::BTreeSet<_>>() {
+        writeln!(out, "INVALID: {reason}").map_err(Error::Print)?;
+    }
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&(&compared, &rounds)).expect("reports are plain data with text keys");
+        std::fs::write(path, json).map_err(Error::file(path))?;
+    }
+    let worse = compared.iter().any(|compared| compared.verdict == compare::Verdict::Worse);
+    Ok(match (interrupted, findings) {
+        (true, _) => EXIT_INTERRUPTED,
+        (false, 1..) => EXIT_WRONG,
+        (false, 0) if both().any(|report| !report.valid) || (worse && args.fail_if_worse) => EXIT_ERROR,
+        (false, 0) => EXIT_OK,
+    })
+}
+
+/// Carries a plan out; none if it was interrupted before the first phase.
+async fn once(plan: &Plan, interrupt: &mut (impl Future<Output = ()> + Unpin)) -> Result<Option<Report>, Error> {
+    let mut live = Live::new(plan.profile.lasts().as_secs_f64());
+    tokio::select! {
+        made = prefill(plan, &live) => made?,
+        () = &mut *interrupt => {
+            drop(timeout(CLEANUP_TIMEOUT, verify::remove(&plan.run)).await);
+            return Ok(None);
+        }
+    }
+    let mut report = Report::begin(plan, revision::of(&plan.dev).await);
+    let measured = measure(plan, &mut live, interrupt).await;
+    let mut interrupted = measured.interrupted;
+    let mut checked = Checked::default();
+    if !interrupted {
+        live.say("reading everything back");
+        tokio::select! {
+            all = verify::read_back(&plan.run) => checked = all,
+            () = interrupt => interrupted = true,
+        }
+    }
+    report.end(plan, measured, checked);
+    report.interrupted = interrupted;
+    if !plan.keep {
+        live.say("removing the files of the run");
+        let limit = if interrupted { CLEANUP_TIMEOUT } else { CLEANUP_MAX };
+        report.left_files = timeout(limit, verify::remove(&plan.run)).await.unwrap_or(plan.run.catalog().begun());
+    }
+    Ok(Some(report))
+}
+
 impl Plan {
     fn new(args: &RunArgs, target: &Target) -> Result<Self, Error> {
-        let (name, text) = text_of(&args.profile)?;
-        let wrong = |error: String| Error::Usage(format!("profile '{}': {error}", args.profile));
-        let mut profile = Profile::parse(&text).map_err(wrong)?;
-        if !(args.scale > 0.0 && args.scale <= 1000.0) {
-            return Err(Error::Usage(format!("--scale is above 0 and at most 1000, not {}", args.scale)));
-        }
-        profile.scale(args.scale);
+        let mut profile = profile_of(&args.profile, args.scale)?;
         if let Some(connections) = args.connections {
-            profile.connections = connections as usize;
+            profile.0.connections = connections as usize;
         }
         if args.closed {
-            profile.pacing = Pacing::Closed;
+            profile.0.pacing = Pacing::Closed;
         }
-        let dev = Arc::new(target.dev_json.as_deref().map(Dev::read).transpose()?.unwrap_or_default());
         let faults = args.at.chunks(2).map(|pair| match pair {
             [at, what] => faults::parse(at, what).map_err(Error::Usage),
             _ => Err(Error::Usage("--at takes a time and a fault".to_owned())),
         });
         let mut faults = faults.collect::<Result<Vec<Fault>, Error>>()?;
         faults.sort_by_key(|fault| fault.at);
+        let (store, dev) = store_of(args.target.as_deref(), &args.pids, &args.bucket, target)?;
         inject::check(&faults, &dev).map_err(Error::Usage)?;
-        let clock = clock::system();
-        let token = Some(target.token.trim()).filter(|token| !token.is_empty());
-        let place = Place {
-            endpoints: target.api.iter().map(|base| Endpoint::new(base, token)).collect::<Result<_, _>>()?,
-            bucket: args.bucket.parse().map_err(|error: flotilla_api::name::Error| Error::Usage(error.to_string()))?,
-            unique: clock.wall_ms(),
-        };
-        let run = Run::new(&profile, place, args.seed, clock);
-        Ok(Self { name, profile, faults, dev, run })
+        Self::with(profile, store, dev, faults, args.seed, args.keep)
     }
+
+    fn of_side(args: &CompareArgs, side: &str, pids: &[u32], deployment: &Target) -> Result<Self, Error> {
+        let other = (side != "flotilla").then_some(side);
+        let (store, dev) = store_of(other, pids, &args.bucket, deployment)?;
+        Self::with(profile_of(&args.profile, args.scale)?, store, dev, Vec::new(), args.seed, false)
+    }
+
+    fn with(
+        (profile, name): (Profile, String),
+        store: Store,
+        dev: Arc<Dev>,
+        faults: Vec<Fault>,
+        seed: u64,
+        keep: bool,
+    ) -> Result<Self, Error> {
+        if store.list_path("", 1).is_none() && profile.mix.get(&Operation::List).is_some_and(|weight| *weight > 0.0) {
+            let kind = store.kind();
+            return Err(Error::Usage(format!("profile '{name}' asks for lists, which a target {kind}=… has not")));
+        }
+        let run = Run::new(&profile, store, seed, clock::system());
+        Ok(Self { name, profile, seed, keep, faults, dev, run })
+    }
+}
+
+/// Gives a store and the processes that serve it, where they are known.
+fn store_of(other: Option<&str>, pids: &[u32], bucket: &str, deployment: &Target) -> Result<(Store, Arc<Dev>), Error> {
+    let store = match other {
+        Some(text) => Store::other(text, |name| std::env::var(name).ok()),
+        None => Store::flotilla(deployment, bucket),
+    };
+    let dev = match (&deployment.dev_json, other) {
+        _ if !pids.is_empty() => {
+            Dev::of_pids(pids).map_err(|pid| Error::Usage(format!("there is no process {pid}")))?
+        }
+        (Some(path), None) => Dev::read(path)?,
+        _ => Dev::default(),
+    };
+    Ok((store.map_err(Error::Usage)?, Arc::new(dev)))
+}
+
+/// Reads a profile and gives it with its name, all rates multiplied.
+fn profile_of(profile: &str, scale: f64) -> Result<(Profile, String), Error> {
+    let (name, text) = text_of(profile)?;
+    let wrong = |error: String| Error::Usage(format!("profile '{profile}': {error}"));
+    let mut profile = Profile::parse(&text).map_err(wrong)?;
+    if !(scale > 0.0 && scale <= 1000.0) {
+        return Err(Error::Usage(format!("--scale is above 0 and at most 1000, not {scale}")));
+    }
+    profile.scale(scale);
+    Ok((profile, name))
 }
 
 /// Finds a profile by its name or its path; gives its name and its text.
@@ -234,12 +344,7 @@ struct Measured {
     events: Vec<Event>,
 }
 
-async fn measure(
-    plan: &Plan,
-    seed: u64,
-    live: &mut Live,
-    interrupt: &mut (impl Future<Output = ()> + Unpin),
-) -> Measured {
+async fn measure(plan: &Plan, live: &mut Live, interrupt: &mut (impl Future<Output = ()> + Unpin)) -> Measured {
     let own_cpu = || procfs::stat("self").ok().map(|stat| stat.cpu);
     let (own_before, servers_before) = (own_cpu(), plan.dev.cpu());
     let clock = plan.run.clock.clone();
@@ -249,7 +354,7 @@ async fn measure(
     let injector = Injector::new(plan.dev.clone(), clock);
     let injecting = injector.run(plan.faults.clone(), engine.start(), events.clone());
     let injecting = AbortOnDrop(tokio::spawn(injecting).abort_handle());
-    let sending = engine.clone().send(&plan.profile, seed);
+    let sending = engine.clone().send(&plan.profile, plan.seed);
     let interrupted = tokio::select! {
         () = sending => false,
         () = interrupt => true,
@@ -300,7 +405,8 @@ async fn show(engine: &Engine, phases: Vec<PhaseSpan>, live: &mut Live) {
 }
 
 impl Report {
-    fn begin(plan: &Plan, args: &RunArgs, target: &Target, rev: String) -> Self {
+    fn begin(plan: &Plan, rev: String) -> Self {
+        let store = &plan.run.store;
         Self {
             schema: report::SCHEMA,
             kind: report::KIND.to_owned(),
@@ -311,11 +417,11 @@ impl Report {
                 SystemTime::UNIX_EPOCH + Duration::from_millis(plan.run.clock.wall_ms()),
             )
             .to_string(),
-            seed: args.seed,
+            seed: plan.seed,
             open_loop: plan.profile.pacing == Pacing::Open,
             machine: Machine::this(),
             load_1min: procfs::load_1min(),
-            target: Addresses { kind: "flotilla".to_owned(), addresses: target.api.clone() },
+            target: Addresses { kind: store.kind().to_owned(), addresses: store.addresses.clone() },
             valid: false,
             invalid_because: Vec::new(),
             interrupted: false,
@@ -353,8 +459,8 @@ impl Report {
         (self.checked_files, self.checked_bytes) = (checked.files, checked.bytes);
         self.seconds = seconds;
         self.total = stats.total.figures(seconds);
-        let row = |(&(operation, class), counts): (&(_, Option<usize>), &stats::Counts)| Row {
-            operation: operation::Operation::name(operation).to_owned(),
+        let row = |(&(operation, class), counts): (&(Operation, Option<usize>), &stats::Counts)| Row {
+            operation: operation.name().to_owned(),
             size: class.map(|class| plan.run.sizes.name(class)),
             figures: counts.figures(seconds),
         };

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
-use flotilla_api::{BucketName, files::ListPage};
+use flotilla_api::files::ListPage;
 use flotilla_env::Clock;
 use tokio::time::Instant;
 
 use super::{
     catalog::{Catalog, FOLDER, Item, Written},
+    dialect::{Store, Verb},
     operation::Operation,
     profile::Profile,
     random::Random,
@@ -22,10 +23,7 @@ use super::{
     sizes::Sizes,
     stats::{Done, Failure},
 };
-use crate::{
-    pool::{File, Pool},
-    wire::Endpoint,
-};
+use crate::pool::{File, Pool};
 
 /// One upload in so many is also checked by the BLAKE3 root that its ETag must be.
 const HASHED_EVERY: u64 = 100;
@@ -34,9 +32,8 @@ const HASHED_EVERY: u64 = 100;
 pub(crate) struct Run {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sizes: Sizes,
-    endpoints: Vec<Endpoint>,
+    pub(crate) store: Store,
     timeout: Duration,
-    bucket: BucketName,
     prefix: String,
     seed: u64,
     /// Makes contents of this run unlike those of every other.
@@ -47,14 +44,6 @@ pub(crate) struct Run {
     catalog: Mutex<Catalog>,
     lost: AtomicU64,
     corrupt: AtomicU64,
-}
-
-/// Where a run works.
-pub(crate) struct Place {
-    pub(crate) endpoints: Vec<Endpoint>,
-    pub(crate) bucket: BucketName,
-    /// A number that no other run has.
-    pub(crate) unique: u64,
 }
 
 /// A request that was answered, or failed.
@@ -88,15 +77,14 @@ impl Asked {
 }
 
 impl Run {
-    /// Makes a run without files.
-    pub(crate) fn new(profile: &Profile, place: Place, seed: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let Place { endpoints, bucket, unique } = place;
+    /// Makes a run without files, at a moment that makes its names and contents its own.
+    pub(crate) fn new(profile: &Profile, store: Store, seed: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let unique = clock.wall_ms();
         Arc::new(Self {
             clock,
             sizes: profile.sizes(),
-            endpoints,
+            store,
             timeout: profile.timeout,
-            bucket,
             prefix: format!("loadtest/{seed}-{unique:x}"),
             seed,
             tag: Random::of(seed, unique).u64(),
@@ -111,7 +99,8 @@ impl Run {
 
     /// Makes a client's way to the store; clients are spread over all addresses.
     pub(crate) fn line(&self, index: usize) -> Line {
-        let endpoint = self.endpoints[index % self.endpoints.len()].clone();
+        let endpoints = &self.store.endpoints;
+        let endpoint = endpoints[index % endpoints.len()].clone();
         Line::new(endpoint, self.clock.clone(), self.timeout)
     }
 
@@ -137,9 +126,9 @@ impl Run {
         (class, File::new(self.pool.clone(), Random::of(self.tag, content).u64(), length))
     }
 
-    /// Gives the path of a file.
-    pub(crate) fn path(&self, number: u64) -> String {
-        format!("/v1/files/{}/{}", self.bucket, self.key(number))
+    /// Gives the path of a request for a file.
+    pub(crate) fn path(&self, verb: Verb, number: u64) -> String {
+        self.store.path(verb, &self.key(number))
     }
 
     fn key(&self, number: u64) -> String {
@@ -211,12 +200,13 @@ impl Run {
 
     async fn upload(&self, item: Item, number: u64, line: &mut Line) -> (usize, Result<Outcome, Failed>, u64) {
         let (class, file) = self.file(item);
-        let mut result = line.put(&self.path(number), &file).await;
+        let mut result = line.put(&self.path(Verb::Put, number), &file).await;
         if let Err((failure @ Failure::Lost, _)) = &mut result {
             *failure = Failure::ClientError; // a 404 here is the bucket's
         }
         if let Ok(outcome) = &result
             && number.is_multiple_of(HASHED_EVERY)
+            && self.store.has_content_etag()
             && outcome.etag != *file.hash().to_hex()
         {
             result = Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)));
@@ -226,7 +216,8 @@ impl Run {
 
     async fn read(&self, operation: Operation, item: Item, line: &mut Line, random: &mut Random) -> Asked {
         let (class, file) = self.file(item);
-        let path = self.path(item.number);
+        let verb = if operation == Operation::Head { Verb::Head } else { Verb::Get };
+        let path = self.path(verb, item.number);
         let (mut bytes, length) = (0, file.length());
         let result = match operation {
             Operation::Head => line.head(&path, &file).await,
@@ -247,13 +238,14 @@ impl Run {
 
     async fn delete(&self, item: Item, line: &mut Line) -> Asked {
         let (class, _) = self.file(item);
-        let result = line.delete(&self.path(item.number)).await;
+        let result = line.delete(&self.path(Verb::Delete, item.number)).await;
         self.catalog().end_delete(item, written(&result));
         self.asked(Operation::Delete, Some(class), 0, item.number, result)
     }
 
     async fn list(&self, folder: u64, items: &[Item], line: &mut Line) -> Asked {
-        let path = format!("/v1/files/{}?prefix={}&limit={FOLDER}", self.bucket, self.folder(folder));
+        let path =
+            self.store.list_path(&self.folder(folder), FOLDER).expect("a profile with lists is refused elsewhere");
         let mut result = line.list(&path).await;
         let mut missing = None;
         if let Ok(outcome) = &result {

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::report::Report;
 use crate::{
-    Error, RunArgs, Target,
+    CompareArgs, Error, RunArgs, Target,
     command::{Command, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, run_until},
     testing::{Fault, Server},
 };
@@ -51,6 +51,8 @@ fn args(dir: &TempDir, profile: &str) -> RunArgs {
         seed: 1,
         bucket: "demo".to_owned(),
         at: Vec::new(),
+        target: None,
+        pids: Vec::new(),
         connections: None,
         closed: false,
         keep: false,
@@ -75,8 +77,11 @@ async fn run_with(
 
 async fn run(fault: Fault) -> Ran {
     let server = Server::start(fault).await;
-    // The faulty server spoils the end of a file, which a part of it or an empty one may not have.
-    let whole = PROFILE.replace("range = 10", "").replace("\"0\" = 1", "");
+    // The faulty server spoils the end of a file, which a part of it or an empty one may not have; a file that it forgot is back
+    // once it is replaced, and nobody misses it once it is deleted.
+    let whole = ["range = 10", "\"0\" = 1", "replace = 10", "delete = 5"]
+        .iter()
+        .fold(PROFILE.to_owned(), |profile, line| profile.replace(line, ""));
     let profile = if fault == Fault::None { PROFILE } else { &whole };
     let ran = run_with(server.target(), profile, |_| {}, pending()).await.expect("a run");
     assert!(server.state.files.lock().expect("no test thread panics").is_empty(), "the files of the run are removed");
@@ -188,4 +193,73 @@ async fn what_can_not_be_run_is_refused_before_anything_is_sent() {
     let fault = refused(PROFILE, &|args| args.at = vec!["1s".to_owned(), "kill a-n1".to_owned()]).await;
     assert!(fault.contains("can't be done"), "{fault}");
     assert!(server.state.files.lock().expect("no test thread panics").is_empty());
+}
+
+fn compare_args(dir: &TempDir, a: &str, b: &str) -> CompareArgs {
+    let path = dir.path().join("duel.toml");
+    std::fs::write(&path, PROFILE.replace("1500ms", "300ms")).expect("written");
+    CompareArgs {
+        a: a.to_owned(),
+        b: b.to_owned(),
+        profile: path.display().to_string(),
+        rounds: 3,
+        pids_a: vec![std::process::id()],
+        pids_b: vec![std::process::id()],
+        scale: 1.0,
+        seed: 1,
+        bucket: "demo".to_owned(),
+        json: None,
+        force: false,
+        fail_if_worse: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_no_better_than_itself() {
+    let (server, dir) = (Server::start(Fault::None).await, TempDir::new().expect("a folder"));
+    let args = compare_args(&dir, "flotilla", "flotilla");
+    let mut out = Vec::new();
+    run_until(Command::Compare(args), server.target(), &mut out, pending()).await.expect("a comparison");
+    let text = String::from_utf8(out).expect("text");
+    let rate = text.lines().find(|line| line.starts_with("requests per second")).expect("a line");
+    assert!(rate.ends_with("alike, as far as this shows"), "{text}");
+    assert!(text.contains("3 rounds") && text.contains("server CPU per request"), "{text}");
+    assert!(text.contains("lost or corrupt in all rounds: 0"), "{text}");
+}
+
+#[tokio::test]
+async fn reports_of_different_seeds_are_compared_only_by_force() {
+    let dir = TempDir::new().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let mut report = empty_report();
+    report.total.per_second = 5.0;
+    std::fs::write(path("a.json"), super::files::json(&report)).expect("written");
+    std::fs::write(path("b.json"), super::files::json(&Report { seed: 2, ..report })).expect("written");
+    let none = || Target { api: Vec::new(), token: String::new(), dev_json: None };
+    let compare = async |force| {
+        let args = CompareArgs { force, ..compare_args(&dir, &path("a.json"), &path("b.json")) };
+        let mut out = Vec::new();
+        run_until(Command::Compare(args), none(), &mut out, pending())
+            .await
+            .map(|_| String::from_utf8(out).expect("text"))
+    };
+    let refused = compare(false).await.expect_err("the seeds differ").to_string();
+    assert!(refused.contains("seeds: 1 and 2") && refused.contains("--force"), "{refused}");
+    assert!(compare(true).await.expect("a comparison").contains("requests per second"));
+}
+
+/// A report of nothing, for tests of what is made of reports.
+pub(super) fn empty_report() -> Report {
+    let figures = super::stats::Counts::default().figures(1.0);
+    let machine = super::machine::Machine { cpus: 2, memory_bytes: 1, system: "Linux".to_owned(), processor: None };
+    let json = serde_json::json!({
+        "schema": 1, "kind": "load", "profile": "p", "description": "", "rev": "r", "started": "", "seed": 1, "open_loop": true,
+        "machine": machine, "load_1min": null, "target": {"kind": "flotilla", "addresses": []}, "valid": true,
+        "invalid_because": [], "interrupted": false, "lost": 0, "corrupt": 0, "unknown": 0, "checked_files": 0,
+        "checked_bytes": 0, "unreadable": 0, "left_files": 0, "seconds": 1.0, "phases": [], "total": figures,
+        "operations": [], "errors": [], "longest_gap": null, "faults": [], "series": [], "servers": [],
+        "runner": super::report::RunnerCost::default(), "server_totals": super::report::ServerCost::default(),
+        "thresholds": [],
+    });
+    serde_json::from_value(json).expect("it has all fields")
 }

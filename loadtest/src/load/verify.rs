@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{
     catalog::{Expected, Item},
+    dialect::Verb,
     request::{Failed, Line},
     run::Run,
     stats::Failure,
@@ -82,7 +83,7 @@ pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
             while let Some(number) = take(&run, &next) {
                 let gone = matches!(run.catalog().expected(number), Some(Expected::Gone(_)));
                 if !gone
-                    && let Err((failure, _)) = line.delete(&run.path(number)).await
+                    && let Err((failure, _)) = line.delete(&run.path(Verb::Delete, number)).await
                     && !failure.is_loss()
                 {
                     left.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +129,7 @@ async fn check(run: &Run, line: &mut Line, number: u64, expected: Expected, chec
 
 /// Looks once, and gives how many bytes were compared.
 async fn look(run: &Run, line: &mut Line, number: u64, expected: Expected) -> Result<u64, Failed> {
-    let path = run.path(number);
+    let path = run.path(Verb::Get, number);
     let whole = async |line: &mut Line, item: Item| {
         let (_, file) = run.file(item);
         line.get(&path, &file, None).await.map(|_| file.length())

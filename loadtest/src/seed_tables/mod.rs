@@ -63,9 +63,11 @@ pub(crate) async fn run(
     report.left_files = bench.alive();
     report.processes = bench.peaks();
     write!(out, "{}", table::render(&report)).map_err(Error::Print)?;
-    if let Some(path) = &args.json {
+    let named = args.reports.as_ref().map(|dir| dir.join(format!("{NAME}.json")));
+    for path in args.json.iter().chain(&named) {
         let json = serde_json::to_vec_pretty(&report).expect("a report is plain data with text keys");
-        std::fs::write(path, json).map_err(Error::file(path))?;
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        folder.and_then(|()| std::fs::write(path, json)).map_err(Error::file(path))?;
     }
     Ok(match (interrupted, report.wrong(), report.failed) {
         (true, _, _) => EXIT_INTERRUPTED,

@@ -18,6 +18,8 @@ fn args() -> RunArgs {
     RunArgs {
         reports: None,
         at: Vec::new(),
+        target: None,
+        pids: Vec::new(),
         connections: None,
         closed: false,
         keep: false,
