@@ -49,7 +49,7 @@ pub(crate) async fn run(
     }
     let bench = Arc::new(Bench::new(&target, &args.bucket, args.seed)?);
     let mut report = Report::new(&args, revision::of(bench.dev()).await, procfs::load_1min());
-    // Ends the command early when the deployment is not there at all, instead of thirteen failed rows.
+    // Ends the command early when the deployment is not there at all, instead of a table of failed rows.
     drop(bench.connect(1).await?);
     let plan = Plan::new(args.scale);
     let interrupted = tokio::select! {
@@ -84,6 +84,7 @@ async fn measure(bench: &Arc<Bench>, plan: &Plan, report: &mut Report, repeat: u
             rows::big(bench, big, report).await;
         }
         rows::crowd(bench, &plan.crowd, report).await;
+        rows::batch(bench, &plan.batch, report).await;
         rows::small(bench, &plan.small, report).await;
     }
 }

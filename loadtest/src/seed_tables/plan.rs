@@ -16,7 +16,18 @@ const SMALL_DOWNLOADS: u64 = 200_000;
 pub(super) struct Plan {
     pub(super) big: Vec<Big>,
     pub(super) crowd: Crowd,
+    pub(super) batch: Batch,
     pub(super) small: Small,
+}
+
+/// So many small files for each client, by one client and by several at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) clients: [usize; 2],
+    /// Files for each client.
+    pub(super) files: u64,
+    /// Length of each file, in bytes.
+    pub(super) bytes: u64,
 }
 
 /// Upload and download of one size by one client.
@@ -58,6 +69,7 @@ impl Plan {
         Self {
             big: big.into_iter().map(|(bytes, files)| Big { bytes: scaled(bytes), files }).collect(),
             crowd: Crowd { clients: 10, bytes: scaled(500_000_000) },
+            batch: Batch { clients: [1, 10], files: scaled(100), bytes: SMALL_BYTES },
             small: Small {
                 bytes: SMALL_BYTES,
                 upload_clients: [1, 10, 16],

@@ -30,6 +30,8 @@ pub(super) enum Shape {
     Bytes,
     /// Bytes, by several clients, who should be served alike.
     Crowd,
+    /// A number of requests that was given, which took so long together.
+    Batch,
     /// Requests.
     Operations,
 }
@@ -87,6 +89,7 @@ pub(super) fn figures(shape: Shape, measured: &Measured) -> Figures {
         (Figure::SpreadPercent, (shape == Shape::Crowd).then(|| spread_percent(&tally.client_seconds))),
     ];
     let requests = [
+        (Figure::Seconds, (shape == Shape::Batch).then_some(seconds)),
         (Figure::PerSecond, Some(operations / seconds)),
         (Figure::CpuUsPerOperation, server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / operations)),
         (Figure::OwnCpuUsPerOperation, own_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / operations)),
@@ -98,11 +101,11 @@ pub(super) fn figures(shape: Shape, measured: &Measured) -> Figures {
         (Figure::LargestMb, resident.map(|resident| resident.largest_bytes as f64 / 1e6)),
         (Figure::ServersMb, resident.map(|resident| resident.sum_bytes as f64 / 1e6)),
     ];
-    let own = match shape {
-        Shape::Bytes | Shape::Crowd => bytes,
-        Shape::Operations => requests,
+    let own: &[_] = match shape {
+        Shape::Bytes | Shape::Crowd => &bytes,
+        Shape::Batch | Shape::Operations => &requests,
     };
-    own.into_iter().chain(always).filter_map(|(figure, value)| Some((figure, value?))).collect()
+    own.iter().copied().chain(always).filter_map(|(figure, value)| Some((figure, value?))).collect()
 }
 
 /// Gives how far the farthest value is from the mean, in percent of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     bench::Bench,
-    plan::{Big, Crowd, Plan, Small, size_name},
+    plan::{Batch, Big, Crowd, Plan, Small, size_name},
     report::{Report, Shape},
     supply::{Action, Supply},
 };
@@ -36,6 +36,18 @@ pub(super) async fn crowd(bench: &Arc<Bench>, crowd: &Crowd, report: &mut Report
     let name = format!("{} clients x {} upload", crowd.clients, size_name(crowd.bytes));
     let files = report.add(name, Shape::Crowd, uploaded);
     read_back_and_delete(bench, files, report).await;
+}
+
+/// As many small files for each client, by one client and by several at once: several should not take several times as long.
+pub(super) async fn batch(bench: &Arc<Bench>, batch: &Batch, report: &mut Report) {
+    for clients in batch.clients {
+        let files = bench.files(clients as u64 * batch.files, batch.bytes);
+        let uploaded = bench.measure(Action::Put, clients, Supply::once(files)).await;
+        let plural = if clients == 1 { "" } else { "s" };
+        let name = format!("{clients} client{plural} x {} x {} upload", batch.files, size_name(batch.bytes));
+        let files = report.add(name, Shape::Batch, uploaded);
+        read_back_and_delete(bench, files, report).await;
+    }
 }
 
 /// Small files: uploads by more and more clients, then downloads of the last row's files over many connections.
