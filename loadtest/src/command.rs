@@ -2,6 +2,8 @@
 
 use std::{future::Future, io::Write, path::PathBuf};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::{
     Error,
     ledger::{self, CheckArgs, LedgerArgs},
@@ -160,9 +162,16 @@ pub struct Target {
 /// says so.
 pub async fn run(command: Command, target: Target) -> Result<u8, Error> {
     let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the system ends the process itself; nothing is left to wait for here.
-            std::future::pending::<()>().await;
+        // Not Ctrl-C alone: whatever ends a run must find processes going on that it froze.
+        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else {
+            // Without handlers the system ends the process itself; nothing is left to wait for here.
+            return std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     run_until(command, target, &mut std::io::stdout(), interrupt).await

@@ -97,8 +97,7 @@ impl Catalog {
 
     /// Chooses a file to read, which nobody writes until [`Catalog::end_read`].
     pub(crate) fn begin_read(&mut self, random: &mut Random) -> Option<Item> {
-        let number =
-            self.choose(random, |state| state & (LIVE | WRITING | UNKNOWN) == LIVE && state & READERS < READERS)?;
+        let number = self.choose(random, |state| state & !READERS == LIVE && state & READERS < READERS)?;
         self.states[at(number)] += 1;
         Some(self.item(number))
     }
@@ -136,7 +135,7 @@ impl Catalog {
         };
     }
 
-    /// Notes that a file is lost or wrong. Tells whether that is news.
+    /// Notes that a file is lost or wrong, after which it is left alone. Tells whether that is news.
     pub(crate) fn found_bad(&mut self, number: u64) -> bool {
         let state = &mut self.states[at(number)];
         let news = *state & FOUND_BAD == 0;
@@ -189,7 +188,7 @@ impl Catalog {
     }
 
     fn is_settled(&self, number: u64) -> bool {
-        self.states[at(number)] & (LIVE | WRITING | UNKNOWN) == LIVE
+        self.states[at(number)] & (LIVE | WRITING | UNKNOWN | FOUND_BAD) == LIVE
     }
 
     fn item(&self, number: u64) -> Item {
@@ -210,7 +209,7 @@ impl Catalog {
                     self.next
                 }
             };
-            if fits(self.states[at(number)] & !FOUND_BAD) {
+            if fits(self.states[at(number)]) {
                 return Some(number);
             }
         }

@@ -6,6 +6,10 @@ use super::{random::Random, report::Report};
 
 /// Resamples of the bootstrap.
 const RESAMPLES: usize = 2_000;
+/// The largest ratio that is told.
+const RATIO_MAX: f64 = 1e6;
+/// Rounds from which on an interval says anything: with fewer, equal stores would seem to differ all too often.
+const ROUNDS_MIN: usize = 5;
 /// Ratios nearer to 1 than this are alike, however sure they are.
 const ALIKE: f64 = 0.02;
 
@@ -82,7 +86,9 @@ pub(crate) fn compare(rounds: &[(Report, Report)], seed: u64) -> Vec<Compared> {
     let mut all = Vec::new();
     for (name, more_is_better, figure) in FIGURES {
         let pairs: Vec<(f64, f64)> = rounds.iter().filter_map(|(a, b)| Some((figure(a)?, figure(b)?))).collect();
-        let ratios: Vec<f64> = pairs.iter().filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b).collect();
+        // Two zeros are alike; something against nothing is without bounds, and JSON has numbers with bounds only.
+        let ratio = |(a, b): &(f64, f64)| if a == b { 1.0 } else { (a / b).min(RATIO_MAX) };
+        let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
         if ratios.is_empty() || ratios.len() < rounds.len() {
             continue;
         }
@@ -90,9 +96,8 @@ pub(crate) fn compare(rounds: &[(Report, Report)], seed: u64) -> Vec<Compared> {
         let ratio = median(ratios);
         let better = if *more_is_better { from > 1.0 + ALIKE } else { to < 1.0 - ALIKE };
         let worse = if *more_is_better { to < 1.0 - ALIKE } else { from > 1.0 + ALIKE };
-        // Of one or two rounds nothing can be known.
         let verdict = match (better, worse) {
-            _ if rounds.len() < 3 => Verdict::NoEvidence,
+            _ if rounds.len() < ROUNDS_MIN => Verdict::NoEvidence,
             (true, _) => Verdict::Better,
             (_, true) => Verdict::Worse,
             _ => Verdict::NoEvidence,

@@ -122,6 +122,11 @@ impl Store {
         }
     }
 
+    /// Whether 429 and 503 say that a write has no effect.
+    pub(crate) fn refusals_are_final(&self) -> bool {
+        matches!(self.dialect, Dialect::Flotilla(_))
+    }
+
     /// Whether the ETag is the BLAKE3 hash of the content.
     pub(crate) fn has_content_etag(&self) -> bool {
         matches!(self.dialect, Dialect::Flotilla(_))

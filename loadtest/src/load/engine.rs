@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +31,8 @@ const WAITING_MAX: usize = 200_000;
 const DISPATCH_BATCH: u32 = 256;
 /// The wait of a closed loop's client after a failure, so that a server that is down is not asked in a tight loop.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// How often a closed loop looks how late it is.
+const LATENESS_EVERY: Duration = Duration::from_millis(20);
 /// The streams of random numbers of clients begin here.
 const CLIENTS_STREAM: u64 = 0x1_0000;
 
@@ -106,9 +109,22 @@ impl Engine {
         if profile.pacing == Pacing::Open {
             self.dispatch(Schedule::new(&profile.phases, profile.arrivals, seed)).await;
         }
-        while let Some(ended) = clients.join_next().await {
-            ended.expect("a client neither panics nor is aborted while it is waited for");
+        loop {
+            tokio::select! {
+                ended = clients.join_next() => match ended {
+                    Some(ended) => ended.expect("a client neither panics nor is aborted while it is waited for"),
+                    None => return,
+                },
+                () = self.tell_lateness(), if profile.pacing == Pacing::Closed => {}
+            }
         }
+    }
+
+    /// Sleeps for a moment and notes how much longer it took: what a closed loop, which has no due times, can know of itself.
+    async fn tell_lateness(&self) {
+        let due = self.run.clock.now() + LATENESS_EVERY;
+        sleep_until(due).await;
+        self.stats().late(self.run.clock.now().saturating_duration_since(due));
     }
 
     async fn dispatch(&self, schedule: Schedule) {
@@ -123,6 +139,7 @@ impl Engine {
                 in_a_row = 0;
             }
             in_a_row += 1;
+            self.stats().late(self.elapsed().saturating_sub(at));
             let mut queue = self.queue();
             if queue.len() < WAITING_MAX {
                 queue.push_back(at);
@@ -139,43 +156,35 @@ impl Engine {
     /// A client of an open loop: takes what has arrived, until nothing more will.
     async fn serve(self: Arc<Self>, mut line: Line, mut random: Random) {
         loop {
-            let mut was_idle = false;
             let intended = loop {
-                let arrived = self.arrived.notified();
+                let mut arrived = pin!(self.arrived.notified());
+                // From here on an arrival wakes this client, or another one that waits.
+                arrived.as_mut().enable();
                 if let Some(intended) = self.queue().pop_front() {
                     break intended;
                 }
                 if self.all_arrived.load(Ordering::SeqCst) {
                     return;
                 }
-                was_idle = true;
                 arrived.await;
             };
-            // Only one who had nothing to do can tell how late the runner itself is.
-            let lag = was_idle.then(|| self.elapsed().saturating_sub(intended));
-            self.request(&mut line, &mut random, Some(intended), lag).await;
+            self.request(&mut line, &mut random, Some(intended)).await;
         }
     }
 
     /// A client of a closed loop: one request after the other.
     async fn circle(self: Arc<Self>, mut line: Line, mut random: Random, lasts: Duration) {
         while self.elapsed() < lasts {
-            if !self.request(&mut line, &mut random, None, None).await {
+            if !self.request(&mut line, &mut random, None).await {
                 tokio::time::sleep(BACKOFF).await;
             }
         }
     }
 
     /// Sends one request and counts it. Tells whether it was good.
-    async fn request(
-        &self,
-        line: &mut Line,
-        random: &mut Random,
-        intended: Option<Duration>,
-        lag: Option<Duration>,
-    ) -> bool {
+    async fn request(&self, line: &mut Line, random: &mut Random, intended: Option<Duration>) -> bool {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.stats().sent(lag);
+        self.stats().sent();
         let sent = self.elapsed();
         let asked = self.run.ask(line, random).await;
         let ended = self.elapsed();

@@ -35,6 +35,8 @@ const ASK_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct Event {
     /// When, in seconds since the load began.
     pub(crate) at_s: f64,
+    /// When it was to be, which tells faults of the same text apart.
+    pub(crate) due_s: f64,
     /// The fault as it was written.
     pub(crate) text: String,
     /// What happened, like `killed a-n2 (pid 123)`.
@@ -161,7 +163,8 @@ struct Log {
 impl Log {
     fn note(&self, fault: &Fault, what: String) {
         let at_s = self.clock.now().saturating_duration_since(self.start).as_secs_f64();
-        let event = Event { at_s, text: fault.text.clone(), what };
+        let (due_s, text) = (fault.at.as_secs_f64(), fault.text.clone());
+        let event = Event { at_s, due_s, text, what };
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 }

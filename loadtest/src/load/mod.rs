@@ -68,7 +68,9 @@ use crate::{
 /// Connections that make the files that are there before the first phase.
 const PREFILL_CONNECTIONS: usize = 16;
 /// How often such an upload may fail before the run is given up.
-const PREFILL_FAILURES_MAX: u64 = 100;
+const PREFILL_FAILURES_MAX: u64 = 300;
+/// The wait after one, which is longer than an election with a few of them.
+const PREFILL_BACKOFF: Duration = Duration::from_millis(250);
 /// How long an interrupted run tries to remove its files, and another one.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 const CLEANUP_MAX: Duration = Duration::from_secs(3600);
@@ -127,7 +129,7 @@ pub(crate) async fn compare(
     interrupt: impl Future<Output = ()> + Send,
 ) -> Result<u8, Error> {
     let is_report = |text: &str| text.ends_with(".json");
-    let (mut rounds, mut interrupted) = (Vec::new(), false);
+    let (mut rounds, mut interrupted, mut findings) = (Vec::new(), false, 0);
     if is_report(&args.a) && is_report(&args.b) {
         let (a, b) = (files::read(args.a.as_ref())?, files::read(args.b.as_ref())?);
         let reasons = compare::differs(&a, &b);
@@ -137,6 +139,7 @@ pub(crate) async fn compare(
                 "the reports differ in more than their store: {reasons}; --force compares them"
             )));
         }
+        findings = a.lost + a.corrupt + b.lost + b.corrupt;
         rounds.push((a, b));
     } else {
         let mut interrupt = std::pin::pin!(interrupt);
@@ -149,8 +152,18 @@ pub(crate) async fn compare(
                 let plan = Plan::of_side(&args, side, pids, &deployment)?;
                 eprintln!("round {} of {}: {side}", round + 1, args.rounds);
                 match once(&plan, &mut interrupt).await? {
-                    Some(report) if !report.interrupted => pair.push(report),
-                    _ => interrupted = true,
+                    Some(report) => {
+                        findings += report.lost + report.corrupt;
+                        if report.interrupted {
+                            interrupted = true;
+                            break;
+                        }
+                        pair.push(report);
+                    }
+                    None => {
+                        interrupted = true;
+                        break;
+                    }
                 }
             }
             let (Some(second), Some(first), false) = (pair.pop(), pair.pop(), interrupted) else { break };
@@ -160,7 +173,7 @@ pub(crate) async fn compare(
     let compared = compare::compare(&rounds, args.seed);
     write!(out, "{}", compare::render(&args.a, &args.b, rounds.len(), &compared)).map_err(Error::Print)?;
     let both = || rounds.iter().flat_map(|(a, b)| [a, b]);
-    let findings: u64 = both().map(|report| report.lost + report.corrupt).sum();
+    let unknown = |report: &Report| report.unreadable > 0 || report.total.ok == 0 || !report.valid;
     writeln!(out, "\nlost or corrupt in all rounds: {findings}").map_err(Error::Print)?;
     for reason in both().flat_map(|report| &report.invalid_because).collect::<std::collections::BTreeSet<_>>() {
         writeln!(out, "INVALID: {reason}").map_err(Error::Print)?;
@@ -173,7 +186,7 @@ pub(crate) async fn compare(
     Ok(match (interrupted, findings) {
         (true, _) => EXIT_INTERRUPTED,
         (false, 1..) => EXIT_WRONG,
-        (false, 0) if both().any(|report| !report.valid) || (worse && args.fail_if_worse) => EXIT_ERROR,
+        (false, 0) if both().any(unknown) || (worse && args.fail_if_worse) => EXIT_ERROR,
         (false, 0) => EXIT_OK,
     })
 }
@@ -189,22 +202,26 @@ async fn once(plan: &Plan, interrupt: &mut (impl Future<Output = ()> + Unpin)) -
         }
     }
     let mut report = Report::begin(plan, revision::of(&plan.dev).await);
-    let measured = measure(plan, &mut live, interrupt).await;
+    let measured = measure(plan, &mut live, &mut *interrupt).await;
     let mut interrupted = measured.interrupted;
     let mut checked = Checked::default();
     if !interrupted {
         live.say("reading everything back");
         tokio::select! {
             all = verify::read_back(&plan.run) => checked = all,
-            () = interrupt => interrupted = true,
+            () = &mut *interrupt => interrupted = true,
         }
     }
     report.end(plan, measured, checked);
     report.interrupted = interrupted;
     if !plan.keep {
         live.say("removing the files of the run");
-        let limit = if interrupted { CLEANUP_TIMEOUT } else { CLEANUP_MAX };
-        report.left_files = timeout(limit, verify::remove(&plan.run)).await.unwrap_or(plan.run.catalog().begun());
+        let removing = timeout(if interrupted { CLEANUP_TIMEOUT } else { CLEANUP_MAX }, verify::remove(&plan.run));
+        let left = tokio::select! {
+            left = removing => left.ok(),
+            () = &mut *interrupt, if !interrupted => None,
+        };
+        report.left_files = left.unwrap_or(plan.run.catalog().begun());
     }
     Ok(Some(report))
 }
@@ -224,6 +241,11 @@ impl Plan {
         });
         let mut faults = faults.collect::<Result<Vec<Fault>, Error>>()?;
         faults.sort_by_key(|fault| fault.at);
+        let foreign = args.target.is_some() || !args.pids.is_empty();
+        if !faults.is_empty() && foreign {
+            let why = "--at makes faults in a dev deployment only; leave --target and --pids away";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let (store, dev) = store_of(args.target.as_deref(), &args.pids, &args.bucket, target)?;
         inject::check(&faults, &dev).map_err(Error::Usage)?;
         Self::with(profile, store, dev, faults, args.seed, args.keep)
@@ -317,12 +339,17 @@ async fn prefill(plan: &Plan, live: &Live) -> Result<(), Error> {
                     made += 1;
                     continue;
                 };
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                failures.0 += 1;
-                failures.1 = why;
-                if failures.0 > PREFILL_FAILURES_MAX {
+                let tried = {
+                    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    failures.0 += 1;
+                    failures.1 = why;
+                    failures.0
+                };
+                if tried > PREFILL_FAILURES_MAX {
                     return;
                 }
+                tokio::time::sleep(PREFILL_BACKOFF).await;
+                line = run.line(index + usize::try_from(tried).unwrap_or_default());
             }
         });
     }
@@ -368,7 +395,8 @@ async fn measure(plan: &Plan, live: &mut Live, interrupt: &mut (impl Future<Outp
     {
         let (mut stats, at) = (engine.stats(), engine.elapsed());
         stats.tick(at, engine.in_flight(), engine.waiting());
-        stats.end(at);
+        // After the last arrival nothing is due, so that nothing can be missing.
+        stats.end(at.min(plan.profile.lasts()));
     }
     let spent = |before: Option<Duration>, after: Option<Duration>| Some(after?.saturating_sub(before?));
     Measured {

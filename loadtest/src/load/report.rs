@@ -175,24 +175,30 @@ pub(crate) fn limits(thresholds: &Thresholds, total: &Figures, gap: Option<Gap>)
     limits
 }
 
+/// Whether both are of one fault.
+fn same(a: &Event, b: &Event) -> bool {
+    a.due_s.to_bits() == b.due_s.to_bits() && a.text == b.text
+}
+
 /// Says of each fault how long it was felt: until the end of the last gap, or the last second with a failure, that began before
 /// the next fault. What one fault did to several processes at once is one row.
 pub(crate) fn recoveries(events: Vec<Event>, gaps: &[Gap], steps: &[Step]) -> Vec<FaultRow> {
     let mut rows: Vec<FaultRow> = Vec::new();
     for event in events {
         match rows.last_mut() {
-            Some(last) if last.event.text == event.text && event.at_s - last.event.at_s < AT_ONCE_S => {
+            Some(last) if same(&last.event, &event) && event.at_s - last.event.at_s < AT_ONCE_S => {
                 last.event.what = format!("{}, {}", last.event.what, event.what);
             }
             _ => rows.push(FaultRow { event, recovered_s: None }),
         }
     }
     for at in 0..rows.len() {
-        let Event { at_s, text, .. } = &rows[at].event;
-        if rows[..at].iter().any(|earlier| earlier.event.text == *text) {
+        let event = &rows[at].event;
+        let at_s = &event.at_s;
+        if rows[..at].iter().any(|earlier| same(&earlier.event, event)) {
             continue; // its end, which the row of its beginning covers
         }
-        let next_s = rows[at..].iter().find(|row| row.event.text != *text).map_or(f64::INFINITY, |row| row.event.at_s);
+        let next_s = rows[at..].iter().find(|row| !same(&row.event, event)).map_or(f64::INFINITY, |row| row.event.at_s);
         let gap_ends = gaps.iter().map(|gap| (gap.at_s, gap.at_s + gap.seconds));
         let bad_seconds = steps.iter().filter(|step| step.failed > 0).map(|step| (step.at_s, step.at_s + 1.0));
         let felt = gap_ends.chain(bad_seconds).filter(|(from_s, to_s)| *to_s > *at_s && *from_s < next_s);
@@ -232,15 +238,25 @@ mod tests {
         let step = |at_s, failed| Step { at_s, started: 10, ok: 10 - failed, failed, ..Step::default() };
         let steps = [step(0.0, 0), step(1.0, 8), step(2.0, 0), step(3.0, 0), step(9.0, 0)];
         let gaps = [Gap { at_s: 1.5, seconds: 1.25 }];
-        let event = |at_s, text: &str, what: &str| Event { at_s, text: text.to_owned(), what: what.to_owned() };
+        let event =
+            |due_s, at_s, text: &str, what: &str| Event { at_s, due_s, text: text.to_owned(), what: what.to_owned() };
         let events = vec![
-            event(1.5, "freeze all for 1s", "stopped a-n1"),
-            event(1.5, "freeze all for 1s", "stopped a-n2"),
-            event(2.5, "freeze all for 1s", "a-n1 goes on"),
-            event(4.0, "kill a-n1", "killed a-n1"),
+            event(1.5, 1.5, "freeze all for 1s", "stopped a-n1"),
+            event(1.5, 1.5, "freeze all for 1s", "stopped a-n2"),
+            event(1.5, 2.5, "freeze all for 1s", "a-n1 goes on"),
+            event(4.0, 4.0, "kill a-n1", "killed a-n1"),
+            event(9.5, 9.5, "kill a-n1", "killed a-n1 again"),
         ];
         let rows = recoveries(events, &gaps, &steps);
         let seen: Vec<_> = rows.iter().map(|row| (row.event.what.as_str(), row.recovered_s)).collect();
-        assert_eq!(seen, [("stopped a-n1, stopped a-n2", Some(1.25)), ("a-n1 goes on", None), ("killed a-n1", None)]);
+        assert_eq!(
+            seen,
+            [
+                ("stopped a-n1, stopped a-n2", Some(1.25)),
+                ("a-n1 goes on", None),
+                ("killed a-n1", None),
+                ("killed a-n1 again", None)
+            ]
+        );
     }
 }

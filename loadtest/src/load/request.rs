@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use flotilla_api::Code;
 use flotilla_env::Clock;
 use http::{
     HeaderValue, Method, Response, StatusCode,
@@ -35,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) etag: String,
     /// The body of a list.
     pub(crate) document: Bytes,
+    /// When all was there, if work of the runner's own followed.
+    pub(crate) ended: Option<Instant>,
 }
 
 /// A client's way to one address: a connection that is made when it is needed.
@@ -94,10 +97,10 @@ impl Line {
                 return Err(refused(answer).await);
             }
             let length = answer.headers().get(CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-            if length == Some(file.length()) {
-                Ok(outcome)
-            } else {
-                Err((Failure::Wrong, format!("length is {length:?} instead of {}", file.length())))
+            match length {
+                Some(length) if length == file.length() => Ok(outcome),
+                Some(length) => Err((Failure::Wrong, format!("length is {length} instead of {}", file.length()))),
+                None => Err((Failure::Malformed, "the answer to HEAD has no Content-Length".to_owned())),
             }
         })
         .await
@@ -160,7 +163,7 @@ impl Line {
     fn outcome(&self, answer: &Response<Incoming>) -> Outcome {
         let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or_default();
         let etag = etag.trim_matches('"').to_owned();
-        Outcome { head: Some(self.clock.now()), etag, document: Bytes::new() }
+        Outcome { head: Some(self.clock.now()), etag, ..Outcome::default() }
     }
 
     fn limit(&self, bytes: u64) -> Duration {
@@ -199,5 +202,8 @@ async fn refused(answer: Response<Incoming>) -> Failed {
     };
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
     let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned()).unwrap_or_default();
+    // The store itself says that it has not what it acked; a part is only asked for within the file.
+    let admits = status == StatusCode::INTERNAL_SERVER_ERROR && text.contains(Code::DataCorrupt.as_str());
+    let failure = if admits || status == StatusCode::RANGE_NOT_SATISFIABLE { Failure::Wrong } else { failure };
     (failure, format!("{status}: {}", text.chars().take(300).collect::<String>()))
 }

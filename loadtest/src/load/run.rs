@@ -52,14 +52,15 @@ pub(crate) struct Asked {
     class: Option<usize>,
     bytes: u64,
     head: Option<Instant>,
+    ended: Option<Instant>,
     failure: Option<Failed>,
 }
 
 impl Asked {
     fn new(operation: Operation, class: Option<usize>, bytes: u64, result: Result<Outcome, Failed>) -> Self {
         match result {
-            Ok(outcome) => Self { operation, class, bytes, head: outcome.head, failure: None },
-            Err(failed) => Self { operation, class, bytes: 0, head: None, failure: Some(failed) },
+            Ok(Outcome { head, ended, .. }) => Self { operation, class, bytes, head, ended, failure: None },
+            Err(failed) => Self { operation, class, bytes: 0, head: None, ended: None, failure: Some(failed) },
         }
     }
 
@@ -71,6 +72,7 @@ impl Asked {
     /// Adds the times.
     pub(crate) fn done(self, start: Instant, intended: Duration, sent: Duration, ended: Duration) -> Done {
         let head = self.head.map(|head| head.saturating_duration_since(start));
+        let ended = self.ended.map_or(ended, |ended| ended.saturating_duration_since(start));
         let Self { operation, class, bytes, failure, .. } = self;
         Done { operation, class, intended, sent, head, ended, bytes, failure }
     }
@@ -187,14 +189,14 @@ impl Run {
     pub(crate) async fn put(&self, line: &mut Line) -> Asked {
         let item = self.catalog().begin_new();
         let (class, result, length) = self.upload(item, item.number, line).await;
-        self.catalog().end_new(item, written(&result));
+        self.catalog().end_new(item, self.written(&result));
         self.asked(Operation::Put, Some(class), length, item.number, result)
     }
 
     async fn replace(&self, item: Item, line: &mut Line) -> Asked {
         let next = Item { generation: item.generation + 1, ..item };
         let (class, result, length) = self.upload(next, item.number, line).await;
-        self.catalog().end_replace(item, written(&result));
+        self.catalog().end_replace(item, self.written(&result));
         self.asked(Operation::Replace, Some(class), length, item.number, result)
     }
 
@@ -204,12 +206,16 @@ impl Run {
         if let Err((failure @ Failure::Lost, _)) = &mut result {
             *failure = Failure::ClientError; // a 404 here is the bucket's
         }
-        if let Ok(outcome) = &result
+        if let Ok(outcome) = &mut result
             && number.is_multiple_of(HASHED_EVERY)
             && self.store.has_content_etag()
-            && outcome.etag != *file.hash().to_hex()
         {
-            result = Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)));
+            outcome.ended = Some(self.clock.now());
+            let hashed = file.clone();
+            let hash = tokio::task::spawn_blocking(move || hashed.hash()).await.expect("hashing does not panic");
+            if outcome.etag != *hash.to_hex() {
+                result = Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)));
+            }
         }
         (class, result, file.length())
     }
@@ -239,7 +245,7 @@ impl Run {
     async fn delete(&self, item: Item, line: &mut Line) -> Asked {
         let (class, _) = self.file(item);
         let result = line.delete(&self.path(Verb::Delete, item.number)).await;
-        self.catalog().end_delete(item, written(&result));
+        self.catalog().end_delete(item, self.written(&result));
         self.asked(Operation::Delete, Some(class), 0, item.number, result)
     }
 
@@ -296,16 +302,17 @@ impl Run {
         let name = self.key(number);
         (failure, if why.contains(&name) { why } else { format!("{why} ({name})") })
     }
-}
 
-/// Says what is known of a write by its answer: see docs/SEMANTICS.md.
-fn written(result: &Result<Outcome, Failed>) -> Written {
-    match result {
-        Ok(_) => Written::Acked,
-        Err((Failure::Refused | Failure::Busy | Failure::BusyWithRetryAfter | Failure::ClientError, _)) => {
-            Written::Refused
+    /// Says what is known of a write by its answer: see docs/SEMANTICS.md. Others than Flotilla promise nothing for a 503.
+    fn written(&self, result: &Result<Outcome, Failed>) -> Written {
+        match result {
+            Ok(_) => Written::Acked,
+            Err((Failure::Refused | Failure::ClientError, _)) => Written::Refused,
+            Err((Failure::Busy | Failure::BusyWithRetryAfter, _)) if self.store.refusals_are_final() => {
+                Written::Refused
+            }
+            // An upload whose ETag is wrong was acked with wrong bytes; it is counted, and nothing more is expected of it.
+            Err(_) => Written::Unknown,
         }
-        // An upload whose ETag is wrong was acked with wrong bytes; it is counted, and nothing more is expected of it.
-        Err(_) => Written::Unknown,
     }
 }

@@ -262,12 +262,14 @@ impl Stats {
         *count += 1;
     }
 
-    /// Counts a request that was sent, and how late the runner itself was, where it can tell.
-    pub(crate) fn sent(&mut self, lag: Option<Duration>) {
+    /// Counts a request that was sent.
+    pub(crate) fn sent(&mut self) {
         self.now.started += 1;
-        if let Some(lag) = lag {
-            record(self.lag.get_or_insert_with(histogram), lag);
-        }
+    }
+
+    /// Notes how late the runner itself was.
+    pub(crate) fn late(&mut self, lag: Duration) {
+        record(self.lag.get_or_insert_with(histogram), lag);
     }
 
     /// Gives a quantile of the runner's own lateness in milliseconds.
@@ -390,7 +392,7 @@ mod tests {
     fn series_is_bounded_and_keeps_the_worst() {
         let mut stats = Stats::default();
         for second in 0..50_000_u32 {
-            stats.sent(None);
+            stats.sent();
             let took = if second == 33_333 { 2.0 } else { 0.001 };
             let at = f64::from(second);
             stats.done(&done(at, at, at + took, None));

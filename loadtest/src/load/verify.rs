@@ -18,7 +18,9 @@ use super::{
 /// Connections of work that is not measured.
 const CONNECTIONS: usize = 16;
 /// How often a file is asked for before it counts as not checked: servers may be restarting.
-const TRIES: u32 = 20;
+const TRIES: usize = 20;
+/// How often a file's removal is tried.
+const REMOVALS: usize = 5;
 /// Between two of them.
 const BETWEEN: std::time::Duration = std::time::Duration::from_millis(500);
 /// Examples that are kept.
@@ -51,7 +53,7 @@ pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
             while let Some(number) = take(&run, &next) {
                 let expected = run.catalog().expected(number);
                 if let Some(expected) = expected {
-                    check(&run, &mut line, number, expected, &mut checked).await;
+                    check(&run, (&mut line, index), number, expected, &mut checked).await;
                 }
             }
             checked
@@ -82,10 +84,7 @@ pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
         removers.spawn(async move {
             while let Some(number) = take(&run, &next) {
                 let gone = matches!(run.catalog().expected(number), Some(Expected::Gone(_)));
-                if !gone
-                    && let Err((failure, _)) = line.delete(&run.path(Verb::Delete, number)).await
-                    && !failure.is_loss()
-                {
+                if !gone && !removed(&run, (&mut line, index), number).await {
                     left.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -95,14 +94,26 @@ pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
     left.load(Ordering::Relaxed)
 }
 
+async fn removed(run: &Run, (line, index): (&mut Line, usize), number: u64) -> bool {
+    for attempt in 1..=REMOVALS {
+        match line.delete(&run.path(Verb::Delete, number)).await {
+            Err((failure, _)) if !failure.is_loss() => {}
+            _ => return true,
+        }
+        tokio::time::sleep(BETWEEN).await;
+        *line = run.line(index + attempt);
+    }
+    false
+}
+
 fn take(run: &Run, next: &AtomicU64) -> Option<u64> {
     let number = next.fetch_add(1, Ordering::Relaxed);
     (number < run.catalog().begun()).then_some(number)
 }
 
-async fn check(run: &Run, line: &mut Line, number: u64, expected: Expected, checked: &mut Checked) {
+async fn check(run: &Run, (line, index): (&mut Line, usize), number: u64, expected: Expected, checked: &mut Checked) {
     let mut last = (Failure::Timeout, String::new());
-    for _ in 0..TRIES {
+    for attempt in 1..=TRIES {
         match look(run, line, number, expected).await {
             Ok(bytes) => {
                 checked.files += 1;
@@ -120,6 +131,8 @@ async fn check(run: &Run, line: &mut Line, number: u64, expected: Expected, chec
             Err(failed) => last = failed,
         }
         tokio::time::sleep(BETWEEN).await;
+        // This address may be that of a server that is down for good.
+        *line = run.line(index + attempt);
     }
     checked.unreadable += 1;
     if checked.failures.len() < EXAMPLES_MAX {
