@@ -192,7 +192,7 @@ pub(crate) async fn run_until(
             Box::pin(seed_tables::run(args, target, out, interrupt)).await
         }
         Command::Run(args) => Box::pin(load::run(args, target, out, interrupt)).await,
-        Command::Compare(args) => Box::pin(load::compare(args, target, out, interrupt)).await,
+        Command::Compare(args) => Box::pin(load::compare_stores(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Run(args)) => Box::pin(ledger::run(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Check(args)) => Box::pin(ledger::check(args, target, out, interrupt)).await,
     }

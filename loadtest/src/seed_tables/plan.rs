@@ -82,28 +82,9 @@ impl Plan {
     }
 }
 
-/// Names a size for people, in powers of ten.
-pub(super) fn size_name(bytes: u64) -> String {
-    let (unit, name) = match bytes {
-        1_000_000_000.. => (1e9, "GB"),
-        1_000_000.. => (1e6, "MB"),
-        1_000.. => (1e3, "KB"),
-        _ => (1.0, "B"),
-    };
-    let number = format!("{:.1}", bytes as f64 / unit);
-    format!("{} {name}", number.trim_end_matches(".0"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Plan, size_name};
-
-    #[test]
-    fn sizes_have_names_in_powers_of_ten() {
-        let names: Vec<_> = Plan::new(1.0).big.iter().map(|big| size_name(big.bytes)).collect();
-        assert_eq!(names, ["10 MB", "100 MB", "500 MB", "1.5 GB"]);
-        assert_eq!((size_name(999), size_name(10_000)), ("999 B".to_owned(), "10 KB".to_owned()));
-    }
+    use super::Plan;
 
     #[test]
     fn smallest_scale_still_has_a_byte_and_a_request_everywhere() {

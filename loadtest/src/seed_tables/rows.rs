@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     bench::Bench,
-    plan::{Batch, Big, Crowd, Plan, Small, size_name},
+    plan::{Batch, Big, Crowd, Plan, Small},
     report::{Report, Shape},
     supply::{Action, Supply},
 };
-use crate::pool::File;
+use crate::{load::size_name, pool::File};
 
 /// Sends one file of the smallest size there and back, so that the first row does not pay for what happens once.
 pub(super) async fn warm_up(bench: &Arc<Bench>, plan: &Plan, report: &mut Report) {
