@@ -50,6 +50,14 @@ impl Resident {
     }
 }
 
+impl Process {
+    /// Gives its processor time so far; none if it is gone or was replaced.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        let stat = procfs::stat(&self.pid.to_string()).ok()?;
+        (stat.start_ticks == self.start_ticks).then_some(stat.cpu)
+    }
+}
+
 impl Dev {
     /// Reads `dev.json`.
     ///
@@ -75,10 +83,7 @@ impl Dev {
 
     /// Gives the processor time of all processes so far; none if there are none, or one is gone or was replaced.
     pub(crate) fn cpu(&self) -> Option<Duration> {
-        let times = self.processes.iter().map(|process| {
-            let stat = procfs::stat(&process.pid.to_string()).ok()?;
-            (stat.start_ticks == process.start_ticks).then_some(stat.cpu)
-        });
+        let times = self.processes.iter().map(Process::cpu);
         if self.processes.is_empty() { None } else { times.sum() }
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{random::Random, report::Report};
+use crate::seed_tables::median;
 
 /// Resamples of the bootstrap.
 const RESAMPLES: usize = 2_000;
@@ -117,12 +118,6 @@ fn interval(ratios: &[f64], random: &mut Random) -> (f64, f64) {
         .collect();
     medians.sort_by(f64::total_cmp);
     (medians[RESAMPLES / 40], medians[RESAMPLES - 1 - RESAMPLES / 40])
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
 /// Writes a comparison as text.

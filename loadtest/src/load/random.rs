@@ -26,6 +26,20 @@ impl Random {
         (self.u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Gives one of the things, each as often as its share of `total`, which is the sum of all weights; none of no things.
+    pub(crate) fn weighted<T>(&mut self, things: impl Iterator<Item = (T, f64)>, total: f64) -> Option<T> {
+        let mut at = self.unit() * total;
+        let mut last = None;
+        for (thing, weight) in things {
+            if at < weight {
+                return Some(thing);
+            }
+            at -= weight;
+            last = Some(thing); // what rounding left over falls to the last one
+        }
+        last
+    }
+
     /// Gives a number below `end`, which is above 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         u64::try_from((u128::from(self.u64()) * u128::from(end)) >> 64)

@@ -175,14 +175,8 @@ impl Run {
     }
 
     fn draw(&self, random: &mut Random) -> Operation {
-        let mut at = random.unit() * self.mix_total;
-        for (operation, weight) in &self.mix {
-            if at < *weight {
-                return *operation;
-            }
-            at -= weight;
-        }
-        *self.mix.keys().next_back().expect("a profile has operations")
+        let mix = self.mix.iter().map(|(operation, weight)| (*operation, *weight));
+        random.weighted(mix, self.mix_total).expect("a profile has operations")
     }
 
     /// Uploads a new file.

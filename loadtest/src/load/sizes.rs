@@ -91,16 +91,8 @@ impl Sizes {
     /// Gives the class and the length of the file with an id, under a seed.
     pub(crate) fn of(&self, seed: u64, id: u64) -> (usize, u64) {
         let mut random = Random::of(seed, id);
-        let mut at = random.unit() * self.total;
-        let last = self.classes.len() - 1;
-        let mut chosen = last;
-        for (class, (_, weight)) in self.classes.iter().enumerate() {
-            if at < *weight {
-                chosen = class;
-                break;
-            }
-            at -= weight;
-        }
+        let classes = self.classes.iter().enumerate().map(|(class, (_, weight))| (class, *weight));
+        let chosen = random.weighted(classes, self.total).expect("a profile has sizes");
         let SizeRange { from, to } = self.classes[chosen].0;
         if from == to {
             return (chosen, from);

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     dev::{Dev, Process, Resident},
-    procfs, wire,
+    wire,
     wire::{Connection, Endpoint},
 };
 
@@ -107,19 +107,14 @@ struct Reading {
 impl Reading {
     async fn take(dev: &Dev, clock: &dyn Clock) -> Self {
         let at = clock.now();
-        let cpu = dev.processes.iter().map(cpu).collect();
+        // Of each by itself: [`Dev::cpu`] needs all of them to be there.
+        let cpu = dev.processes.iter().map(Process::cpu).collect();
         let resident = dev.resident();
         let asked = dev.processes.iter().map(|process| scrape(&process.ops, SCRAPE_WITHIN));
         let pages = join_all(asked).await;
         let figures = pages.iter().map(|page| page.as_deref().map(Figures::of)).collect();
         Self { at, cpu, resident, figures }
     }
-}
-
-/// Gives a server's processor time so far; unlike [`Dev::cpu`] it does not need all the others to be there.
-fn cpu(process: &Process) -> Option<Duration> {
-    let stat = procfs::stat(&process.pid.to_string()).ok()?;
-    (stat.start_ticks == process.start_ticks).then_some(stat.cpu)
 }
 
 /// What one server's metrics say.

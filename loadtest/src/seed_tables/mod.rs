@@ -17,6 +17,7 @@ mod tests;
 
 use std::{future::Future, io::Write, sync::Arc, time::Duration};
 
+pub(crate) use report::median;
 use tokio::time::timeout;
 
 use self::{bench::Bench, plan::Plan, report::Report};

@@ -123,7 +123,8 @@ fn medians(samples: &[Figures]) -> Figures {
     columns.into_iter().map(|(figure, values)| (figure, median(values))).collect()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Gives the median of values, of which there is at least one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
