@@ -18,6 +18,13 @@ ends() {
 }
 
 mode() { echo "$*" >"$WORK/proxy/mode"; }
+# Changes the byte $2 of the file $1; a fixed letter would be there already once in 256 times.
+change_byte() {
+  local byte
+  byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+  # shellcheck disable=SC2059
+  printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
 parts() { find "$1" -maxdepth 1 -name '.flotilla-*' | wc -l; }
 # Says whether a part of more than $2 bytes lies in the folder $1.
 # shellcheck disable=SC2317
@@ -85,7 +92,7 @@ resumed_at=${BASH_REMATCH[1]}
 break_off b INT
 [ "$(cat "$WORK/broken.status")" = 130 ] || fail "status $(cat "$WORK/broken.status") after SIGINT"
 part=$(find "$WORK/down" -name '.flotilla-*.part')
-printf 'X' | dd of="$part" bs=1 seek=5000 conv=notrunc status=none
+change_byte "$part" 5000
 ends 0 "$fl" get demo/big "$WORK/down/b"
 cmp -s "$WORK/big" "$WORK/down/b" || fail "a damaged part came under the final name"
 
@@ -129,9 +136,10 @@ ends 0 "$fl" put -r "$WORK/tree" demo/tree
 ends 0 "$fl" put -r "$WORK/tree" demo/tree --api "$proxy"
 [ "$(grep -c ^PUT "$WORK/proxy/requests")" = 0 ] || fail "a tree that was there was sent again"
 grep -q '80 were there already' "$WORK/out" || fail "put -r says: $(cat "$WORK/out")"
-printf 'Y' | dd of="$WORK/tree/f7" bs=1 seek=7 conv=notrunc status=none
+change_byte "$WORK/tree/f7" 7
 ends 0 "$fl" put -r "$WORK/tree" demo/tree --api "$proxy"
-[ "$(grep '^PUT' "$WORK/proxy/requests" | cut -d ' ' -f 2)" = /v1/files/demo/tree/f7 ] || fail "a change was not sent alone"
+sent=$(awk '$1 == "PUT" { print $2 }' "$WORK/proxy/requests")
+[ "$sent" = /v1/files/demo/tree/f7 ] || fail "a change was not sent alone, but: ${sent:-nothing}"
 ends 0 "$fl" get -r demo/tree "$WORK/back"
 diff -r "$WORK/tree" "$WORK/back" >/dev/null || fail "the tree differs"
 : >"$WORK/proxy/requests"
