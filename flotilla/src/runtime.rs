@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, num::NonZero, thread, time::Duration};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -23,6 +24,16 @@ pub const CLIENT: Shape = Shape { workers_min: 2, workers_max: 4, grace: Duratio
 /// Servers: every processor, and two threads at least, so that one long poll does not stop heartbeats. Blocking work
 /// (syncs) gets a moment; whatever was acked is on disk before that.
 pub const SERVER: Shape = Shape { workers_min: 2, workers_max: 128, grace: Duration::from_secs(5) };
+
+/// Allows as many open files as the system lets this process have, and gives the number: RocksDB and chunk files need thousands, and
+/// so do the connections of a load.
+pub fn raise_files_max() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What can't be raised stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current
+}
 
 /// Makes a runtime, runs `work` on it and ends it; gives 1 where none can be made.
 pub fn run(name: &'static str, shape: Shape, work: impl Future<Output = u8>) -> u8 {

@@ -1,6 +1,6 @@
 //! The commands of `flotilla loadtest`: arguments in, exit code out. Knows no workload's inside.
 
-use std::{future::Future, io::Write, path::PathBuf};
+use std::{future::Future, io::Write, net::SocketAddr, path::PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +30,8 @@ pub enum Command {
     Run(RunArgs),
     /// Send the same load to two stores by turns, or take two reports, and say which is better and how sure that is
     Compare(CompareArgs),
+    /// Carry out a share of the load that `run --worker` on another host leads; speaks over standard input and output
+    Worker,
     /// Write with a ledger of what was acked, or check a ledger against what can be read
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -43,6 +45,7 @@ impl Command {
             Self::Run(args) => args.target.is_none(),
             Self::Compare(args) => [&args.a, &args.b].into_iter().any(|side| side == "flotilla"),
             Self::Ledger(_) => true,
+            Self::Worker => false,
         }
     }
 }
@@ -59,7 +62,7 @@ pub enum LedgerCommand {
 /// Arguments of `flotilla loadtest run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
-    /// smoke, spike, burst, ramp, soak, small-files, big-files, failover, seed-tables, or a file ending in .toml
+    /// smoke, spike, burst, ramp, knee, soak, small-files, big-files, failover, duel, seed-tables, or a file ending in .toml
     pub profile: String,
     /// Write the report as page, JSON and CSV into this folder
     #[arg(long, value_name = "DIR")]
@@ -70,6 +73,22 @@ pub struct RunArgs {
     /// Multiply rates (of seed-tables: sizes and counts), for example 0.01 for a quick look
     #[arg(long, default_value_t = 1.0)]
     pub scale: f64,
+    /// Also write the outcome as JUnit XML to this file, for CI systems
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Also write the latencies of every second to this file, as an interval log of HdrHistogram
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// Also write every request to this CSV file, which can be replayed as a trace
+    #[arg(long, value_name = "FILE")]
+    pub requests: Option<PathBuf>,
+    /// Serve the report as it grows at this address, like 127.0.0.1:8080
+    #[arg(long, value_name = "HOST:PORT")]
+    pub page: Option<SocketAddr>,
+    /// Share the load with a runner that this command starts, like `ssh host2 flotilla loadtest worker`; several may be given, and
+    /// this process then sends nothing itself
+    #[arg(long, value_name = "COMMAND")]
+    pub worker: Vec<String>,
     /// A fault at a time of the load, like `--at 20s "kill leader of a"`; several may be given. On a dev deployment only
     #[arg(long, num_args = 2, value_names = ["TIME", "FAULT"])]
     pub at: Vec<String>,
@@ -193,6 +212,7 @@ pub(crate) async fn run_until(
         }
         Command::Run(args) => Box::pin(load::run(args, target, out, interrupt)).await,
         Command::Compare(args) => Box::pin(load::compare_stores(args, target, out, interrupt)).await,
+        Command::Worker => Box::pin(load::follow(tokio::io::stdin(), tokio::io::stdout(), interrupt)).await,
         Command::Ledger(LedgerCommand::Run(args)) => Box::pin(ledger::run(args, target, out, interrupt)).await,
         Command::Ledger(LedgerCommand::Check(args)) => Box::pin(ledger::check(args, target, out, interrupt)).await,
     }

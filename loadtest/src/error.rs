@@ -48,6 +48,26 @@ pub enum Error {
     /// The deployment could not be read.
     #[error("deployment can't be read: {0}")]
     Store(#[from] StoreError),
+    /// The page could not be served.
+    #[error("the page can't be served at {address}: {source}; give another address to --page")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// One of several runners did not get as far as the load.
+    #[error("{name} can't take part: {why}")]
+    Worker {
+        /// Which.
+        name: String,
+        /// What happened.
+        why: String,
+    },
+    /// The leader of several runners went away, or said what is not understood.
+    #[error("the leader of this load can't be heard any more: {0}")]
+    Leader(#[source] io::Error),
     /// The report could not be printed.
     #[error("report can't be printed: {0}")]
     Print(#[source] io::Error),
@@ -65,6 +85,9 @@ impl Error {
             | Self::Wire(_)
             | Self::Prefill(_)
             | Self::Store(_)
+            | Self::Listen { .. }
+            | Self::Worker { .. }
+            | Self::Leader(_)
             | Self::Print(_) => crate::command::EXIT_ERROR,
         }
     }

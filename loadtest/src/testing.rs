@@ -5,8 +5,9 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -50,6 +51,8 @@ pub(crate) enum Fault {
     ForgetPut(u64),
     /// The PUT with this number is answered with the ETag of something else.
     WrongEtagOfPut(u64),
+    /// Copies hold something else than their source.
+    WrongCopies,
     /// The PUT with this number is answered with 503.
     RefusePut(u64),
 }
@@ -69,6 +72,11 @@ pub(crate) struct State {
     gets: AtomicU64,
     /// Whoever holds it for writing stops all answers.
     pub(crate) frozen: RwLock<()>,
+    /// Every PUT is answered with 503.
+    pub(crate) refuse_all: AtomicBool,
+    /// Microseconds that each answer takes, one after the other; 0 if they do not wait for each other.
+    turn_us: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
     /// Told of every PUT.
     pub(crate) put_seen: Notify,
 }
@@ -84,6 +92,9 @@ impl Server {
             puts: AtomicU64::new(0),
             gets: AtomicU64::new(0),
             frozen: RwLock::new(()),
+            refuse_all: AtomicBool::new(false),
+            turn_us: AtomicU64::new(0),
+            turn: tokio::sync::Mutex::default(),
             put_seen: Notify::new(),
         });
         let mut tasks = JoinSet::new();
@@ -133,8 +144,18 @@ fn json(status: StatusCode, body: &impl serde::Serialize, etag: &str) -> Respons
 }
 
 impl State {
+    /// From now on requests are answered one after the other, each after so long.
+    pub(crate) fn take_turns(&self, each: Duration) {
+        self.turn_us.store(u64::try_from(each.as_micros()).expect("a short time"), Ordering::SeqCst);
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         drop(self.frozen.read().await);
+        let turn_us = self.turn_us.load(Ordering::SeqCst);
+        if turn_us > 0 {
+            let _turn = self.turn.lock().await;
+            tokio::time::sleep(Duration::from_micros(turn_us)).await;
+        }
         let path = request.uri().path().to_owned();
         if path == route::HEALTHZ {
             return json(StatusCode::OK, &serde_json::json!({"rev": "test-rev"}), "");
@@ -145,9 +166,11 @@ impl State {
         let Some(key) = path.strip_prefix(FILES).map(str::to_owned) else {
             return self.list(request.uri().query().unwrap_or_default());
         };
+        let query = request.uri().query().unwrap_or_default().to_owned();
         let (method, range) = (request.method().clone(), request.headers().get(RANGE).cloned());
         let Ok(body) = request.into_body().collect().await else { return problem(Code::BodyInvalid) };
         match method {
+            Method::POST => self.copy(key, &query),
             Method::PUT => self.put(key, body.to_bytes()),
             Method::GET => self.get(&key, range.as_ref().map(|range| range.to_str().expect("tests send text"))),
             Method::HEAD => match self.files.lock().expect("no test thread panics").get(&key) {
@@ -168,7 +191,7 @@ impl State {
     fn put(&self, key: String, content: Bytes) -> Response<Full<Bytes>> {
         let number = self.puts.fetch_add(1, Ordering::SeqCst) + 1;
         self.put_seen.notify_one();
-        if self.fault == Fault::RefusePut(number) {
+        if self.fault == Fault::RefusePut(number) || self.refuse_all.load(Ordering::SeqCst) {
             return problem(Code::ReplicasUnavailable);
         }
         let etag = if self.fault == Fault::WrongEtagOfPut(number) { etag(b"other") } else { etag(&content) };
@@ -189,6 +212,20 @@ impl State {
             files.insert(key, content);
         }
         json(if replaced { StatusCode::OK } else { StatusCode::CREATED }, &answer, &etag)
+    }
+
+    fn copy(&self, key: String, query: &str) -> Response<Full<Bytes>> {
+        let source = query.strip_prefix("copy-from=demo/").expect("tests copy within the bucket");
+        let content = self.files.lock().expect("no test thread panics").get(source).cloned();
+        match content {
+            Some(mut content) => {
+                if self.fault == Fault::WrongCopies {
+                    content = content.iter().map(|byte| byte ^ 1).collect();
+                }
+                self.put(key, content)
+            }
+            None => problem(Code::FileNotFound),
+        }
     }
 
     fn get(&self, key: &str, range: Option<&str>) -> Response<Full<Bytes>> {

@@ -7,6 +7,7 @@ use crate::{
     connect,
     exit::{Exit, Failure, chain},
     output::Report,
+    runtime,
 };
 
 /// Runs the command; gives its own exit code.
@@ -20,6 +21,7 @@ pub async fn run(args: LoadtestArgs) -> Result<u8, Failure> {
     } else {
         Target { api: Vec::new(), token: String::new(), dev_json: None }
     };
+    runtime::raise_files_max();
     match flotilla_loadtest::run(args.command, target).await {
         Ok(code) => Ok(code),
         Err(error) => {

@@ -2,7 +2,6 @@
 
 use std::{future::Future, path::Path};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +74,7 @@ where
         Err(why) => return refuse(why),
     };
     logging::server();
-    let files_max = raise_files_max();
+    let files_max = runtime::raise_files_max();
     tracing::info!(what, pid = std::process::id(), files_max, "starting");
     runtime::run(what, runtime::SERVER, async {
         let stop = CancellationToken::new();
@@ -122,15 +121,6 @@ async fn pass_on(mut signals: Stop, stop: CancellationToken) {
     let signal = signals.wait().await;
     tracing::warn!(signal, "ending at once");
     std::process::exit(Exit::Interrupted.code().into());
-}
-
-/// Allows as many open files as the system lets this process have; RocksDB and chunk files need thousands.
-fn raise_files_max() -> Option<u64> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // What can't be raised stays as it is.
-    let _ = setrlimit(Resource::Nofile, limit);
-    getrlimit(Resource::Nofile).current
 }
 
 #[cfg(feature = "failpoints")]

@@ -3,15 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
+    counts::{Counts, Failure},
+    found::Found,
     machine::Machine,
-    measure::Measured,
+    observe::Observed,
     operation::Operation,
     plan::Plan,
     profile::Pacing,
     report::{self, Addresses, Mistake, Report, Row, RunnerCost, ServerCost},
     schedule::spans,
-    stats,
-    verify::Checked,
 };
 use crate::{
     command::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG},
@@ -49,7 +49,7 @@ impl Report {
             left_files: 0,
             seconds: 0.0,
             phases: spans(&plan.profile.phases),
-            total: stats::Counts::default().figures(1.0),
+            total: Counts::default().figures(1.0),
             operations: Vec::new(),
             errors: Vec::new(),
             longest_gap: None,
@@ -59,58 +59,51 @@ impl Report {
             runner: RunnerCost::default(),
             server_totals: ServerCost::default(),
             thresholds: Vec::new(),
+            running: false,
+            knee: None,
+            skipped: 0,
+            workers: Vec::new(),
         }
     }
 
-    /// Fills in what was measured and read back.
-    pub(super) fn end(&mut self, plan: &Plan, measured: Measured, checked: Checked) {
-        let Measured { engine, interrupted, seconds, own_cpu, server_cpu, samples, events } = measured;
-        let mut stats = engine.stats();
-        for (failure, why) in &checked.failures {
-            stats.failed(*failure, why);
-        }
-        self.interrupted = interrupted;
-        (self.lost, self.corrupt) = (plan.run.lost(), plan.run.corrupt());
-        (self.unknown, self.unreadable) = (checked.unknown, checked.unreadable);
-        (self.checked_files, self.checked_bytes) = (checked.files, checked.bytes);
-        self.seconds = seconds;
+    /// Fills in what was found and seen.
+    pub(super) fn end(&mut self, plan: &Plan, found: Found, observed: Observed) {
+        let Observed { server_cpu, samples, events } = observed;
+        self.runner = found.cost();
+        let Found { interrupted, seconds, stats, .. } = found;
+        (self.interrupted, self.seconds) = (interrupted, seconds);
+        (self.lost, self.corrupt) = (found.lost, found.corrupt);
+        (self.unknown, self.unreadable) = (found.unknown, found.unreadable);
+        (self.checked_files, self.checked_bytes) = (found.checked_files, found.checked_bytes);
+        (self.left_files, self.skipped) = (found.left_files, found.skipped);
+        (self.phases, self.knee, self.workers) = (found.phases, found.knee, found.workers);
         self.total = stats.total.figures(seconds);
-        let row = |(&(operation, class), counts): (&(Operation, Option<usize>), &stats::Counts)| Row {
+        let row = |(&(operation, class), counts): (&(Operation, Option<usize>), &Counts)| Row {
             operation: operation.name().to_owned(),
             size: class.map(|class| plan.run.sizes.name(class)),
             figures: counts.figures(seconds),
         };
         self.operations = stats.kinds.iter().map(row).collect();
-        let mistake = |(kind, (count, example)): (&stats::Failure, &(u64, String))| Mistake {
+        let mistake = |(kind, (count, example)): (&Failure, &(u64, String))| Mistake {
             kind: *kind,
             count: *count,
             example: example.clone(),
         };
         self.errors = stats.failures.iter().map(mistake).collect();
         self.longest_gap = Some(stats.gap).filter(|gap| gap.seconds > 0.0);
-        self.series = std::mem::take(&mut stats.steps);
+        self.series = stats.series.steps().to_vec();
         self.faults = report::recoveries(events, &stats.gaps, &self.series);
         let (operations, gb) = (self.total.started.max(1) as f64, self.total.bytes as f64 / 1e9);
-        let per_gb = |seconds: f64| (gb > 0.0).then(|| seconds / gb);
-        let own = own_cpu.unwrap_or_default().as_secs_f64();
-        self.runner = RunnerCost {
-            cpu_seconds: own,
-            cpu_us_per_operation: Some(own * 1e6 / operations),
-            cpu_seconds_per_gb: per_gb(own),
-            lag_p99_ms: stats.lag_ms(0.99),
-            dropped: engine.dropped(),
-            connections: plan.profile.connections,
-        };
         let servers = server_cpu.map(|cpu| cpu.as_secs_f64());
         self.server_totals = ServerCost {
             cpu_seconds: servers,
             cpu_us_per_operation: servers.map(|seconds| seconds * 1e6 / operations),
-            cpu_seconds_per_gb: servers.and_then(per_gb),
+            cpu_seconds_per_gb: servers.filter(|_| gb > 0.0).map(|seconds| seconds / gb),
             largest_rss_bytes: samples.iter().filter_map(|sample| sample.largest_rss_bytes).max(),
             rss_bytes: samples.iter().filter_map(|sample| sample.rss_bytes).max(),
         };
         self.servers = samples;
-        self.invalid_because = self.runner.invalid_because();
+        self.invalid_because = found.invalid_because;
         self.valid = self.invalid_because.is_empty();
         self.thresholds = report::limits(&plan.profile.thresholds, &self.total, self.longest_gap);
     }
@@ -121,8 +114,17 @@ impl Report {
         match (self.interrupted, self.lost + self.corrupt) {
             (true, _) => EXIT_INTERRUPTED,
             (false, 1..) => EXIT_WRONG,
-            (false, 0) if failed || !self.valid || self.unreadable > 0 || self.total.ok == 0 => EXIT_ERROR,
+            (false, 0)
+                if failed || self.is_knee_missing() || !self.valid || self.unreadable > 0 || self.total.ok == 0 =>
+            {
+                EXIT_ERROR
+            }
             (false, 0) => EXIT_OK,
         }
+    }
+
+    /// Whether a rate was searched for and not even the first was borne.
+    fn is_knee_missing(&self) -> bool {
+        self.knee.as_ref().is_some_and(|knee| knee.highest_borne.is_none())
     }
 }

@@ -1,6 +1,9 @@
 //! Which files exist, as far as answers tell: what may be read, and what must be there in the end. Knows no network.
 //!
-//! A file is three bytes here: its length follows from its number, and its content from number and generation.
+//! A file is four bytes here: its length and its content follow from its number and its generation, but for copies and for files
+//! of a trace, which need some more.
+
+use std::collections::HashMap;
 
 use super::{profile::Popularity, random::Random};
 
@@ -30,7 +33,16 @@ pub(crate) struct Item {
     /// Its number.
     pub(crate) number: u64,
     /// How often it was replaced.
-    pub(crate) generation: u8,
+    pub(crate) generation: u16,
+}
+
+/// A content and, where it does not follow from it, its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Two different contents of a run have different ones.
+    pub(crate) id: u64,
+    /// In bytes.
+    pub(crate) length: Option<u64>,
 }
 
 /// What must be true of a file when all is over.
@@ -42,7 +54,7 @@ pub(crate) enum Expected {
     Either(Item),
     /// It has this content, or is not there.
     MaybeGone(Item),
-    /// It is not there.
+    /// It is not there: it was deleted, or its upload was refused.
     Gone(Item),
 }
 
@@ -61,7 +73,11 @@ pub(crate) enum Written {
 #[derive(Debug)]
 pub(crate) struct Catalog {
     states: Vec<u16>,
-    generations: Vec<u8>,
+    generations: Vec<u16>,
+    /// What those files hold in their first generation that were made as copies.
+    copied: HashMap<u64, Content>,
+    /// Of files of a trace, the lengths of this generation and the next one.
+    lengths: HashMap<u64, [u64; 2]>,
     popularity: Popularity,
     /// The next file in turn, for [`Popularity::Sequential`].
     next: u64,
@@ -70,7 +86,8 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Makes an empty one.
     pub(crate) fn new(popularity: Popularity) -> Self {
-        Self { states: Vec::new(), generations: Vec::new(), popularity, next: 0 }
+        let (states, generations, copied, lengths) = (Vec::new(), Vec::new(), HashMap::new(), HashMap::new());
+        Self { states, generations, copied, lengths, popularity, next: 0 }
     }
 
     /// Gives how many files were ever begun.
@@ -85,19 +102,81 @@ impl Catalog {
         Item { number: self.begun() - 1, generation: 0 }
     }
 
-    /// Ends what [`Catalog::begin_new`] began.
+    /// Begins a new file that gets the content of another one, which is being read.
+    pub(crate) fn begin_copy(&mut self, source: Item) -> Item {
+        let (content, item) = (self.content(source), self.begin_new());
+        self.copied.insert(item.number, content);
+        item
+    }
+
+    /// Ends what [`Catalog::begin_new`], [`Catalog::begin_copy`] or [`Catalog::begin_upload`] of no file began.
     pub(crate) fn end_new(&mut self, item: Item, written: Written) {
         let state = &mut self.states[at(item.number)];
         *state = match written {
             Written::Acked => LIVE,
-            Written::Refused => 0,
+            Written::Refused => DELETED,
             Written::Unknown => UNKNOWN,
         };
     }
 
+    /// Makes room for the files of a trace, of which none is there yet: numbers from 0 on.
+    pub(crate) fn reserve(&mut self, files: usize) {
+        self.states = vec![DELETED; files];
+        self.generations = vec![0; files];
+    }
+
+    /// Begins the upload of a file of a trace; tells whether there is none yet. None if it is being read or written, or if it is
+    /// not known what it holds.
+    pub(crate) fn begin_upload(&mut self, number: u64, length: u64) -> Option<(Item, bool)> {
+        let (state, generation) = (self.states[at(number)], self.generations[at(number)]);
+        let first = state == DELETED;
+        if !(first || state == LIVE) || generation == u16::MAX {
+            return None;
+        }
+        if first {
+            // Another content than the one that was deleted.
+            self.generations[at(number)] += 1;
+            self.states[at(number)] = WRITING;
+            self.lengths.insert(number, [length; 2]);
+        } else {
+            self.states[at(number)] |= WRITING;
+            self.lengths.entry(number).or_insert([length; 2])[1] = length;
+        }
+        Some((self.item(number), first))
+    }
+
+    /// As [`Catalog::begin_read`], of one certain file.
+    pub(crate) fn begin_read_of(&mut self, number: u64) -> Option<Item> {
+        let state = &mut self.states[at(number)];
+        let fits = is_readable(*state);
+        *state += u16::from(fits);
+        fits.then(|| self.item(number))
+    }
+
+    /// As [`Catalog::begin_write`], of one certain file.
+    pub(crate) fn begin_write_of(&mut self, number: u64) -> Option<Item> {
+        let state = &mut self.states[at(number)];
+        let fits = *state == LIVE;
+        *state |= if fits { WRITING } else { 0 };
+        fits.then(|| self.item(number))
+    }
+
+    /// Gives what a file holds in one of its generations.
+    pub(crate) fn content(&self, item: Item) -> Content {
+        let Item { number, generation } = item;
+        if generation == 0
+            && let Some(content) = self.copied.get(&number)
+        {
+            return *content;
+        }
+        let later = usize::from(generation > self.generations[at(number)]);
+        let length = self.lengths.get(&number).map(|lengths| lengths[later]);
+        Content { id: number << 16 | u64::from(generation), length }
+    }
+
     /// Chooses a file to read, which nobody writes until [`Catalog::end_read`].
     pub(crate) fn begin_read(&mut self, random: &mut Random) -> Option<Item> {
-        let number = self.choose(random, |state| state & !READERS == LIVE && state & READERS < READERS)?;
+        let number = self.choose(random, is_readable)?;
         self.states[at(number)] += 1;
         Some(self.item(number))
     }
@@ -111,7 +190,7 @@ impl Catalog {
     pub(crate) fn begin_write(&mut self, random: &mut Random) -> Option<Item> {
         let number = self.choose(random, |state| state == LIVE)?;
         // The last generation is kept: another one would look like the first.
-        (self.generations[at(number)] < u8::MAX).then(|| {
+        (self.generations[at(number)] < u16::MAX).then(|| {
             self.states[at(number)] |= WRITING;
             self.item(number)
         })
@@ -123,6 +202,9 @@ impl Catalog {
         *state = LIVE | if written == Written::Unknown { UNKNOWN } else { 0 };
         if written == Written::Acked {
             self.generations[at(item.number)] += 1;
+            if let Some(lengths) = self.lengths.get_mut(&item.number) {
+                lengths[0] = lengths[1];
+            }
         }
     }
 
@@ -156,7 +238,7 @@ impl Catalog {
         self.is_settled(item.number) && self.generations[at(item.number)] == item.generation
     }
 
-    /// Says what must be true of a file now; none of one that was refused, or was counted as bad.
+    /// Says what must be true of a file now; none of one that was counted as bad.
     ///
     /// What is under way counts as unknown.
     pub(crate) fn expected(&self, number: u64) -> Option<Expected> {
@@ -171,8 +253,7 @@ impl Catalog {
             (true, true) if state & DELETING != 0 => Some(Expected::MaybeGone(item)),
             (true, true) => Some(Expected::Either(item)),
             (false, true) => Some(Expected::MaybeGone(item)),
-            (false, false) if state & DELETED != 0 => Some(Expected::Gone(item)),
-            (false, false) => None,
+            (false, false) => Some(Expected::Gone(item)),
         }
     }
 
@@ -217,8 +298,12 @@ impl Catalog {
     }
 }
 
+fn is_readable(state: u16) -> bool {
+    state & !READERS == LIVE && state & READERS < READERS
+}
+
 fn at(number: u64) -> usize {
-    usize::try_from(number).expect("a file that has three bytes in memory has an index")
+    usize::try_from(number).expect("a file that has four bytes in memory has an index")
 }
 
 /// Gives a number below `count` by the inverse of the distribution function, taken as continuous.
@@ -234,89 +319,4 @@ fn zipf(unit: f64, count: u64, exponent: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Catalog, Expected, Item, Written, zipf};
-    use crate::load::{profile::Popularity, random::Random};
-
-    fn with(files: u64) -> (Catalog, Random) {
-        let mut catalog = Catalog::new(Popularity::Uniform);
-        for _ in 0..files {
-            let item = catalog.begin_new();
-            catalog.end_new(item, Written::Acked);
-        }
-        (catalog, Random::of(1, 1))
-    }
-
-    #[test]
-    fn what_is_read_is_not_written_and_what_is_written_not_read() {
-        let (mut catalog, mut random) = with(1);
-        let read = catalog.begin_read(&mut random).expect("a file");
-        assert_eq!(catalog.begin_write(&mut random), None);
-        catalog.begin_read(&mut random).expect("several may read");
-        catalog.end_read(read);
-        catalog.end_read(read);
-        let written = catalog.begin_write(&mut random).expect("free again");
-        assert_eq!((catalog.begin_read(&mut random), catalog.begin_write(&mut random)), (None, None));
-        catalog.end_replace(written, Written::Acked);
-        assert_eq!(catalog.begin_read(&mut random), Some(Item { number: 0, generation: 1 }));
-    }
-
-    #[test]
-    fn expectations_follow_the_answers() {
-        let (mut catalog, mut random) = with(1);
-        let item = Item { number: 0, generation: 0 };
-        assert_eq!(catalog.expected(0), Some(Expected::Content(item)));
-        catalog.begin_write(&mut random).expect("a file");
-        catalog.end_replace(item, Written::Unknown);
-        assert_eq!(catalog.expected(0), Some(Expected::Either(item)));
-        assert_eq!(catalog.begin_read(&mut random), None, "it is not known what a read must give");
-        for (written, expected) in [
-            (Written::Acked, Some(Expected::Gone(item))),
-            (Written::Unknown, Some(Expected::MaybeGone(item))),
-            (Written::Refused, Some(Expected::Content(item))),
-        ] {
-            let (mut catalog, mut random) = with(1);
-            catalog.begin_write(&mut random).expect("a file");
-            catalog.end_delete(item, written);
-            assert_eq!(catalog.expected(0), expected);
-        }
-        let (mut catalog, _) = with(0);
-        let item = catalog.begin_new();
-        assert_eq!(catalog.expected(0), Some(Expected::MaybeGone(item)));
-        catalog.end_new(item, Written::Refused);
-        assert_eq!(catalog.expected(0), None);
-    }
-
-    #[test]
-    fn cut_off_writes_are_unknown() {
-        let (mut catalog, mut random) = with(1);
-        let item = catalog.begin_write(&mut random).expect("a file");
-        let new = catalog.begin_new();
-        catalog.cut_off();
-        assert_eq!(catalog.expected(0), Some(Expected::MaybeGone(item)));
-        assert_eq!(catalog.expected(1), Some(Expected::MaybeGone(new)));
-    }
-
-    #[test]
-    fn lists_expect_what_is_settled() {
-        let (mut catalog, mut random) = with(300);
-        let (folder, items) = catalog.folder(&mut random).expect("a folder");
-        assert_eq!(items.len(), if folder == 0 { 256 } else { 44 });
-        let written = catalog.begin_write(&mut random).expect("a file");
-        assert!(!catalog.is_still(written));
-        catalog.end_replace(written, Written::Acked);
-        assert!(!catalog.is_still(written) && catalog.is_still(Item { generation: 1, ..written }));
-    }
-
-    #[test]
-    fn zipf_prefers_the_first_and_stays_within() {
-        let mut random = Random::of(1, 1);
-        for exponent in [0.5, 1.0, 1.2] {
-            let drawn: Vec<_> = (0..10_000).map(|_| zipf(random.unit(), 1000, exponent)).collect();
-            let first = drawn.iter().filter(|rank| **rank < 10).count();
-            let last = drawn.iter().filter(|rank| **rank >= 990).count();
-            assert!(drawn.iter().all(|rank| *rank < 1000) && first > 5 * last.max(1), "{first} {last}");
-        }
-        assert_eq!((zipf(0.0, 1, 1.0), zipf(0.999_999, 1, 0.7)), (0, 0));
-    }
-}
+mod tests;

@@ -122,6 +122,14 @@ impl Store {
         }
     }
 
+    /// Gives the path of a request that makes a file from another one, if the store has one that a load can check.
+    pub(crate) fn copy_path(&self, key: &str, source: &str) -> Option<String> {
+        match &self.dialect {
+            Dialect::Flotilla(bucket) => Some(format!("/v1/files/{bucket}/{key}?copy-from={bucket}/{source}")),
+            Dialect::Http(_) | Dialect::S3(_) => None,
+        }
+    }
+
     /// Whether 429 and 503 say that a write has no effect.
     pub(crate) fn refusals_are_final(&self) -> bool {
         matches!(self.dialect, Dialect::Flotilla(_))

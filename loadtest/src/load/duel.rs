@@ -2,7 +2,7 @@
 
 use std::{future::Future, io::Write};
 
-use super::{compare, files, once, plan::Plan, report::Report};
+use super::{alone, compare, files, plan::Plan, report::Report, view::View};
 use crate::{
     Error, Target,
     command::{CompareArgs, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG},
@@ -41,7 +41,8 @@ pub(crate) async fn run(
                 let pids = if std::ptr::eq(side, &args.a) { &args.pids_a } else { &args.pids_b };
                 let plan = Plan::of_side(&args, side, pids, &deployment)?;
                 eprintln!("round {} of {}: {side}", round + 1, args.rounds);
-                match once(&plan, &mut interrupt).await? {
+                let mut view = View::screen(plan.profile.lasts().as_secs_f64());
+                match alone(&plan, &mut view, &mut interrupt).await? {
                     Some(report) => {
                         findings += report.lost + report.corrupt;
                         if report.interrupted {

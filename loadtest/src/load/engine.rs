@@ -1,5 +1,7 @@
 //! Sends a load: a dispatcher that puts arrivals into a queue at their time, and clients that take them from there.
 
+mod seek;
+
 use std::{
     collections::VecDeque,
     pin::pin,
@@ -13,16 +15,21 @@ use std::{
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
+    counts::{Done, Failure},
+    knee,
+    operation::Operation,
     profile::{Pacing, Profile},
     random::Random,
     request::Line,
+    requests::Requests,
     run::Run,
-    schedule::Schedule,
+    schedule::{PhaseSpan, Schedule, spans},
     stats::Stats,
+    trace::Request,
 };
 
 /// Arrivals that may wait for a connection; more than that are dropped, which makes the run invalid.
@@ -31,35 +38,59 @@ const WAITING_MAX: usize = 200_000;
 const DISPATCH_BATCH: u32 = 256;
 /// The wait of a closed loop's client after a failure, so that a server that is down is not asked in a tight loop.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// Arrivals after which it is looked at whether more are wanted.
+const LOOK_EVERY: usize = 16;
 /// How often a closed loop looks how late it is.
 const LATENESS_EVERY: Duration = Duration::from_millis(20);
+/// After the last arrival, what still waits for a connection is given up when this or thrice the time of a request is over.
+const DRAIN_MIN: Duration = Duration::from_secs(30);
 /// The streams of random numbers of clients begin here.
 const CLIENTS_STREAM: u64 = 0x1_0000;
+
+/// What is to be sent, and when since the start.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    at: Duration,
+    /// A certain request; else one of the mix.
+    request: Option<Request>,
+}
 
 /// A load under way.
 pub(crate) struct Engine {
     run: Arc<Run>,
     start: Instant,
     stats: Mutex<Stats>,
-    queue: Mutex<VecDeque<Duration>>,
+    /// Writes down every request, if that is wanted.
+    requests: Option<Requests>,
+    queue: Mutex<VecDeque<Arrival>>,
     arrived: Notify,
     all_arrived: AtomicBool,
     in_flight: AtomicU64,
     dropped: AtomicU64,
+    skipped: AtomicU64,
+    phases: Mutex<Vec<PhaseSpan>>,
+    knee: Mutex<Option<knee::Found>>,
+    /// When the last arrival was due, once that is known.
+    last_due: Mutex<Option<Duration>>,
 }
 
 impl Engine {
     /// Makes a load that begins now.
-    pub(crate) fn new(run: Arc<Run>) -> Arc<Self> {
+    pub(crate) fn new(run: Arc<Run>, requests: Option<Requests>) -> Arc<Self> {
         Arc::new(Self {
             start: run.clock.now(),
             run,
+            requests,
             stats: Mutex::default(),
             queue: Mutex::default(),
             arrived: Notify::new(),
             all_arrived: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            phases: Mutex::default(),
+            knee: Mutex::default(),
+            last_due: Mutex::default(),
         })
     }
 
@@ -75,7 +106,7 @@ impl Engine {
 
     /// Gives what was counted so far.
     pub(crate) fn stats(&self) -> MutexGuard<'_, Stats> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stats)
     }
 
     /// Gives how many requests are under way.
@@ -85,12 +116,40 @@ impl Engine {
 
     /// Gives how many requests wait for a connection.
     pub(crate) fn waiting(&self) -> u64 {
-        self.queue().len() as u64
+        lock(&self.queue).len() as u64
     }
 
     /// Gives how many arrivals found no room.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Gives how many requests of a trace were not sent, since their file was not there or another request was using it.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Gives the phases so far.
+    pub(crate) fn phases(&self) -> Vec<PhaseSpan> {
+        lock(&self.phases).clone()
+    }
+
+    /// Gives what a search for the highest rate found so far.
+    pub(crate) fn knee(&self) -> Option<knee::Found> {
+        lock(&self.knee).clone()
+    }
+
+    /// Gives the time from which on nothing was due any more; none if that has not come.
+    pub(crate) fn last_due(&self) -> Option<Duration> {
+        *lock(&self.last_due)
+    }
+
+    /// Ends the file of requests, if there is one.
+    ///
+    /// # Errors
+    /// Those of writing it, also the earlier ones.
+    pub(crate) fn finish_requests(&self) -> std::io::Result<()> {
+        self.requests.as_ref().map_or(Ok(()), Requests::finish)
     }
 
     /// Sends all of it and waits for the last answer.
@@ -107,16 +166,60 @@ impl Engine {
             };
         }
         if profile.pacing == Pacing::Open {
-            self.dispatch(Schedule::new(&profile.phases, profile.arrivals, seed)).await;
+            self.clone().arrive(profile, seed).await;
+            let drain = DRAIN_MIN.max(profile.timeout * 3);
+            if timeout(drain, self.answered(&mut clients, false)).await.is_err() {
+                self.give_up(drain);
+            }
+        } else {
+            *lock(&self.phases) = spans(&profile.phases);
+            *lock(&self.last_due) = Some(profile.lasts());
         }
+        self.answered(&mut clients, profile.pacing == Pacing::Closed).await;
+    }
+
+    /// Lets everything arrive.
+    async fn arrive(self: Arc<Self>, profile: &Profile, seed: u64) {
+        if let Some(knee) = profile.knee {
+            self.seek(knee, profile, seed).await;
+        } else if let Some(file) = &profile.trace {
+            let requests = file.trace.requests.iter();
+            self.dispatch(requests.map(|request| Arrival { at: request.at, request: Some(*request) }), || false).await;
+        } else {
+            *lock(&self.phases) = spans(&profile.phases);
+            let schedule = Schedule::new(&profile.phases, profile.arrivals, seed);
+            self.dispatch(schedule.map(|at| Arrival { at, request: None }), || false).await;
+        }
+        let planned = if profile.phases.is_empty() { self.elapsed() } else { profile.lasts() };
+        *lock(&self.last_due) = Some(planned);
+        self.all_arrived.store(true, Ordering::SeqCst);
+        self.arrived.notify_waiters();
+    }
+
+    /// Waits until all clients have ended.
+    async fn answered(&self, clients: &mut JoinSet<()>, tell_lateness: bool) {
         loop {
             tokio::select! {
                 ended = clients.join_next() => match ended {
                     Some(ended) => ended.expect("a client neither panics nor is aborted while it is waited for"),
                     None => return,
                 },
-                () = self.tell_lateness(), if profile.pacing == Pacing::Closed => {}
+                () = self.tell_lateness(), if tell_lateness => {}
             }
+        }
+    }
+
+    /// Counts what still waits as failed: whoever waits for so long has gone.
+    fn give_up(&self, after: Duration) {
+        let waiting = std::mem::take(&mut *lock(&self.queue));
+        let now = self.elapsed();
+        for Arrival { at, request } in waiting {
+            let operation = request.map_or(Operation::Get, |request| request.operation);
+            let why = format!("no connection was free for it {after:?} after the last request was due");
+            let failure = Some((Failure::Abandoned, why));
+            let (class, file, head, bytes) = (None, None, None, 0);
+            let sent = now;
+            self.stats().done(&Done { operation, class, file, intended: at, sent, head, ended: now, bytes, failure });
         }
     }
 
@@ -127,10 +230,11 @@ impl Engine {
         self.stats().late(self.run.clock.now().saturating_duration_since(due));
     }
 
-    async fn dispatch(&self, schedule: Schedule) {
+    /// Puts arrivals into the queue at their times, until `enough` says that no more are wanted.
+    async fn dispatch(&self, arrivals: impl Iterator<Item = Arrival>, enough: impl Fn() -> bool) {
         let mut in_a_row = 0;
-        for at in schedule {
-            let due = self.start + at;
+        for (number, arrival) in arrivals.enumerate() {
+            let due = self.start + arrival.at;
             if due > self.run.clock.now() {
                 sleep_until(due).await;
                 in_a_row = 0;
@@ -138,37 +242,38 @@ impl Engine {
                 tokio::task::yield_now().await;
                 in_a_row = 0;
             }
+            if number.is_multiple_of(LOOK_EVERY) && enough() {
+                return;
+            }
             in_a_row += 1;
-            self.stats().late(self.elapsed().saturating_sub(at));
-            let mut queue = self.queue();
+            self.stats().late(self.elapsed().saturating_sub(arrival.at));
+            let mut queue = lock(&self.queue);
             if queue.len() < WAITING_MAX {
-                queue.push_back(at);
+                queue.push_back(arrival);
                 drop(queue);
                 self.arrived.notify_one();
             } else {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.all_arrived.store(true, Ordering::SeqCst);
-        self.arrived.notify_waiters();
     }
 
     /// A client of an open loop: takes what has arrived, until nothing more will.
     async fn serve(self: Arc<Self>, mut line: Line, mut random: Random) {
         loop {
-            let intended = loop {
+            let arrival = loop {
                 let mut arrived = pin!(self.arrived.notified());
                 // From here on an arrival wakes this client, or another one that waits.
                 arrived.as_mut().enable();
-                if let Some(intended) = self.queue().pop_front() {
-                    break intended;
+                if let Some(arrival) = lock(&self.queue).pop_front() {
+                    break arrival;
                 }
                 if self.all_arrived.load(Ordering::SeqCst) {
                     return;
                 }
                 arrived.await;
             };
-            self.request(&mut line, &mut random, Some(intended)).await;
+            self.request(&mut line, &mut random, Some(arrival)).await;
         }
     }
 
@@ -182,19 +287,30 @@ impl Engine {
     }
 
     /// Sends one request and counts it. Tells whether it was good.
-    async fn request(&self, line: &mut Line, random: &mut Random, intended: Option<Duration>) -> bool {
+    async fn request(&self, line: &mut Line, random: &mut Random, arrival: Option<Arrival>) -> bool {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.stats().sent();
         let sent = self.elapsed();
-        let asked = self.run.ask(line, random).await;
+        let asked = match arrival.and_then(|arrival| arrival.request) {
+            Some(request) => self.run.replay(request, line, random).await,
+            None => Some(self.run.ask(line, random).await),
+        };
         let ended = self.elapsed();
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let done = asked.done(self.start, intended.unwrap_or(sent), sent, ended);
+        let Some(asked) = asked else {
+            self.stats().not_sent();
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+            return true;
+        };
+        let done = asked.done(self.start, arrival.map_or(sent, |arrival| arrival.at), sent, ended);
         self.stats().done(&done);
+        if let Some(requests) = &self.requests {
+            requests.write(&done);
+        }
         done.failure.is_none()
     }
+}
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Duration>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

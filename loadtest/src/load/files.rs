@@ -52,7 +52,7 @@ pub(crate) fn json(report: &Report) -> String {
     serde_json::to_string_pretty(report).expect("a report is plain data with text keys")
 }
 
-fn html(report: &Report) -> String {
+pub(super) fn html(report: &Report) -> String {
     let json = serde_json::to_string(report).expect("a report is plain data with text keys");
     // Within a script element only `<` could end it.
     PAGE.replacen(PLACE, &json.replace('<', "\\u003c"), 1)

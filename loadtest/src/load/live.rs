@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use super::stats::Step;
+use super::series::Step;
 
 /// The last seconds that the small curve shows.
 const CURVE: usize = 30;
@@ -70,7 +70,7 @@ fn curve(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{curve, line};
-    use crate::load::stats::Step;
+    use crate::load::series::Step;
 
     #[test]
     fn a_second_is_one_line() {

@@ -1,102 +1,114 @@
-//! The measured time: the load, the faults, the servers' figures and the live view, side by side.
+//! What one runner does: it makes files, sends the load, reads everything back and removes it.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::{task::AbortHandle, time::interval_at};
+use tokio::time::{interval_at, timeout};
 
-use super::{
-    engine::Engine,
-    inject::{Event, Injector},
-    live::Live,
-    plan::Plan,
-    schedule::{PhaseSpan, spans},
-    watch::{Sample, Watch},
-};
-use crate::procfs;
+use super::{engine::Engine, found::Found, plan::Plan, requests::Requests, verify, view::View};
+use crate::{Error, procfs};
 
-/// Samples of the servers that are kept.
-const SAMPLES_MAX: usize = 7_200;
+/// How long an interrupted run tries to remove its files, and another one.
+pub(super) const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
+const CLEANUP_MAX: Duration = Duration::from_secs(3600);
 
-/// What the phases brought.
-pub(super) struct Measured {
-    pub(super) engine: Arc<Engine>,
-    pub(super) interrupted: bool,
-    pub(super) seconds: f64,
-    pub(super) own_cpu: Option<Duration>,
-    pub(super) server_cpu: Option<Duration>,
-    pub(super) samples: Vec<Sample>,
-    pub(super) events: Vec<Event>,
+/// Makes the engine of a plan, which begins at once, and the file of its requests.
+///
+/// # Errors
+/// [`Error::File`]: that file can't be made.
+pub(super) fn engine(plan: &Plan) -> Result<Arc<Engine>, Error> {
+    let requests = plan.requests.as_ref().map(|path| Requests::create(path).map_err(Error::file(path))).transpose()?;
+    Ok(Engine::new(plan.run.clone(), requests))
 }
 
-/// Sends the load of a plan, and watches servers and itself meanwhile.
+/// Sends the load of a plan, and shows every second.
 ///
 /// # Cancel safety
-/// Dropped, requests are cut off, and processes that were frozen go on.
+/// Dropped, requests are cut off.
 pub(super) async fn measure(
     plan: &Plan,
-    live: &mut Live,
+    engine: &Arc<Engine>,
+    view: &mut View,
     interrupt: &mut (impl Future<Output = ()> + Unpin),
-) -> Measured {
-    let own_cpu = || procfs::stat("self").ok().map(|stat| stat.cpu);
-    let (own_before, servers_before) = (own_cpu(), plan.dev.cpu());
-    let clock = plan.run.clock.clone();
-    let engine = Engine::new(plan.run.clone());
-    let watch = Watch::start(plan.dev.clone(), clock.clone(), engine.start(), SAMPLES_MAX);
-    let events = Arc::new(Mutex::new(Vec::new()));
-    let injector = Injector::new(plan.dev.clone(), clock);
-    let injecting = injector.run(plan.faults.clone(), engine.start(), events.clone());
-    let injecting = AbortOnDrop(tokio::spawn(injecting).abort_handle());
-    let sending = engine.clone().send(&plan.profile, plan.seed);
+) -> Found {
+    let cpu = || procfs::stat("self").map(|stat| stat.cpu).unwrap_or_default();
+    let before = cpu();
     let interrupted = tokio::select! {
-        () = sending => false,
+        () = engine.clone().send(&plan.profile, plan.seed) => false,
         () = interrupt => true,
-        () = show(&engine, spans(&plan.profile.phases), live) => unreachable!("it goes on for ever"),
+        () = show(engine, view) => unreachable!("it goes on for ever"),
     };
-    let seconds = engine.elapsed().as_secs_f64();
-    drop(injecting);
+    let cpu_seconds = cpu().saturating_sub(before).as_secs_f64();
+    let at = engine.elapsed();
     if interrupted {
         plan.run.catalog().cut_off();
     }
-    {
-        let (mut stats, at) = (engine.stats(), engine.elapsed());
-        stats.tick(at, engine.in_flight(), engine.waiting());
-        // After the last arrival nothing is due, so that nothing can be missing.
-        stats.end(at.min(plan.profile.lasts()));
-    }
-    let spent = |before: Option<Duration>, after: Option<Duration>| Some(after?.saturating_sub(before?));
-    Measured {
+    tick(engine, view);
+    let mut stats = std::mem::take(&mut *engine.stats());
+    // After the last arrival nothing is due, so that nothing can be missing.
+    stats.end(engine.last_due().map_or(at, |last_due| at.min(last_due)));
+    Found {
         interrupted,
-        seconds,
-        own_cpu: spent(own_before, own_cpu()),
-        server_cpu: spent(servers_before, plan.dev.cpu()),
-        samples: watch.stop(),
-        events: std::mem::take(&mut events.lock().unwrap_or_else(PoisonError::into_inner)),
-        engine,
+        seconds: at.as_secs_f64(),
+        stats,
+        phases: engine.phases(),
+        knee: engine.knee(),
+        skipped: engine.skipped(),
+        dropped: engine.dropped(),
+        connections: plan.profile.connections,
+        cpu_seconds,
+        ..Found::default()
     }
 }
 
-/// Ends a task when it is dropped.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Ends the run of a plan: reads everything back and removes it. After an interruption nothing is read back, and less time is spent
+/// on removing.
+///
+/// # Cancel safety
+/// Dropped, files stay.
+pub(super) async fn settle(
+    plan: &Plan,
+    engine: &Engine,
+    found: &mut Found,
+    view: &View,
+    interrupt: &mut (impl Future<Output = ()> + Unpin),
+) {
+    if !found.interrupted {
+        view.say("reading everything back");
+        tokio::select! {
+            all = verify::read_back(&plan.run) => found.checked(all),
+            () = &mut *interrupt => found.interrupted = true,
+        }
+    }
+    (found.lost, found.corrupt) = (plan.run.lost(), plan.run.corrupt());
+    found.judge();
+    if let Err(error) = engine.finish_requests() {
+        found.invalid_because.push(format!("the file of requests is not whole: {error}"));
+    }
+    if !plan.keep {
+        view.say("removing the files of the run");
+        let removing =
+            timeout(if found.interrupted { CLEANUP_TIMEOUT } else { CLEANUP_MAX }, verify::remove(&plan.run));
+        let left = tokio::select! {
+            left = removing => left.ok(),
+            () = &mut *interrupt, if !found.interrupted => None,
+        };
+        found.left_files = left.unwrap_or(plan.run.catalog().begun());
     }
 }
 
 /// Ends a step of the series each second and shows it.
-async fn show(engine: &Engine, phases: Vec<PhaseSpan>, live: &mut Live) {
+async fn show(engine: &Engine, view: &mut View) {
     let second = Duration::from_secs(1);
     let mut ticks = interval_at(engine.start() + second, second);
     loop {
         ticks.tick().await;
-        let at = engine.elapsed();
-        let step = engine.stats().tick(at, engine.in_flight(), engine.waiting());
-        let phase = phases.iter().find(|phase| step.at_s < phase.to_s).map_or("last answers", |phase| &phase.name);
-        live.show(phase, &step);
+        tick(engine, view);
     }
+}
+
+fn tick(engine: &Engine, view: &mut View) {
+    let (step, latency) = engine.stats().tick(engine.elapsed(), engine.in_flight(), engine.waiting());
+    let phases = engine.phases();
+    let phase = phases.iter().find(|phase| step.at_s < phase.to_s).map_or("last answers", |phase| &phase.name);
+    view.show(phase, &step, &latency);
 }

@@ -18,6 +18,8 @@ pub(crate) enum Operation {
     Head,
     /// List a folder of up to 256 files; every acked one must be there.
     List,
+    /// Make a file from another one, without sending its bytes.
+    Copy,
     /// Delete a file.
     Delete,
 }
@@ -32,6 +34,7 @@ impl Operation {
             Self::Range => "range",
             Self::Head => "head",
             Self::List => "list",
+            Self::Copy => "copy",
             Self::Delete => "delete",
         }
     }

@@ -1,6 +1,9 @@
 //! What is going to be done: a profile, a store, faults and a seed, checked as far as that is possible without a server.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use flotilla_env::clock;
 
@@ -10,8 +13,9 @@ use super::{
     faults::{self, Fault},
     inject,
     operation::Operation,
-    profile::{Pacing, Profile},
+    profile::Profile,
     run::Run,
+    workers::Task,
 };
 use crate::{
     Error, Target,
@@ -19,12 +23,19 @@ use crate::{
     dev::Dev,
 };
 
+/// Runners that share a load.
+const WORKERS_MAX: usize = 64;
+/// What S3 credentials are called in the environment.
+const AWS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
+
 /// A run that was asked for, checked as far as that is possible without a server.
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) profile: Profile,
     pub(super) seed: u64,
     pub(super) keep: bool,
+    /// Where every request is written down.
+    pub(super) requests: Option<PathBuf>,
     pub(super) faults: Vec<Fault>,
     pub(super) dev: Arc<Dev>,
     pub(super) run: Arc<Run>,
@@ -37,12 +48,7 @@ impl Plan {
     /// [`Error::Usage`] and those of reading files, each with what to do.
     pub(super) fn new(args: &RunArgs, target: &Target) -> Result<Self, Error> {
         let mut profile = profile_of(&args.profile, args.scale)?;
-        if let Some(connections) = args.connections {
-            profile.0.connections = connections as usize;
-        }
-        if args.closed {
-            profile.0.pacing = Pacing::Closed;
-        }
+        profile.0.adjust(args.connections, args.closed);
         let faults = args.at.chunks(2).map(|pair| match pair {
             [at, what] => faults::parse(at, what).map_err(Error::Usage),
             _ => Err(Error::Usage("--at takes a time and a fault".to_owned())),
@@ -56,7 +62,80 @@ impl Plan {
         }
         let (store, dev) = store_of(args.target.as_deref(), &args.pids, &args.bucket, target)?;
         inject::check(&faults, &dev).map_err(Error::Usage)?;
-        Self::with(profile, store, dev, faults, args.seed, args.keep)
+        let plan = Self::with(profile, store, dev, faults, args.seed, args.keep)?;
+        if !args.worker.is_empty() {
+            plan.check_shares(args)?;
+        }
+        Ok(Self { requests: args.requests.clone(), ..plan })
+    }
+
+    /// Says whether it can be carried out by several runners.
+    fn check_shares(&self, args: &RunArgs) -> Result<(), Error> {
+        let Profile { knee, trace, sizes_of, .. } = &self.profile;
+        let alone = [
+            (knee.is_some(), "[knee]"),
+            (trace.is_some(), "[trace]"),
+            (sizes_of.is_some(), "[sizes_of]"),
+            (args.requests.is_some(), "--requests"),
+        ];
+        match alone.iter().find(|(asked, _)| *asked) {
+            Some((_, what)) => Err(Error::Usage(format!("{what} needs a single runner: leave --worker away"))),
+            None if args.worker.len() > WORKERS_MAX => {
+                Err(Error::Usage(format!("at most {WORKERS_MAX} runners share a load")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Gives what each runner is told; only its number differs.
+    pub(super) fn task(&self, args: &RunArgs, target: &Target) -> Result<Task, Error> {
+        let (_, profile) = text_of(&args.profile)?;
+        let environment = AWS.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        Ok(Task {
+            index: 0,
+            shares: args.worker.len() as u64,
+            name: self.name.clone(),
+            profile,
+            scale: args.scale,
+            connections: args.connections,
+            closed: args.closed,
+            keep: args.keep,
+            seed: args.seed,
+            bucket: args.bucket.clone(),
+            target: args.target.clone(),
+            api: target.api.clone(),
+            token: target.token.clone(),
+            environment: environment.collect(),
+        })
+    }
+
+    /// Makes the plan of one of several runners.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub(super) fn of_share(task: &Task) -> Result<Self, Error> {
+        let Task { index, shares, scale, seed, .. } = *task;
+        let wrong = |error: String| Error::Usage(format!("profile '{}': {error}", task.name));
+        let mut profile = Profile::parse(&task.profile).map_err(wrong)?;
+        profile.scale(scale);
+        profile.adjust(task.connections, task.closed);
+        profile.share(index, shares.max(1));
+        let deployment = Target { api: task.api.clone(), token: task.token.clone(), dev_json: None };
+        let env = |name: &str| task.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let store = match &task.target {
+            Some(text) => Store::other(text, env),
+            None => Store::flotilla(&deployment, &task.bucket),
+        };
+        // Each has files, contents and times of its own.
+        let seed = seed.wrapping_add(index);
+        Self::with(
+            (profile, task.name.clone()),
+            store.map_err(Error::Usage)?,
+            Arc::default(),
+            Vec::new(),
+            seed,
+            task.keep,
+        )
     }
 
     /// Checks one side of a comparison.
@@ -77,12 +156,18 @@ impl Plan {
         seed: u64,
         keep: bool,
     ) -> Result<Self, Error> {
-        if store.list_path("", 1).is_none() && profile.mix.get(&Operation::List).is_some_and(|weight| *weight > 0.0) {
-            let kind = store.kind();
-            return Err(Error::Usage(format!("profile '{name}' asks for lists, which a target {kind}=… has not")));
+        let missing = [
+            (Operation::List, store.list_path("", 1).is_none(), "lists that can be checked"),
+            (Operation::Copy, store.copy_path("", "").is_none(), "copies"),
+        ];
+        for (operation, missing, what) in missing {
+            if missing && profile.mix.get(&operation).is_some_and(|weight| *weight > 0.0) {
+                let kind = store.kind();
+                return Err(Error::Usage(format!("profile '{name}' asks for {what}, which a target {kind}=… has not")));
+            }
         }
         let run = Run::new(&profile, store, seed, clock::system());
-        Ok(Self { name, profile, seed, keep, faults, dev, run })
+        Ok(Self { name, profile, seed, keep, requests: None, faults, dev, run })
     }
 }
 
@@ -103,10 +188,11 @@ fn store_of(other: Option<&str>, pids: &[u32], bucket: &str, deployment: &Target
 }
 
 /// Reads a profile and gives it with its name, all rates multiplied.
-fn profile_of(profile: &str, scale: f64) -> Result<(Profile, String), Error> {
-    let (name, text) = text_of(profile)?;
-    let wrong = |error: String| Error::Usage(format!("profile '{profile}': {error}"));
+fn profile_of(path: &str, scale: f64) -> Result<(Profile, String), Error> {
+    let (name, text) = text_of(path)?;
+    let wrong = |error: String| Error::Usage(format!("profile '{path}': {error}"));
     let mut profile = Profile::parse(&text).map_err(wrong)?;
+    profile.load(Path::new(path).parent().unwrap_or(Path::new(""))).map_err(wrong)?;
     if !(scale > 0.0 && scale <= 1000.0) {
         return Err(Error::Usage(format!("--scale is above 0 and at most 1000, not {scale}")));
     }

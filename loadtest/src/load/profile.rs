@@ -1,27 +1,27 @@
 //! What a profile file says: phases of load, the mix of operations, sizes, popularity and thresholds. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+mod check;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
+    knee::Knee,
     operation::Operation,
     sizes::{SizeRange, Sizes},
+    trace::Trace,
 };
 
-/// The most phases of a profile.
-const PHASES_MAX: usize = 1000;
-/// The longest run: what a week-long soak needs.
-const SECONDS_MAX: f64 = 8.0 * 86_400.0;
-/// The highest rate that a profile may ask for, per second.
-const RATE_MAX: f64 = 1_000_000.0;
-/// Most connections.
-const CONNECTIONS_MAX: usize = 20_000;
-/// Most files that are made before a run.
-const PREFILL_MAX: u64 = 10_000_000;
-
 /// A load profile.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
     /// What it is for, in a sentence.
@@ -43,18 +43,51 @@ pub(crate) struct Profile {
     #[serde(default)]
     pub(crate) prefill: u64,
     /// Weights of operations.
+    #[serde(default)]
     pub(crate) mix: BTreeMap<Operation, f64>,
     /// Weights of sizes, like `"10KB" = 90`, or of ranges, like `"1KB-1MB" = 10`, whose sizes are spread evenly over powers of two.
+    #[serde(default)]
     pub(crate) sizes: BTreeMap<SizeRange, f64>,
+    /// Instead of them, a folder whose files have such sizes; a relative path is one from the profile's folder.
+    #[serde(default)]
+    pub(crate) sizes_of: Option<SizesOf>,
     /// Which files are read most.
     #[serde(default)]
     pub(crate) popularity: Popularity,
-    /// The phases, one after the other.
-    #[serde(rename = "phase")]
+    /// The phases, one after the other; or
+    #[serde(default, rename = "phase")]
     pub(crate) phases: Vec<Phase>,
+    /// a search for the highest rate; or
+    #[serde(default)]
+    pub(crate) knee: Option<Knee>,
+    /// recorded requests, which say all but how many connections there are.
+    #[serde(default)]
+    pub(crate) trace: Option<TraceFile>,
     /// What makes the run fail.
     #[serde(default)]
     pub(crate) thresholds: Thresholds,
+}
+
+/// A folder and the sizes of its files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SizesOf {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+    /// What was found there.
+    #[serde(skip)]
+    pub(crate) sizes: Option<Sizes>,
+}
+
+/// Where recorded requests are.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TraceFile {
+    /// A CSV file; a relative path is one from the profile's folder.
+    pub(crate) file: PathBuf,
+    /// What it holds.
+    #[serde(skip)]
+    pub(crate) trace: Arc<Trace>,
 }
 
 /// When requests are sent.
@@ -178,7 +211,7 @@ fn default_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let parsed = humantime::parse_duration(&text);
     parsed.map_err(|error| D::Error::custom(format!("'{text}' is no duration like \"30s\" or \"5m\": {error}")))
@@ -195,13 +228,23 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Gives the time of all phases together.
+    /// Gives the time from the first request to the last one; of a search, about that.
     pub(crate) fn lasts(&self) -> Duration {
-        self.phases.iter().map(|phase| phase.lasts).sum()
+        match (&self.knee, &self.trace) {
+            (Some(knee), _) => knee.lasts_about(),
+            (_, Some(file)) => file.trace.lasts(),
+            _ => self.phases.iter().map(|phase| phase.lasts).sum(),
+        }
     }
 
-    /// Gives the sizes to draw from.
+    /// Gives the sizes to draw from; those of a trace's files are only told apart by them.
     pub(crate) fn sizes(&self) -> Sizes {
+        if self.trace.is_some() {
+            return Sizes::decades();
+        }
+        if let Some(sizes) = self.sizes_of.as_ref().and_then(|of| of.sizes.clone()) {
+            return sizes;
+        }
         Sizes::new(self.sizes.iter().map(|(range, weight)| (*range, *weight)).collect())
     }
 
@@ -216,114 +259,47 @@ impl Profile {
                 burst.rate *= factor;
             }
         }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let sum = |name: &str, weights: &mut dyn Iterator<Item = f64>| {
-            let mut total = 0.0;
-            for weight in weights {
-                if !(weight.is_finite() && weight >= 0.0) {
-                    return Err(format!("[{name}]: a weight is a number from 0 on, not {weight}"));
-                }
-                total += weight;
-            }
-            if total > 0.0 { Ok(()) } else { Err(format!("[{name}] needs at least one weight above 0")) }
-        };
-        sum("mix", &mut self.mix.values().copied())?;
-        sum("sizes", &mut self.sizes.values().copied())?;
-        if self.phases.is_empty() || self.phases.len() > PHASES_MAX {
-            return Err(format!("a profile has 1 to {PHASES_MAX} [[phase]], not {}", self.phases.len()));
+        if let Some(knee) = &mut self.knee {
+            (knee.from, knee.to) = (knee.from * factor, knee.to * factor);
         }
-        if self.lasts().as_secs_f64() > SECONDS_MAX {
-            return Err("all phases together last at most 8 days".to_owned());
-        }
-        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
-            return Err(format!("connections is 1 to {CONNECTIONS_MAX}, not {}", self.connections));
-        }
-        if self.prefill > PREFILL_MAX {
-            return Err(format!("prefill is at most {PREFILL_MAX}, not {}", self.prefill));
-        }
-        if let Popularity::Zipf { exponent } = self.popularity
-            && !(exponent > 0.0 && exponent <= 4.0)
-        {
-            return Err(format!("[popularity]: exponent is above 0 and at most 4, not {exponent}"));
-        }
-        self.phases.iter().try_for_each(|phase| self.check_phase(phase))
-    }
-
-    fn check_phase(&self, phase: &Phase) -> Result<(), String> {
-        let name = &phase.name;
-        if phase.lasts < Duration::from_millis(10) {
-            return Err(format!("phase '{name}' lasts at least 10ms"));
-        }
-        let (from, to) = phase.rate.ends();
-        let rates = [from, to, phase.burst.map_or(0.0, |burst| burst.rate)];
-        if rates.iter().any(|rate| !(0.0..=RATE_MAX).contains(rate)) {
-            return Err(format!("phase '{name}': a rate is from 0 to {RATE_MAX} per second"));
-        }
-        if self.pacing == Pacing::Open && rates.iter().all(|rate| *rate == 0.0) {
-            return Err(format!("phase '{name}' needs a rate, like `rate = 100` or `rate = [10, 1000]`"));
-        }
-        match phase.burst {
-            Some(burst) if burst.lasts >= burst.every || burst.lasts < Duration::from_millis(10) => {
-                Err(format!("phase '{name}': a burst lasts at least 10ms, and less than from one to the next"))
-            }
-            Some(burst) if phase.lasts.as_secs_f64() / burst.every.as_secs_f64() > 100_000.0 => {
-                Err(format!("phase '{name}' has more than 100,000 bursts"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{Pacing, Profile, Rate};
-    use crate::load::builtin;
-
-    const SMALL: &str = r#"
-        [mix]
-        get = 3
-        put = 1
-        [sizes]
-        "10KB" = 1
-        [[phase]]
-        name = "all"
-        for = "5s"
-        rate = [10, 20]
-    "#;
-
-    #[test]
-    fn small_profile_gets_the_defaults() {
-        let profile = Profile::parse(SMALL).expect("it is a profile");
-        assert_eq!((profile.pacing, profile.connections, profile.lasts()), (Pacing::Open, 64, Duration::from_secs(5)));
-        assert_eq!(profile.phases[0].rate, Rate::Ramp([10.0, 20.0]));
-    }
-
-    #[test]
-    fn built_in_profiles_are_profiles() {
-        for (name, text) in builtin::ALL {
-            let profile = Profile::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert!(!profile.description.is_empty(), "{name} says what it is for");
+        if let Some(file) = &mut self.trace {
+            Arc::make_mut(&mut file.trace).scale(factor);
         }
     }
 
-    #[test]
-    fn what_is_wrong_is_told_with_what_is_right() {
-        for (from, to, expect) in [
-            ("get = 3", "fetch = 3", "unknown variant `fetch`"),
-            ("rate = [10, 20]", "", "needs a rate"),
-            ("rate = [10, 20]", "rate = -1", "from 0 to"),
-            ("\"10KB\" = 1", "\"10 potatoes\" = 1", "10 potatoes"),
-            ("for = \"5s\"", "for = \"5 parsecs\"", "no duration"),
-            ("get = 3\n        put = 1", "get = 0", "at least one weight"),
-            ("[mix]", "typo = 1\n[mix]", "unknown field `typo`"),
-        ] {
-            assert!(SMALL.contains(from), "{from}");
-            let error = Profile::parse(&SMALL.replace(from, to)).expect_err(to);
-            assert!(error.contains(expect), "{to}: {error}");
+    /// Changes it as the command line asks.
+    pub(crate) fn adjust(&mut self, connections: Option<u32>, closed: bool) {
+        if let Some(connections) = connections {
+            self.connections = connections as usize;
         }
+        if closed && !self.phases.is_empty() {
+            self.pacing = Pacing::Closed;
+        }
+    }
+
+    /// Makes it one of `shares` that together are this one.
+    pub(crate) fn share(&mut self, index: u64, shares: u64) {
+        self.scale(1.0 / shares as f64);
+        self.connections = self.connections.div_ceil(usize::try_from(shares).unwrap_or(usize::MAX));
+        self.prefill = self.prefill / shares + u64::from(index < self.prefill % shares);
+    }
+
+    /// Reads what a profile only names; relative paths are those from a folder.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub(crate) fn load(&mut self, folder: &Path) -> Result<(), String> {
+        if let Some(of) = &mut self.sizes_of {
+            let path = folder.join(&of.folder);
+            let sizes = Sizes::of_folder(&path);
+            of.sizes = Some(sizes.map_err(|error| format!("[sizes_of]: '{}' can't be used: {error}", path.display()))?);
+        }
+        if let Some(file) = &mut self.trace {
+            let path = folder.join(&file.file);
+            let wrong = |error: String| format!("[trace]: '{}' can't be used: {error}", path.display());
+            let text = std::fs::File::open(&path).map_err(|error| wrong(error.to_string()))?;
+            file.trace = Arc::new(Trace::read(text).map_err(wrong)?);
+        }
+        Ok(())
     }
 }

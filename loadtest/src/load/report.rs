@@ -1,13 +1,18 @@
 //! The report of a load: everything that a reader or a later comparison needs, as plain data with a version. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
+    counts::{Failure, Figures},
     inject::Event,
+    knee,
     machine::Machine,
     profile::Thresholds,
     schedule::PhaseSpan,
-    stats::{Failure, Figures, Gap, Step},
+    series::{Gap, Step},
     watch::Sample,
 };
 
@@ -16,7 +21,7 @@ pub(crate) const SCHEMA: u32 = 1;
 /// What tells it from other reports.
 pub(crate) const KIND: &str = "load";
 /// Later than this the runner says that it is the bottleneck itself, in milliseconds: a user notices from there on.
-const LAG_MAX_MS: f64 = 25.0;
+pub(crate) const LAG_MAX_MS: f64 = 25.0;
 
 /// What happens within this time under one name is one fault, in seconds.
 const AT_ONCE_S: f64 = 0.5;
@@ -64,6 +69,18 @@ pub(crate) struct Report {
     pub(crate) runner: RunnerCost,
     pub(crate) server_totals: ServerCost,
     pub(crate) thresholds: Vec<Limit>,
+    /// Whether the load is still going on, so that nothing is read back yet.
+    #[serde(default)]
+    pub(crate) running: bool,
+    /// What a search for the highest rate found.
+    #[serde(default)]
+    pub(crate) knee: Option<knee::Found>,
+    /// Requests of a trace that were not sent: their file was not there, or another request was using it.
+    #[serde(default)]
+    pub(crate) skipped: u64,
+    /// The runners, if there were several.
+    #[serde(default)]
+    pub(crate) workers: Vec<WorkerRow>,
 }
 
 /// What was tested.
@@ -110,6 +127,22 @@ pub(crate) struct RunnerCost {
     /// Requests that it did not send at all.
     pub(crate) dropped: u64,
     pub(crate) connections: usize,
+}
+
+/// One of several runners.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct WorkerRow {
+    pub(crate) name: String,
+    /// How it was started.
+    pub(crate) command: String,
+    pub(crate) version: String,
+    pub(crate) cpus: usize,
+    pub(crate) requests: u64,
+    pub(crate) p99_ms: Option<f64>,
+    pub(crate) lag_p99_ms: f64,
+    /// Its wall clock against the leader's; known to half a round trip.
+    pub(crate) clock_ahead_ms: f64,
+    pub(crate) round_trip_ms: f64,
 }
 
 /// What the servers cost, where they are local.
@@ -206,57 +239,4 @@ pub(crate) fn recoveries(events: Vec<Event>, gaps: &[Gap], steps: &[Step]) -> Ve
         rows[at].recovered_s = last_s.map(|last_s| last_s - at_s);
     }
     rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{RunnerCost, limits, recoveries};
-    use crate::load::{
-        inject::Event,
-        profile::Thresholds,
-        stats::{Counts, Gap, Step},
-    };
-
-    #[test]
-    fn a_runner_that_is_late_or_drops_makes_its_run_invalid() {
-        assert!(RunnerCost { lag_p99_ms: 3.0, ..RunnerCost::default() }.invalid_because().is_empty());
-        assert!(RunnerCost { lag_p99_ms: 80.0, ..RunnerCost::default() }.invalid_because()[0].contains("80 ms late"));
-        assert!(RunnerCost { dropped: 7, ..RunnerCost::default() }.invalid_because()[0].contains("7 requests"));
-    }
-
-    #[test]
-    fn thresholds_hold_or_fail_and_what_was_not_measured_fails() {
-        let thresholds = Thresholds { p99_ms: Some(10.0), gap_seconds: Some(2.0), ..Thresholds::default() };
-        let figures = Counts::default().figures(1.0);
-        let limits = limits(&thresholds, &figures, Some(Gap { at_s: 0.0, seconds: 1.5 }));
-        let ok: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.ok)).collect();
-        assert_eq!(ok, [("p99_ms", false), ("gap_seconds", true)]);
-    }
-
-    #[test]
-    fn a_fault_was_felt_until_requests_succeed_again() {
-        let step = |at_s, failed| Step { at_s, started: 10, ok: 10 - failed, failed, ..Step::default() };
-        let steps = [step(0.0, 0), step(1.0, 8), step(2.0, 0), step(3.0, 0), step(9.0, 0)];
-        let gaps = [Gap { at_s: 1.5, seconds: 1.25 }];
-        let event =
-            |due_s, at_s, text: &str, what: &str| Event { at_s, due_s, text: text.to_owned(), what: what.to_owned() };
-        let events = vec![
-            event(1.5, 1.5, "freeze all for 1s", "stopped a-n1"),
-            event(1.5, 1.5, "freeze all for 1s", "stopped a-n2"),
-            event(1.5, 2.5, "freeze all for 1s", "a-n1 goes on"),
-            event(4.0, 4.0, "kill a-n1", "killed a-n1"),
-            event(9.5, 9.5, "kill a-n1", "killed a-n1 again"),
-        ];
-        let rows = recoveries(events, &gaps, &steps);
-        let seen: Vec<_> = rows.iter().map(|row| (row.event.what.as_str(), row.recovered_s)).collect();
-        assert_eq!(
-            seen,
-            [
-                ("stopped a-n1, stopped a-n2", Some(1.25)),
-                ("a-n1 goes on", None),
-                ("killed a-n1", None),
-                ("killed a-n1 again", None)
-            ]
-        );
-    }
 }

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::stats::Failure;
+use super::counts::Failure;
 use crate::{
     pool::{Body, Compare, File, Wrong},
     wire::{Connection, Endpoint, Error},
@@ -112,6 +112,16 @@ impl Line {
             let answer = line.send(Method::GET, path, None, Body::empty()).await?;
             let outcome = line.outcome(&answer);
             document(answer).await.map(|document| Outcome { document, ..outcome })
+        })
+        .await
+    }
+
+    /// Makes a file from another one; the path names both.
+    pub(crate) async fn copy(&mut self, path: &str) -> Result<Outcome, Failed> {
+        self.within(self.timeout, async |line: &mut Self| {
+            let answer = line.send(Method::POST, path, None, Body::empty()).await?;
+            let outcome = line.outcome(&answer);
+            document(answer).await.map(|_| outcome)
         })
         .await
     }

@@ -14,14 +14,15 @@ use flotilla_env::Clock;
 use tokio::time::Instant;
 
 use super::{
-    catalog::{Catalog, FOLDER, Item, Written},
+    catalog::{Catalog, Content, FOLDER, Item, Written},
+    counts::{Done, Failure},
     dialect::{Store, Verb},
     operation::Operation,
     profile::Profile,
     random::Random,
     request::{Failed, Line, Outcome},
     sizes::Sizes,
-    stats::{Done, Failure},
+    trace::Request,
 };
 use crate::pool::{File, Pool};
 
@@ -50,6 +51,7 @@ pub(crate) struct Run {
 pub(crate) struct Asked {
     operation: Operation,
     class: Option<usize>,
+    file: Option<(u64, u64)>,
     bytes: u64,
     head: Option<Instant>,
     ended: Option<Instant>,
@@ -58,9 +60,10 @@ pub(crate) struct Asked {
 
 impl Asked {
     fn new(operation: Operation, class: Option<usize>, bytes: u64, result: Result<Outcome, Failed>) -> Self {
+        let file = None;
         match result {
-            Ok(Outcome { head, ended, .. }) => Self { operation, class, bytes, head, ended, failure: None },
-            Err(failed) => Self { operation, class, bytes: 0, head: None, ended: None, failure: Some(failed) },
+            Ok(Outcome { head, ended, .. }) => Self { operation, class, file, bytes, head, ended, failure: None },
+            Err(failed) => Self { operation, class, file, bytes: 0, head: None, ended: None, failure: Some(failed) },
         }
     }
 
@@ -73,8 +76,8 @@ impl Asked {
     pub(crate) fn done(self, start: Instant, intended: Duration, sent: Duration, ended: Duration) -> Done {
         let head = self.head.map(|head| head.saturating_duration_since(start));
         let ended = self.ended.map_or(ended, |ended| ended.saturating_duration_since(start));
-        let Self { operation, class, bytes, failure, .. } = self;
-        Done { operation, class, intended, sent, head, ended, bytes, failure }
+        let Self { operation, class, file, bytes, failure, .. } = self;
+        Done { operation, class, file, intended, sent, head, ended, bytes, failure }
     }
 }
 
@@ -82,6 +85,10 @@ impl Run {
     /// Makes a run without files, at a moment that makes its names and contents its own.
     pub(crate) fn new(profile: &Profile, store: Store, seed: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
         let unique = clock.wall_ms();
+        let mut catalog = Catalog::new(profile.popularity);
+        if let Some(file) = &profile.trace {
+            catalog.reserve(file.trace.files);
+        }
         Arc::new(Self {
             clock,
             sizes: profile.sizes(),
@@ -93,7 +100,7 @@ impl Run {
             pool: Pool::new(seed),
             mix_total: profile.mix.values().sum(),
             mix: profile.mix.clone(),
-            catalog: Mutex::new(Catalog::new(profile.popularity)),
+            catalog: Mutex::new(catalog),
             lost: AtomicU64::new(0),
             corrupt: AtomicU64::new(0),
         })
@@ -123,9 +130,12 @@ impl Run {
 
     /// Gives the class of a file's size and the file.
     pub(crate) fn file(&self, item: Item) -> (usize, File) {
-        let content = item.number << 8 | u64::from(item.generation);
-        let (class, length) = self.sizes.of(self.seed, content);
-        (class, File::new(self.pool.clone(), Random::of(self.tag, content).u64(), length))
+        let Content { id, length } = self.catalog().content(item);
+        let (class, length) = match length {
+            Some(length) => (self.sizes.class_of(length), length),
+            None => self.sizes.of(self.seed, id),
+        };
+        (class, File::new(self.pool.clone(), Random::of(self.tag, id).u64(), length))
     }
 
     /// Gives the path of a request for a file.
@@ -164,6 +174,13 @@ impl Run {
                     None => self.put(line).await,
                 }
             }
+            Operation::Copy => {
+                let source = self.catalog().begin_read(random);
+                match source {
+                    Some(source) => self.copy(source, line).await,
+                    None => self.put(line).await,
+                }
+            }
             Operation::List => {
                 let folder = self.catalog().folder(random);
                 match folder {
@@ -179,22 +196,75 @@ impl Run {
         random.weighted(mix, self.mix_total).expect("a profile has operations")
     }
 
+    /// Sends a request of a trace; none if its file is not there, or if another request is using it.
+    ///
+    /// # Cancel safety
+    /// As [`Run::ask`].
+    pub(crate) async fn replay(&self, request: Request, line: &mut Line, random: &mut Random) -> Option<Asked> {
+        let Request { operation, file, length, .. } = request;
+        match operation {
+            Operation::Put | Operation::Replace => {
+                let (item, first) = self.catalog().begin_upload(file, length)?;
+                Some(if first { self.put_new(item, line).await } else { self.replace(item, line).await })
+            }
+            Operation::Delete => {
+                let item = self.catalog().begin_write_of(file)?;
+                Some(self.delete(item, line).await)
+            }
+            Operation::Get | Operation::Range | Operation::Head => {
+                let item = self.catalog().begin_read_of(file)?;
+                Some(self.read(operation, item, line, random).await)
+            }
+            Operation::List | Operation::Copy => None,
+        }
+    }
+
     /// Uploads a new file.
     pub(crate) async fn put(&self, line: &mut Line) -> Asked {
         let item = self.catalog().begin_new();
-        let (class, result, length) = self.upload(item, item.number, line).await;
+        self.put_new(item, line).await
+    }
+
+    /// Uploads a file that a trace reads without having uploaded it; tells why that failed.
+    pub(crate) async fn put_of(&self, number: u64, length: u64, line: &mut Line) -> Option<String> {
+        let begun = self.catalog().begin_upload(number, length);
+        let (item, _) = begun?;
+        self.put_new(item, line).await.why()
+    }
+
+    async fn put_new(&self, item: Item, line: &mut Line) -> Asked {
+        let (class, result, length) = self.upload(item, line).await;
         self.catalog().end_new(item, self.written(&result));
-        self.asked(Operation::Put, Some(class), length, item.number, result)
+        self.asked(Operation::Put, (class, length), length, item.number, result)
     }
 
     async fn replace(&self, item: Item, line: &mut Line) -> Asked {
         let next = Item { generation: item.generation + 1, ..item };
-        let (class, result, length) = self.upload(next, item.number, line).await;
+        let (class, result, length) = self.upload(next, line).await;
         self.catalog().end_replace(item, self.written(&result));
-        self.asked(Operation::Replace, Some(class), length, item.number, result)
+        self.asked(Operation::Replace, (class, length), length, item.number, result)
     }
 
-    async fn upload(&self, item: Item, number: u64, line: &mut Line) -> (usize, Result<Outcome, Failed>, u64) {
+    async fn copy(&self, source: Item, line: &mut Line) -> Asked {
+        let item = self.catalog().begin_copy(source);
+        let (class, file) = self.file(item);
+        let path = self.store.copy_path(&self.key(item.number), &self.key(source.number));
+        let path = path.expect("a profile with copies is refused elsewhere");
+        let mut result = line.copy(&path).await;
+        self.catalog().end_read(source);
+        self.catalog().end_new(item, self.written(&result));
+        // A 404 is the source's.
+        let number = if matches!(result, Err((Failure::Lost, _))) { source.number } else { item.number };
+        if let Ok(outcome) = &mut result
+            && item.number.is_multiple_of(HASHED_EVERY)
+        {
+            result = self.hashed(std::mem::take(outcome), &file, number).await;
+        }
+        self.asked(Operation::Copy, (class, file.length()), 0, number, result)
+    }
+
+    async fn upload(&self, item: Item, line: &mut Line) -> (usize, Result<Outcome, Failed>, u64) {
+        let number = item.number;
         let (class, file) = self.file(item);
         let mut result = line.put(&self.path(Verb::Put, number), &file).await;
         if let Err((failure @ Failure::Lost, _)) = &mut result {
@@ -204,14 +274,21 @@ impl Run {
             && number.is_multiple_of(HASHED_EVERY)
             && self.store.has_content_etag()
         {
-            outcome.ended = Some(self.clock.now());
-            let hashed = file.clone();
-            let hash = tokio::task::spawn_blocking(move || hashed.hash()).await.expect("hashing does not panic");
-            if outcome.etag != *hash.to_hex() {
-                result = Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)));
-            }
+            result = self.hashed(std::mem::take(outcome), &file, number).await;
         }
         (class, result, file.length())
+    }
+
+    /// Compares the ETag of an answer with the content's hash; the time for that is not the request's.
+    async fn hashed(&self, mut outcome: Outcome, file: &File, number: u64) -> Result<Outcome, Failed> {
+        outcome.ended = Some(self.clock.now());
+        let hashed = file.clone();
+        let hash = tokio::task::spawn_blocking(move || hashed.hash()).await.expect("hashing does not panic");
+        if outcome.etag == *hash.to_hex() {
+            Ok(outcome)
+        } else {
+            Err((Failure::Wrong, format!("the ETag of {} is '{}'", self.key(number), outcome.etag)))
+        }
     }
 
     async fn read(&self, operation: Operation, item: Item, line: &mut Line, random: &mut Random) -> Asked {
@@ -233,14 +310,14 @@ impl Run {
             }
         };
         self.catalog().end_read(item);
-        self.asked(operation, Some(class), bytes, item.number, result)
+        self.asked(operation, (class, length), bytes, item.number, result)
     }
 
     async fn delete(&self, item: Item, line: &mut Line) -> Asked {
-        let (class, _) = self.file(item);
+        let (class, file) = self.file(item);
         let result = line.delete(&self.path(Verb::Delete, item.number)).await;
         self.catalog().end_delete(item, self.written(&result));
-        self.asked(Operation::Delete, Some(class), 0, item.number, result)
+        self.asked(Operation::Delete, (class, file.length()), 0, item.number, result)
     }
 
     async fn list(&self, folder: u64, items: &[Item], line: &mut Line) -> Asked {
@@ -256,7 +333,7 @@ impl Run {
         }
         if let Some(number) = missing {
             let why = format!("{} is not in its list", self.key(number));
-            return self.asked(Operation::List, None, 0, number, Err((Failure::Lost, why)));
+            return Asked::new(Operation::List, None, 0, Err(self.found(Failure::Lost, why, number)));
         }
         let result =
             result.map_err(|(failure, why)| (if failure.is_loss() { Failure::ClientError } else { failure }, why));
@@ -266,25 +343,24 @@ impl Run {
     /// Gives the first file that must be in a list and is not.
     fn missing(&self, page: &ListPage, items: &[Item]) -> Option<u64> {
         let listed: BTreeMap<&str, u64> = page.items.iter().map(|item| (item.key.as_str(), item.size)).collect();
-        let catalog = self.catalog();
         let absent = items.iter().find(|item| {
             let there = listed.get(self.key(item.number).as_str()) == Some(&self.file(**item).1.length());
-            !there && catalog.is_still(**item)
+            !there && self.catalog().is_still(**item)
         });
         absent.map(|item| item.number)
     }
 
-    /// Counts what a request found out about its file.
+    /// Counts what a request found out about its file, of which the class of its size and the length are known.
     fn asked(
         &self,
         operation: Operation,
-        class: Option<usize>,
+        (class, length): (usize, u64),
         bytes: u64,
         number: u64,
         result: Result<Outcome, Failed>,
     ) -> Asked {
         let result = result.map_err(|(failure, why)| self.found(failure, format!("{operation:?}: {why}"), number));
-        Asked::new(operation, class, bytes, result)
+        Asked { file: Some((number, length)), ..Asked::new(operation, Some(class), bytes, result) }
     }
 
     /// Counts a file that is lost or wrong, once.

@@ -1,6 +1,6 @@
-//! Sizes of files: weighted, fixed or spread over powers of two. Pure.
+//! Sizes of files: weighted, fixed, spread over powers of two, or those of files that there are.
 
-use std::str::FromStr;
+use std::{io, path::Path, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -79,18 +79,61 @@ pub(crate) fn size_name(bytes: u64) -> String {
 pub(crate) struct Sizes {
     classes: Vec<(SizeRange, f64)>,
     total: f64,
+    /// Lengths of files that there are, to draw from instead.
+    examples: Vec<u64>,
 }
+
+/// How many files of a folder are looked at.
+const EXAMPLES_MAX: usize = 1_000_000;
 
 impl Sizes {
     /// Makes them of classes and their weights, of which at least one is above 0.
     pub(crate) fn new(classes: Vec<(SizeRange, f64)>) -> Self {
         let total = classes.iter().map(|(_, weight)| weight).sum();
-        Self { classes, total }
+        Self { classes, total, examples: Vec::new() }
+    }
+
+    /// Makes classes of a power of ten each, for lengths that come from elsewhere.
+    pub(crate) fn decades() -> Self {
+        let decade =
+            |power| SizeRange { from: if power == 0 { 0 } else { 10_u64.pow(power) }, to: 10_u64.pow(power + 1) - 1 };
+        Self::new((0..13).map(|power| (decade(power), 1.0)).collect())
+    }
+
+    /// Makes those of the files that there are in a folder and below it, the first million of them.
+    ///
+    /// # Errors
+    /// As of reading folders; `NotFound` if there is no file.
+    pub(crate) fn of_folder(folder: &Path) -> io::Result<Self> {
+        let (mut folders, mut examples) = (vec![folder.to_owned()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                // Neither links nor devices: what is meant is what would be uploaded.
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    folders.push(entry.path());
+                } else if kind.is_file() && examples.len() < EXAMPLES_MAX {
+                    examples.push(entry.metadata()?.len());
+                }
+            }
+        }
+        if examples.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(Self { examples, ..Self::decades() }) }
+    }
+
+    /// Gives the class of a length that was not drawn: the first that has it, else the last.
+    pub(crate) fn class_of(&self, length: u64) -> usize {
+        let has = |(range, _): &(SizeRange, f64)| (range.from..=range.to).contains(&length);
+        self.classes.iter().position(has).unwrap_or(self.classes.len() - 1)
     }
 
     /// Gives the class and the length of the file with an id, under a seed.
     pub(crate) fn of(&self, seed: u64, id: u64) -> (usize, u64) {
         let mut random = Random::of(seed, id);
+        if !self.examples.is_empty() {
+            let length = self.examples[random.below(self.examples.len() as u64) as usize];
+            return (self.class_of(length), length);
+        }
         let classes = self.classes.iter().enumerate().map(|(class, (_, weight))| (class, *weight));
         let chosen = random.weighted(classes, self.total).expect("a profile has sizes");
         let SizeRange { from, to } = self.classes[chosen].0;
@@ -136,5 +179,21 @@ mod tests {
         let small = spread.iter().filter(|length| **length < 31_623).count(); // the geometric middle
         assert!((900..1100).contains(&(small * 2000 / spread.len())), "{small} of {}", spread.len());
         assert_eq!(drawn, (0..8000).map(|id| sizes.of(7, id)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn files_that_there_are_give_their_lengths() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        assert!(Sizes::of_folder(folder.path()).is_err(), "there is none");
+        std::fs::create_dir(folder.path().join("below")).expect("made");
+        for (name, length) in [("a", 5), ("b", 70_000), ("below/c", 70_000), ("below/d", 0)] {
+            std::fs::write(folder.path().join(name), vec![0; length]).expect("written");
+        }
+        let sizes = Sizes::of_folder(folder.path()).expect("there are four");
+        let drawn: Vec<_> = (0..1000).map(|id| sizes.of(1, id)).collect();
+        let share = |length| drawn.iter().filter(|(_, drawn)| *drawn == length).count();
+        assert!(share(70_000).abs_diff(500) < 60 && share(5).abs_diff(250) < 60 && share(0).abs_diff(250) < 60);
+        let named: Vec<_> = [0, 9, 10, 70_000].iter().map(|length| sizes.name(sizes.class_of(*length))).collect();
+        assert_eq!(named, ["0 B to 9 B", "0 B to 9 B", "10 B to 99 B", "10 KB to 100 KB"]);
     }
 }

@@ -1,240 +1,51 @@
 //! What a run counts: latencies by operation and size, failures by kind, and a line for every second. Pure.
 //!
-//! Memory does not grow with the number of requests: histograms have a fixed size, and seconds are merged beyond a day's worth.
+//! Memory does not grow with the number of requests: distributions have a fixed size, and of long runs seconds are joined.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::operation::Operation;
+use super::{
+    counts::{Counts, Done, Failure},
+    operation::Operation,
+    series::{Gap, Series, Step, both},
+    times::Times,
+};
 
-/// Digits that are kept of a latency.
-const DIGITS: u8 = 3;
-/// The longest latency that is told apart, in microseconds: a day.
-const LATENCY_MAX_US: u64 = 86_400_000_000;
-/// Steps that are kept of the time series; beyond, two neighbours become one.
-const STEPS_MAX: usize = 7_200;
 /// A gap of more seconds than this is kept, and how many are.
 const GAP_NOTED_S: f64 = 0.5;
 const GAPS_MAX: usize = 1_000;
-/// The quantiles of the curve.
-const CURVE: [f64; 16] =
-    [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.9975, 0.999, 0.9995, 0.9999, 0.99999, 0.999_999, 1.0];
-
-/// How a request failed, as reports name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Failure {
-    /// No connection came about.
-    Refused,
-    /// The connection broke before the answer was whole.
-    Broken,
-    /// No answer in time.
-    Timeout,
-    /// 429 or 503 that says when to come again.
-    BusyWithRetryAfter,
-    /// 429 or 503 that does not.
-    Busy,
-    /// Any other 5xx.
-    ServerError,
-    /// A 4xx that was not expected.
-    ClientError,
-    /// An answer that can't be understood.
-    Malformed,
-    /// An acked file is not there, or not in its list.
-    Lost,
-    /// The body ended early and claimed to be whole.
-    Short,
-    /// Wrong bytes, too many of them, a wrong length or a wrong ETag.
-    Wrong,
-}
-
-impl Failure {
-    /// Whether it says that a file is lost.
-    pub(crate) fn is_loss(self) -> bool {
-        self == Self::Lost
-    }
-
-    /// Whether it says that a file is not what was acked.
-    pub(crate) fn is_corruption(self) -> bool {
-        matches!(self, Self::Short | Self::Wrong)
-    }
-}
-
-/// One request, done.
-#[derive(Debug, Clone)]
-pub(crate) struct Done {
-    pub(crate) operation: Operation,
-    /// The class of its size, for operations that have one.
-    pub(crate) class: Option<usize>,
-    /// When it was to be sent, since the start.
-    pub(crate) intended: Duration,
-    /// When it was sent.
-    pub(crate) sent: Duration,
-    /// When the head of the answer was there.
-    pub(crate) head: Option<Duration>,
-    /// When all was there.
-    pub(crate) ended: Duration,
-    /// Content that was sent or received.
-    pub(crate) bytes: u64,
-    pub(crate) failure: Option<(Failure, String)>,
-}
-
-/// Counts of one kind of request.
-#[derive(Debug)]
-pub(crate) struct Counts {
-    pub(crate) ok: u64,
-    pub(crate) failed: u64,
-    pub(crate) bytes: u64,
-    latency: Histogram<u32>,
-    service: Histogram<u32>,
-    first_byte: Histogram<u32>,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { ok: 0, failed: 0, bytes: 0, latency: histogram(), service: histogram(), first_byte: histogram() }
-    }
-}
-
-fn histogram() -> Histogram<u32> {
-    let mut histogram = Histogram::new(DIGITS).expect("3 digits are allowed");
-    histogram.auto(true);
-    histogram
-}
-
-fn record(histogram: &mut Histogram<u32>, time: Duration) {
-    let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MAX_US);
-    histogram.record(us).expect("it grows by itself");
-}
-
-/// Latencies, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Latencies {
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
-    pub(crate) mean: f64,
-}
-
-impl Latencies {
-    fn of(histogram: &Histogram<u32>) -> Option<Self> {
-        let ms = |quantile| at_ms(histogram, quantile);
-        (!histogram.is_empty()).then(|| Self {
-            p50: ms(0.5),
-            p90: ms(0.9),
-            p99: ms(0.99),
-            p999: ms(0.999),
-            max: ms(1.0),
-            mean: histogram.mean() / 1e3,
-        })
-    }
-}
-
-fn at_ms(histogram: &Histogram<u32>, quantile: f64) -> f64 {
-    histogram.value_at_quantile(quantile).min(histogram.max()) as f64 / 1e3
-}
-
-/// Figures of one kind of request. MB = 10^6 bytes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Figures {
-    pub(crate) started: u64,
-    pub(crate) ok: u64,
-    pub(crate) failed: u64,
-    pub(crate) bytes: u64,
-    /// Good ones per second of the run.
-    pub(crate) per_second: f64,
-    pub(crate) mb_per_second: f64,
-    /// From the intended start, failed ones included: who waited for an error waited as well.
-    pub(crate) latency_ms: Option<Latencies>,
-    /// From the moment it was sent.
-    pub(crate) service_ms: Option<Latencies>,
-    /// From the moment it was sent to the head of the answer.
-    pub(crate) first_byte_ms: Option<Latencies>,
-    /// Quantile and latency in milliseconds.
-    pub(crate) curve: Vec<(f64, f64)>,
-}
-
-impl Counts {
-    fn add(&mut self, done: &Done) {
-        match done.failure {
-            None => {
-                self.ok += 1;
-                self.bytes += done.bytes;
-            }
-            Some(_) => self.failed += 1,
-        }
-        record(&mut self.latency, done.ended.saturating_sub(done.intended));
-        record(&mut self.service, done.ended.saturating_sub(done.sent));
-        if let Some(head) = done.head {
-            record(&mut self.first_byte, head.saturating_sub(done.sent));
-        }
-    }
-
-    /// Makes figures of the counts of a run of so many seconds.
-    pub(crate) fn figures(&self, seconds: f64) -> Figures {
-        let seconds = seconds.max(1e-9);
-        Figures {
-            started: self.ok + self.failed,
-            ok: self.ok,
-            failed: self.failed,
-            bytes: self.bytes,
-            per_second: self.ok as f64 / seconds,
-            mb_per_second: self.bytes as f64 / 1e6 / seconds,
-            latency_ms: Latencies::of(&self.latency),
-            service_ms: Latencies::of(&self.service),
-            first_byte_ms: Latencies::of(&self.first_byte),
-            curve: CURVE
-                .iter()
-                .filter(|_| !self.latency.is_empty())
-                .map(|quantile| (*quantile, at_ms(&self.latency, *quantile)))
-                .collect(),
-        }
-    }
-}
-
-/// What happened in one step of time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Step {
-    pub(crate) at_s: f64,
-    pub(crate) started: u64,
-    pub(crate) ok: u64,
-    pub(crate) failed: u64,
-    pub(crate) bytes: u64,
-    pub(crate) p50_ms: Option<f64>,
-    pub(crate) p99_ms: Option<f64>,
-    pub(crate) max_ms: Option<f64>,
-    /// At its end: requests that are under way, and those whose time has come but that wait for a connection.
-    pub(crate) in_flight: u64,
-    pub(crate) waiting: u64,
-}
-
-/// The longest time in which nothing succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Gap {
-    pub(crate) at_s: f64,
-    pub(crate) seconds: f64,
-}
 
 /// All counts of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Stats {
     pub(crate) total: Counts,
+    #[serde(with = "pairs")]
     pub(crate) kinds: BTreeMap<(Operation, Option<usize>), Counts>,
     pub(crate) failures: BTreeMap<Failure, (u64, String)>,
-    pub(crate) steps: Vec<Step>,
-    step_s: f64,
-    now: Step,
-    now_latency: Option<Histogram<u32>>,
-    last_ok: Duration,
+    pub(crate) series: Series,
     pub(crate) gap: Gap,
     /// Those that somebody would notice, the first ones.
     pub(crate) gaps: Vec<Gap>,
     /// How late the runner sent what was due.
-    lag: Option<Histogram<u32>>,
+    pub(crate) lag: Times,
+    /// Since when, and what of it was counted: see [`Stats::begin_trial`].
+    #[serde(skip)]
+    trial: Option<(Duration, Trial)>,
+    #[serde(skip)]
+    now: Step,
+    #[serde(skip)]
+    now_latency: Times,
+    #[serde(skip)]
+    last_ok: Duration,
+}
+
+/// What was counted of the requests of one stretch of time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trial {
+    pub(crate) counts: Counts,
+    pub(crate) lag: Times,
 }
 
 impl Stats {
@@ -242,7 +53,12 @@ impl Stats {
     pub(crate) fn done(&mut self, done: &Done) {
         self.total.add(done);
         self.kinds.entry((done.operation, done.class)).or_default().add(done);
-        record(self.now_latency.get_or_insert_with(histogram), done.ended.saturating_sub(done.intended));
+        self.now_latency.record(done.ended.saturating_sub(done.intended));
+        if let Some((from, trial)) = &mut self.trial
+            && done.intended >= *from
+        {
+            trial.counts.add(done);
+        }
         match &done.failure {
             None => {
                 self.now.ok += 1;
@@ -267,39 +83,61 @@ impl Stats {
         self.now.started += 1;
     }
 
+    /// Takes the last [`Stats::sent`] back.
+    pub(crate) fn not_sent(&mut self) {
+        self.now.started = self.now.started.saturating_sub(1);
+    }
+
     /// Notes how late the runner itself was.
     pub(crate) fn late(&mut self, lag: Duration) {
-        record(self.lag.get_or_insert_with(histogram), lag);
+        self.lag.record(lag);
+        if let Some((_, trial)) = &mut self.trial {
+            trial.lag.record(lag);
+        }
     }
 
-    /// Gives a quantile of the runner's own lateness in milliseconds.
-    pub(crate) fn lag_ms(&self, quantile: f64) -> f64 {
-        self.lag.as_ref().map_or(0.0, |lag| at_ms(lag, quantile))
+    /// Begins to count apart what is to be sent from a moment on; what was counted apart till then is forgotten.
+    pub(crate) fn begin_trial(&mut self, from: Duration) {
+        self.trial = Some((from, Trial::default()));
     }
 
-    /// Ends a step of time: once a second.
-    pub(crate) fn tick(&mut self, at: Duration, in_flight: u64, waiting: u64) -> Step {
-        let latency = self.now_latency.as_ref().filter(|latency| !latency.is_empty());
-        let ms = |quantile| latency.map(|latency| at_ms(latency, quantile));
+    /// Gives what was counted since [`Stats::begin_trial`].
+    pub(crate) fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref().map(|(_, trial)| trial)
+    }
+
+    /// Ends a step of time, once a second, and gives it with its latencies.
+    pub(crate) fn tick(&mut self, at: Duration, in_flight: u64, waiting: u64) -> (Step, Times) {
+        let latency = std::mem::take(&mut self.now_latency);
+        let ms = |quantile| (!latency.is_empty()).then(|| latency.at_ms(quantile));
         let (p50_ms, p99_ms, max_ms) = (ms(0.5), ms(0.99), ms(1.0));
         let step = Step { p50_ms, p99_ms, max_ms, in_flight, waiting, ..std::mem::take(&mut self.now) };
         self.now.at_s = at.as_secs_f64();
-        if let Some(latency) = &mut self.now_latency {
-            latency.reset();
-        }
-        match self.steps.last_mut() {
-            Some(last) if step.at_s - last.at_s < self.step_s => last.join(&step),
-            _ => self.steps.push(step.clone()),
-        }
-        if self.steps.len() > STEPS_MAX {
-            self.halve();
-        }
-        step
+        self.series.push(step.clone());
+        (step, latency)
     }
 
     /// Takes the end of the run into account: nothing succeeded any more after the last success.
     pub(crate) fn end(&mut self, at: Duration) {
         self.succeeded(at);
+    }
+
+    /// Counts all that another runner counted, which began so many seconds later; the series stays as it is.
+    pub(crate) fn merge(&mut self, other: Self, later_s: f64) {
+        self.total.merge(&other.total);
+        for (kind, counts) in &other.kinds {
+            self.kinds.entry(*kind).or_default().merge(counts);
+        }
+        for (failure, (count, example)) in other.failures {
+            self.failures.entry(failure).or_insert((0, example)).0 += count;
+        }
+        // Nothing succeeded where nothing did for either. A gap too short to be noted is no longer than the shorter longest one.
+        let shifted = other.gaps.iter().map(|gap| Gap { at_s: gap.at_s + later_s, ..*gap }).collect::<Vec<_>>();
+        let shorter = if other.gap.seconds < self.gap.seconds { other.gap } else { self.gap };
+        self.gaps = both(&self.gaps, &shifted);
+        let longest = self.gaps.iter().copied().max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        self.gap = longest.unwrap_or(Gap { seconds: shorter.seconds.min(GAP_NOTED_S), ..shorter });
+        self.lag.add(&other.lag);
     }
 
     fn succeeded(&mut self, at: Duration) {
@@ -313,34 +151,28 @@ impl Stats {
         }
         self.last_ok = self.last_ok.max(at);
     }
-
-    fn halve(&mut self) {
-        let steps = std::mem::take(&mut self.steps);
-        self.step_s = steps.get(2).zip(steps.first()).map_or(0.0, |(second, first)| second.at_s - first.at_s) * 0.999;
-        for pair in steps.chunks(2) {
-            let mut joined = pair[0].clone();
-            pair[1..].iter().for_each(|step| joined.join(step));
-            self.steps.push(joined);
-        }
-    }
 }
 
-impl Step {
-    /// Takes the next step in. Of quantiles the worse one stays: what users saw is not to be averaged away.
-    fn join(&mut self, next: &Self) {
-        let worse = |a: Option<f64>, b: Option<f64>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        };
-        self.started += next.started;
-        self.ok += next.ok;
-        self.failed += next.failed;
-        self.bytes += next.bytes;
-        self.p50_ms = worse(self.p50_ms, next.p50_ms);
-        self.p99_ms = worse(self.p99_ms, next.p99_ms);
-        self.max_ms = worse(self.max_ms, next.max_ms);
-        self.in_flight = self.in_flight.max(next.in_flight);
-        self.waiting = self.waiting.max(next.waiting);
+/// Maps whose keys are no text, as lists of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Vec::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
     }
 }
 
@@ -348,13 +180,14 @@ impl Step {
 mod tests {
     use std::time::Duration;
 
-    use super::{Done, Failure, STEPS_MAX, Stats};
-    use crate::load::operation::Operation;
+    use super::{Done, Failure, Stats};
+    use crate::load::{operation::Operation, times::Latencies};
 
     fn done(intended: f64, sent: f64, ended: f64, failure: Option<Failure>) -> Done {
         Done {
             operation: Operation::Get,
             class: Some(0),
+            file: None,
             intended: Duration::from_secs_f64(intended),
             sent: Duration::from_secs_f64(sent),
             head: None,
@@ -369,7 +202,7 @@ mod tests {
         let mut stats = Stats::default();
         stats.done(&done(1.0, 4.0, 4.5, None));
         let figures = stats.total.figures(10.0);
-        let ms = |latencies: Option<super::Latencies>| latencies.expect("one request").max;
+        let ms = |latencies: Option<Latencies>| latencies.expect("one request").max;
         assert!((ms(figures.latency_ms) - 3500.0).abs() < 4.0 && (ms(figures.service_ms) - 500.0).abs() < 1.0);
         assert!((figures.per_second - 0.1).abs() < 1e-9 && figures.first_byte_ms.is_none());
     }
@@ -389,19 +222,31 @@ mod tests {
     }
 
     #[test]
-    fn series_is_bounded_and_keeps_the_worst() {
+    fn a_trial_counts_what_was_to_be_sent_since_it_began() {
         let mut stats = Stats::default();
-        for second in 0..50_000_u32 {
-            stats.sent();
-            let took = if second == 33_333 { 2.0 } else { 0.001 };
-            let at = f64::from(second);
-            stats.done(&done(at, at, at + took, None));
-            stats.tick(Duration::from_secs(u64::from(second) + 1), 1, 0);
+        stats.begin_trial(Duration::from_secs(2));
+        stats.done(&done(1.9, 1.9, 3.0, None));
+        stats.done(&done(2.0, 2.0, 3.0, None));
+        assert_eq!(stats.trial().expect("it began").counts.ok, 1);
+    }
+
+    #[test]
+    fn two_runners_add_up() {
+        let (mut one, mut other) = (Stats::default(), Stats::default());
+        // The store stood still from 2 to 6 for one, and, on the clock of the other, which began a second later, from 2 to 4.
+        for at in [1.0, 2.0, 6.0, 7.0] {
+            one.done(&done(at, at, at, None));
         }
-        assert!(stats.steps.len() <= STEPS_MAX);
-        assert_eq!(stats.steps.iter().map(|step| step.ok).sum::<u64>(), 50_000);
-        assert!(stats.steps.iter().any(|step| step.max_ms.is_some_and(|ms| ms > 1999.0)));
-        assert!(stats.steps.is_sorted_by(|a, b| a.at_s < b.at_s));
+        for at in [1.0, 2.0, 4.0, 5.0, 6.0] {
+            other.done(&done(at, at, at, None));
+        }
+        other.done(&done(4.5, 4.5, 4.5, Some(Failure::Busy)));
+        // As they come from another host.
+        let other = serde_json::from_str(&serde_json::to_string(&other).expect("text")).expect("counts");
+        one.merge(other, 1.0);
+        assert_eq!((one.total.ok, one.total.failed, one.failures[&Failure::Busy].0), (9, 1, 1));
+        assert_eq!(one.kinds[&(Operation::Get, Some(0))].ok, 9);
+        assert!((one.gap.at_s - 3.0).abs() < 1e-9 && (one.gap.seconds - 2.0).abs() < 1e-9, "{:?}", one.gap);
     }
 
     #[test]
@@ -414,17 +259,7 @@ mod tests {
                 stats.done(&sample);
             }
         }
-        let buckets: usize = stats.kinds.values().map(|counts| counts.latency.len_buckets()).sum();
+        let buckets: usize = stats.kinds.values().map(|counts| counts.latency.buckets()).sum();
         assert!(buckets * 4 * 3 < 8 << 20, "{buckets}");
-    }
-
-    trait Buckets {
-        fn len_buckets(&self) -> usize;
-    }
-
-    impl Buckets for hdrhistogram::Histogram<u32> {
-        fn len_buckets(&self) -> usize {
-            self.distinct_values()
-        }
     }
 }

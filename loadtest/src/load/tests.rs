@@ -1,5 +1,7 @@
 //! Whole runs against a server in memory, good and bad, with small profiles.
 
+mod shapes;
+
 use std::{future::pending, time::Duration};
 
 use tempfile::TempDir;
@@ -39,7 +41,7 @@ struct Ran {
     reports: TempDir,
 }
 
-fn args(dir: &TempDir, profile: &str) -> RunArgs {
+pub(super) fn args(dir: &TempDir, profile: &str) -> RunArgs {
     let path = dir.path().join("small.toml");
     std::fs::write(&path, profile).expect("written");
     RunArgs {
@@ -51,6 +53,11 @@ fn args(dir: &TempDir, profile: &str) -> RunArgs {
         seed: 1,
         bucket: "demo".to_owned(),
         at: Vec::new(),
+        junit: None,
+        hlog: None,
+        requests: None,
+        page: None,
+        worker: Vec::new(),
         target: None,
         pids: Vec::new(),
         connections: None,
@@ -188,8 +195,14 @@ async fn what_can_not_be_run_is_refused_before_anything_is_sent() {
         ran.err().expect("it is refused").to_string()
     };
     assert!(refused(PROFILE, &|args| args.profile = "spik".to_owned()).await.contains("smoke, spike, burst"));
-    assert!(refused("[mix]\nget = 1\n", &|_| {}).await.contains("missing field"));
+    assert!(refused("[mix]\nget = 1\n", &|_| {}).await.contains("either [[phase]]"));
     assert!(refused(PROFILE, &|args| args.scale = 0.0).await.contains("--scale"));
+    let shared = refused(PROFILE, &|args| {
+        (args.worker, args.requests) = (vec!["true".to_owned()], Some("requests.csv".into()));
+    });
+    assert!(shared.await.contains("--requests needs a single runner"));
+    let missing = refused(PROFILE, &|args| args.worker = vec!["true".to_owned()]).await;
+    assert!(missing.contains("runner 1") && missing.contains("flotilla loadtest worker"), "{missing}");
     let fault = refused(PROFILE, &|args| args.at = vec!["1s".to_owned(), "kill a-n1".to_owned()]).await;
     assert!(fault.contains("can't be done"), "{fault}");
     assert!(server.state.files.lock().expect("no test thread panics").is_empty());
@@ -250,7 +263,7 @@ async fn reports_of_different_seeds_are_compared_only_by_force() {
 
 /// A report of nothing, for tests of what is made of reports.
 pub(super) fn empty_report() -> Report {
-    let figures = super::stats::Counts::default().figures(1.0);
+    let figures = super::counts::Counts::default().figures(1.0);
     let machine = super::machine::Machine { cpus: 2, memory_bytes: 1, system: "Linux".to_owned(), processor: None };
     let json = serde_json::json!({
         "schema": 1, "kind": "load", "profile": "p", "description": "", "rev": "r", "started": "", "seed": 1, "open_loop": true,

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use super::{
-    report::Report,
+    counts::Figures,
+    knee,
+    report::{Report, WorkerRow},
     sizes::size_name,
-    stats::{Figures, Latencies},
+    times::Latencies,
 };
 
 /// Writes the summary of a report; its first line says whether anything was lost.
@@ -22,6 +24,15 @@ pub(crate) fn render(report: &Report) -> String {
     let pacing = if report.open_loop { "open loop" } else { "closed loop: latencies leave out what waits meanwhile" };
     let Report { profile, rev, seed, seconds, .. } = report;
     line(format!("profile {profile}, {seconds:.1} s, {pacing}; rev {rev}, seed {seed}"));
+    for worker in &report.workers {
+        let WorkerRow { name, requests, clock_ahead_ms, round_trip_ms, command, .. } = worker;
+        let clock = format!("clock ahead by {clock_ahead_ms:.1} ms ± {:.1}", round_trip_ms / 2.0);
+        line(format!("{name}: {requests} requests, {clock}: {command}"));
+    }
+    if let Some(knee) = &report.knee {
+        line(String::new());
+        lines_of(knee).into_iter().for_each(&mut line);
+    }
     line(String::new());
     line(header());
     for row in &report.operations {
@@ -33,8 +44,13 @@ pub(crate) fn render(report: &Report) -> String {
         line(format!("\nlongest time without a success: {:.2} s, from {:.1} s on", gap.seconds, gap.at_s));
     }
     for error in &report.errors {
-        let kind = serde_json::to_value(error.kind).expect("a name");
-        line(format!("failed: {} x {}, e.g. {}", error.count, kind.as_str().unwrap_or_default(), error.example));
+        line(format!("failed: {} x {}, e.g. {}", error.count, error.kind.name(), error.example));
+    }
+    if report.skipped > 0 {
+        let skipped = report.skipped;
+        line(format!(
+            "{skipped} requests of the trace were not sent: their file was not there, or another request was using it"
+        ));
     }
     for fault in &report.faults {
         let recovered = fault.recovered_s.map_or("not felt".to_owned(), |s| format!("felt for {s:.1} s"));
@@ -47,6 +63,31 @@ pub(crate) fn render(report: &Report) -> String {
         line(format!("threshold {} {}: {value} {ok}", limit.name, limit.limit));
     }
     out
+}
+
+/// A search and its trials.
+fn lines_of(knee: &knee::Found) -> Vec<String> {
+    let knee::Found { p99_limit_ms, highest_borne, lowest_too_high, trials } = knee;
+    let mut lines: Vec<String> = trials
+        .iter()
+        .map(|trial| {
+            let p99 = trial.p99_ms.map_or("-".to_owned(), digits);
+            let result = match (trial.borne, trial.runner_late) {
+                (true, _) => "borne",
+                (false, true) => "the runner was late",
+                (false, false) => "too much",
+            };
+            format!(
+                "{:>8.0}/s {:>8} requests {:>6} failed  p99 {p99:>7} ms  {result}",
+                trial.rate, trial.requests, trial.failed
+            )
+        })
+        .collect();
+    let borne =
+        highest_borne.map_or("not even the first rate".to_owned(), |rate| format!("{rate:.0} requests per second"));
+    let beyond = lowest_too_high.map_or("; nothing was too much".to_owned(), |rate| format!("; {rate:.0} is too much"));
+    lines.push(format!("borne with a p99 of at most {p99_limit_ms} ms: {borne}{beyond}"));
+    lines
 }
 
 /// What counts most, in one line.

@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 
 use super::{
     catalog::{Expected, Item},
+    counts::Failure,
     dialect::Verb,
     request::{Failed, Line},
     run::Run,
-    stats::Failure,
 };
 
 /// Connections of work that is not measured.
@@ -152,13 +152,13 @@ async fn look(run: &Run, line: &mut Line, number: u64, expected: Expected) -> Re
         Expected::Gone(item) => match whole(line, item).await {
             Err((failure, _)) if failure.is_loss() => Ok(0),
             Err((failure, why)) if !failure.is_corruption() => Err((failure, why)),
-            _ => Err((Failure::Wrong, "it is there, although its deletion was acked".to_owned())),
+            _ => Err((Failure::Wrong, "it is there, although its deletion was acked or its upload refused".to_owned())),
         },
         Expected::Either(item) | Expected::MaybeGone(item) => {
             let maybe_gone = matches!(expected, Expected::MaybeGone(_));
             match whole(line, item).await {
                 Err((failure, _)) if failure.is_loss() && maybe_gone => Ok(0),
-                Err((failure, _)) if failure.is_corruption() && item.generation < u8::MAX => {
+                Err((failure, _)) if failure.is_corruption() && item.generation < u16::MAX => {
                     whole(line, Item { generation: item.generation + 1, ..item }).await
                 }
                 other => other,

@@ -18,6 +18,11 @@ fn args() -> RunArgs {
     RunArgs {
         reports: None,
         at: Vec::new(),
+        junit: None,
+        hlog: None,
+        requests: None,
+        page: None,
+        worker: Vec::new(),
         target: None,
         pids: Vec::new(),
         connections: None,
