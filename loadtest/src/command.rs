@@ -83,7 +83,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub requests: Option<PathBuf>,
     /// Serve the report as it grows at this address, like 127.0.0.1:8080
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub page: Option<SocketAddr>,
     /// Share the load with a runner that this command starts, like `ssh host2 flotilla loadtest worker`; several may be given, and
     /// this process then sends nothing itself

@@ -18,6 +18,11 @@ use crate::{
     procfs,
 };
 
+/// Writes a time in milliseconds since 1970.
+pub(super) fn rfc3339(ms: u64) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
 impl Report {
     /// Begins the report of a plan.
     pub(super) fn begin(plan: &Plan, rev: String) -> Self {
@@ -28,10 +33,7 @@ impl Report {
             profile: plan.name.clone(),
             description: plan.profile.description.clone(),
             rev,
-            started: humantime::format_rfc3339_seconds(
-                SystemTime::UNIX_EPOCH + Duration::from_millis(plan.run.clock.wall_ms()),
-            )
-            .to_string(),
+            started: rfc3339(plan.run.clock.wall_ms()),
             seed: plan.seed,
             open_loop: plan.profile.pacing == Pacing::Open,
             machine: Machine::this(),

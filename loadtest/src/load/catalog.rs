@@ -76,6 +76,8 @@ pub(crate) struct Catalog {
     generations: Vec<u16>,
     /// What those files hold in their first generation that were made as copies.
     copied: HashMap<u64, Content>,
+    /// So many first files are those of a trace.
+    reserved: u64,
     /// Of files of a trace, the lengths of this generation and the next one.
     lengths: HashMap<u64, [u64; 2]>,
     popularity: Popularity,
@@ -87,7 +89,7 @@ impl Catalog {
     /// Makes an empty one.
     pub(crate) fn new(popularity: Popularity) -> Self {
         let (states, generations, copied, lengths) = (Vec::new(), Vec::new(), HashMap::new(), HashMap::new());
-        Self { states, generations, copied, lengths, popularity, next: 0 }
+        Self { states, generations, copied, reserved: 0, lengths, popularity, next: 0 }
     }
 
     /// Gives how many files were ever begun.
@@ -123,6 +125,7 @@ impl Catalog {
     pub(crate) fn reserve(&mut self, files: usize) {
         self.states = vec![DELETED; files];
         self.generations = vec![0; files];
+        self.reserved = files as u64;
     }
 
     /// Begins the upload of a file of a trace; tells whether there is none yet. None if it is being read or written, or if it is
@@ -143,6 +146,14 @@ impl Catalog {
             self.lengths.entry(number).or_insert([length; 2])[1] = length;
         }
         Some((self.item(number), first))
+    }
+
+    /// Begins the first upload of a file once more, with the same content, after one whose outcome is not known.
+    pub(crate) fn begin_again(&mut self, number: u64) -> Option<Item> {
+        let state = &mut self.states[at(number)];
+        let fits = *state == UNKNOWN;
+        *state = if fits { WRITING } else { *state };
+        fits.then(|| self.item(number))
     }
 
     /// As [`Catalog::begin_read`], of one certain file.
@@ -238,12 +249,13 @@ impl Catalog {
         self.is_settled(item.number) && self.generations[at(item.number)] == item.generation
     }
 
-    /// Says what must be true of a file now; none of one that was counted as bad.
+    /// Says what must be true of a file now; none of one that was counted as bad, or of one of a trace that was never begun.
     ///
     /// What is under way counts as unknown.
     pub(crate) fn expected(&self, number: u64) -> Option<Expected> {
         let (state, item) = (self.states[at(number)], self.item(number));
-        if state & FOUND_BAD != 0 {
+        // Uploads of files of a trace begin with the first generation after none.
+        if state & FOUND_BAD != 0 || (number < self.reserved && item.generation == 0) {
             return None;
         }
         let open = state & (WRITING | UNKNOWN) != 0;
@@ -255,6 +267,11 @@ impl Catalog {
             (false, true) => Some(Expected::MaybeGone(item)),
             (false, false) => Some(Expected::Gone(item)),
         }
+    }
+
+    /// Whether a file may be there, whatever is expected of it.
+    pub(crate) fn may_be_there(&self, number: u64) -> bool {
+        self.states[at(number)] != DELETED
     }
 
     /// Marks what is under way as unknown: its requests were cut off.

@@ -19,9 +19,7 @@ use tokio::{
 };
 
 use super::{
-    counts::{Done, Failure},
     knee,
-    operation::Operation,
     profile::{Pacing, Profile},
     random::Random,
     request::Line,
@@ -183,11 +181,13 @@ impl Engine {
         if let Some(knee) = profile.knee {
             self.seek(knee, profile, seed).await;
         } else if let Some(file) = &profile.trace {
+            let (name, to_s) = ("trace".to_owned(), file.trace.lasts().as_secs_f64());
+            lock(&self.phases).push(PhaseSpan { name, from_s: 0.0, to_s, rate_from: 0.0, rate_to: 0.0 });
             let requests = file.trace.requests.iter();
             self.dispatch(requests.map(|request| Arrival { at: request.at, request: Some(*request) }), || false).await;
         } else {
             *lock(&self.phases) = spans(&profile.phases);
-            let schedule = Schedule::new(&profile.phases, profile.arrivals, seed);
+            let schedule = Schedule::new(&profile.phases, profile.arrivals, seed).offset(profile.offset);
             self.dispatch(schedule.map(|at| Arrival { at, request: None }), || false).await;
         }
         let planned = if profile.phases.is_empty() { self.elapsed() } else { profile.lasts() };
@@ -213,14 +213,9 @@ impl Engine {
     fn give_up(&self, after: Duration) {
         let waiting = std::mem::take(&mut *lock(&self.queue));
         let now = self.elapsed();
-        for Arrival { at, request } in waiting {
-            let operation = request.map_or(Operation::Get, |request| request.operation);
-            let why = format!("no connection was free for it {after:?} after the last request was due");
-            let failure = Some((Failure::Abandoned, why));
-            let (class, file, head, bytes) = (None, None, None, 0);
-            let sent = now;
-            self.stats().done(&Done { operation, class, file, intended: at, sent, head, ended: now, bytes, failure });
-        }
+        let why = format!("no connection was free for it {after:?} after the last request was due");
+        let mut stats = self.stats();
+        waiting.iter().for_each(|arrival| stats.abandoned(now.saturating_sub(arrival.at), &why));
     }
 
     /// Sleeps for a moment and notes how much longer it took: what a closed loop, which has no due times, can know of itself.

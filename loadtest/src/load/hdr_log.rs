@@ -12,7 +12,7 @@ use hdrhistogram::serialization::{
     interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError},
 };
 
-use super::times::Times;
+use super::{series::Step, times::Times};
 use crate::Error;
 
 /// The log's unit for the column of the longest latency: milliseconds, of microseconds in the histograms.
@@ -22,18 +22,26 @@ const MAX_DIVISOR: f64 = 1000.0;
 pub(super) struct HdrLog {
     path: PathBuf,
     file: BufWriter<File>,
-    last_s: f64,
     /// The first failure, after which nothing more is written.
     failed: Option<io::Error>,
 }
 
 impl HdrLog {
-    /// Begins a log; one that is there is replaced. Times of its lines count from `started_ms`, in milliseconds since 1970.
+    /// Makes the file; one that is there is replaced.
     ///
     /// # Errors
     /// Those of the file system.
-    pub(super) fn create(path: &Path, started_ms: u64) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(path)?);
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(File::create(path)?), failed: None })
+    }
+
+    /// Writes the head. Times of the lines count from `started_ms`, in milliseconds since 1970; a failure is kept for
+    /// [`HdrLog::finish`].
+    pub(super) fn begin(&mut self, started_ms: u64) {
+        self.failed = self.head(started_ms).err();
+    }
+
+    fn head(&mut self, started_ms: u64) -> io::Result<()> {
         let started = UNIX_EPOCH + Duration::from_millis(started_ms);
         IntervalLogWriterBuilder::new()
             .add_comment("[Histogram log format version 1.3]")
@@ -41,17 +49,15 @@ impl HdrLog {
             .with_start_time(started)
             .with_base_time(started)
             .with_max_value_divisor(MAX_DIVISOR)
-            .begin_log_with(&mut file, &mut V2DeflateSerializer::new())?;
-        file.write_all(b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n")?;
-        Ok(Self { path: path.to_owned(), file, last_s: 0.0, failed: None })
+            .begin_log_with(&mut self.file, &mut V2DeflateSerializer::new())?;
+        self.file
+            .write_all(b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n")
     }
 
-    /// Adds the step that began so many seconds after the start; a failure is kept for [`HdrLog::finish`].
-    pub(super) fn write(&mut self, at_s: f64, latency: &Times) {
-        let lasts_s = (at_s - self.last_s).max(0.0);
-        self.last_s = at_s;
+    /// Adds a step; a failure is kept for [`HdrLog::finish`].
+    pub(super) fn write(&mut self, step: &Step, latency: &Times) {
         if self.failed.is_none() {
-            self.failed = self.line(at_s, if lasts_s > 0.0 { lasts_s } else { 1.0 }, latency).err();
+            self.failed = self.line(step.at_s, step.lasts_s, latency).err();
         }
     }
 
@@ -96,17 +102,18 @@ mod tests {
     };
 
     use super::HdrLog;
-    use crate::load::times::Times;
+    use crate::load::{series::Step, times::Times};
 
     #[test]
     fn a_log_is_read_back_by_its_format() {
         let folder = tempfile::TempDir::new().expect("a folder");
         let path = folder.path().join("run.hlog");
-        let mut log = HdrLog::create(&path, 1_700_000_000_000).expect("begun");
+        let mut log = HdrLog::create(&path).expect("made");
+        log.begin(1_700_000_000_000);
         for second in 0..3_u32 {
             let mut times = Times::default();
             (0..=second).for_each(|_| times.record(Duration::from_millis(20)));
-            log.write(f64::from(second), &times);
+            log.write(&Step { at_s: f64::from(second), lasts_s: 1.0, ..Step::default() }, &times);
         }
         log.finish().expect("written");
         let text = std::fs::read(&path).expect("a file");

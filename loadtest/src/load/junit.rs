@@ -24,6 +24,9 @@ pub(super) fn xml(report: &Report) -> String {
     case("something succeeded", (report.total.ok == 0).then(|| "no request succeeded".to_owned()));
     case("the run is valid", (!report.valid).then(|| report.invalid_because.join("; ")));
     case("the run is whole", report.interrupted.then(|| "it was interrupted".to_owned()));
+    if let Some(knee) = &report.knee {
+        case("a rate is borne", knee.highest_borne.is_none().then(|| "not even the first rate was borne".to_owned()));
+    }
     for limit in &report.thresholds {
         let value = limit.value.map_or("was not measured".to_owned(), |value| format!("is {value:.2}"));
         case(

@@ -1,23 +1,53 @@
-//! What one runner does: it makes files, sends the load, reads everything back and removes it.
+//! What one runner does: it has files made, sends the load, reads everything back and removes it.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{interval_at, timeout};
 
-use super::{engine::Engine, found::Found, plan::Plan, requests::Requests, verify, view::View};
+use super::{
+    engine::Engine, found::Found, plan::Plan, prefill::prefill, requests::Requests, schedule::phase_at, verify,
+    view::View,
+};
 use crate::{Error, procfs};
 
 /// How long an interrupted run tries to remove its files, and another one.
-pub(super) const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 const CLEANUP_MAX: Duration = Duration::from_secs(3600);
 
-/// Makes the engine of a plan, which begins at once, and the file of its requests.
+/// Begins the file of a plan's requests, if it has one.
 ///
 /// # Errors
-/// [`Error::File`]: that file can't be made.
-pub(super) fn engine(plan: &Plan) -> Result<Arc<Engine>, Error> {
-    let requests = plan.requests.as_ref().map(|path| Requests::create(path).map_err(Error::file(path))).transpose()?;
-    Ok(Engine::new(plan.run.clone(), requests))
+/// [`Error::File`].
+pub(super) fn requests(plan: &Plan) -> Result<Option<Requests>, Error> {
+    plan.requests.as_ref().map(|path| Requests::create(path).map_err(Error::file(path))).transpose()
+}
+
+/// Makes the files that are there before the load. Tells whether that was not interrupted; if it was, and after an error, they are
+/// removed.
+///
+/// # Errors
+/// [`Error::Prefill`].
+///
+/// # Cancel safety
+/// Dropped, files stay.
+pub(super) async fn prepare(
+    plan: &Plan,
+    view: &View,
+    interrupt: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<bool, Error> {
+    let made = tokio::select! {
+        made = prefill(plan, view) => made.map(|()| true),
+        () = interrupt => Ok(false),
+    };
+    if !matches!(made, Ok(true)) {
+        discard(plan).await;
+    }
+    made
+}
+
+/// Removes the files of a load that did not begin, in so far as that goes fast.
+pub(super) async fn discard(plan: &Plan) {
+    drop(timeout(CLEANUP_TIMEOUT, verify::remove(&plan.run)).await);
 }
 
 /// Sends the load of a plan, and shows every second.
@@ -109,6 +139,5 @@ async fn show(engine: &Engine, view: &mut View) {
 fn tick(engine: &Engine, view: &mut View) {
     let (step, latency) = engine.stats().tick(engine.elapsed(), engine.in_flight(), engine.waiting());
     let phases = engine.phases();
-    let phase = phases.iter().find(|phase| step.at_s < phase.to_s).map_or("last answers", |phase| &phase.name);
-    view.show(phase, &step, &latency);
+    view.show(phase_at(&phases, step.at_s), &step, &latency);
 }

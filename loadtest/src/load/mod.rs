@@ -51,13 +51,12 @@ use std::{future::Future, io::Write};
 
 pub(crate) use duel::run as compare_stores;
 pub(crate) use sizes::size_name;
-use tokio::time::timeout;
 pub(crate) use workers::follow;
 
-use self::{measure::CLEANUP_TIMEOUT, observe::Observation, page::Page, plan::Plan, report::Report, view::View};
+use self::{engine::Engine, observe::Observation, page::Page, plan::Plan, report::Report, view::View};
 use crate::{
     Error, Target,
-    command::{EXIT_INTERRUPTED, RunArgs},
+    command::{EXIT_INTERRUPTED, EXIT_WRONG, RunArgs},
     revision,
 };
 
@@ -75,7 +74,7 @@ pub(crate) async fn run(
     let plan = Plan::new(&args, &target)?;
     let mut view = View::screen(plan.profile.lasts().as_secs_f64());
     if let Some(path) = &args.hlog {
-        view.log_to(path, plan.run.clock.wall_ms())?;
+        view.log_to(path)?;
     }
     if let Some(address) = args.page {
         let page = Page::serve(address, Report::begin(&plan, revision::of(&plan.dev).await)).await?;
@@ -86,27 +85,25 @@ pub(crate) async fn run(
     let report = if args.worker.is_empty() {
         alone(&plan, &mut view, &mut interrupt).await?
     } else {
-        let mut report = Report::begin(&plan, revision::of(&plan.dev).await);
-        let runners = workers::start(&args.worker)?;
-        let found = workers::lead(&plan, &plan.task(&args, &target)?, runners, &mut view, &mut interrupt).await?;
-        found.map(|(found, observed)| {
-            report.end(&plan, found, observed);
-            report
-        })
+        together(&plan, &args, &target, &mut view, &mut interrupt).await?
     };
     let Some(report) = report else { return Ok(EXIT_INTERRUPTED) };
     write!(out, "{}", text::render(&report)).map_err(Error::Print)?;
-    view.finish()?;
+    // One file that can't be written must neither hide the others nor a loss.
+    let mut written = vec![view.finish()];
     for (path, text) in [(&args.json, files::json as fn(&Report) -> String), (&args.junit, junit::xml)] {
-        if let Some(path) = path {
-            std::fs::write(path, text(&report)).map_err(Error::file(path))?;
-        }
+        written.extend(path.as_ref().map(|path| std::fs::write(path, text(&report)).map_err(Error::file(path))));
     }
     if let Some(dir) = &args.reports {
-        let page = files::write_all(&report, dir)?;
-        writeln!(out, "report: {}", page.display()).map_err(Error::Print)?;
+        let page = files::write_all(&report, dir);
+        written.push(page.and_then(|page| writeln!(out, "report: {}", page.display()).map_err(Error::Print)));
     }
-    Ok(report.exit_code())
+    let code = report.exit_code();
+    match written.into_iter().find_map(Result::err) {
+        Some(error) if code == EXIT_WRONG => writeln!(out, "error: {error}").map_err(Error::Print).map(|()| code),
+        Some(error) => Err(error),
+        None => Ok(code),
+    }
 }
 
 /// Carries a plan out by this process alone; none if it was interrupted before the load began.
@@ -115,19 +112,35 @@ async fn alone(
     view: &mut View,
     interrupt: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<Option<Report>, Error> {
-    tokio::select! {
-        made = prefill::prefill(plan, view) => made?,
-        () = &mut *interrupt => {
-            drop(timeout(CLEANUP_TIMEOUT, verify::remove(&plan.run)).await);
-            return Ok(None);
-        }
+    let requests = measure::requests(plan)?;
+    if !measure::prepare(plan, view, interrupt).await? {
+        return Ok(None);
     }
     let mut report = Report::begin(plan, revision::of(&plan.dev).await);
-    let engine = measure::engine(plan)?;
+    view.begin(plan.run.clock.wall_ms());
+    let engine = Engine::new(plan.run.clone(), requests);
     let observation = Observation::begin(plan, engine.start());
     let mut found = measure::measure(plan, &engine, view, interrupt).await;
     let observed = observation.end();
     measure::settle(plan, &engine, &mut found, view, interrupt).await;
     report.end(plan, found, observed);
+    Ok(Some(report))
+}
+
+/// Lets runners carry a plan out; none if it was interrupted before the load began.
+async fn together(
+    plan: &Plan,
+    args: &RunArgs,
+    target: &Target,
+    view: &mut View,
+    interrupt: &mut (impl Future<Output = ()> + Unpin),
+) -> Result<Option<Report>, Error> {
+    let rev = revision::of(&plan.dev).await;
+    let task = plan.task(args, target)?;
+    let Some(led) = workers::lead(plan, &task, workers::start(&args.worker)?, view, interrupt).await? else {
+        return Ok(None);
+    };
+    let mut report = Report { started: assemble::rfc3339(led.started_ms), ..Report::begin(plan, rev) };
+    report.end(plan, led.found, led.observed);
     Ok(Some(report))
 }

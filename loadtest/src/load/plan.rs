@@ -48,7 +48,7 @@ impl Plan {
     /// [`Error::Usage`] and those of reading files, each with what to do.
     pub(super) fn new(args: &RunArgs, target: &Target) -> Result<Self, Error> {
         let mut profile = profile_of(&args.profile, args.scale)?;
-        profile.0.adjust(args.connections, args.closed);
+        profile.0.adjust(args.connections, args.closed).map_err(Error::Usage)?;
         let faults = args.at.chunks(2).map(|pair| match pair {
             [at, what] => faults::parse(at, what).map_err(Error::Usage),
             _ => Err(Error::Usage("--at takes a time and a fault".to_owned())),
@@ -90,7 +90,9 @@ impl Plan {
     /// Gives what each runner is told; only its number differs.
     pub(super) fn task(&self, args: &RunArgs, target: &Target) -> Result<Task, Error> {
         let (_, profile) = text_of(&args.profile)?;
-        let environment = AWS.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        let s3 = args.target.as_ref().is_some_and(|target| target.starts_with("s3="));
+        let environment =
+            AWS.iter().filter(|_| s3).filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         Ok(Task {
             index: 0,
             shares: args.worker.len() as u64,
@@ -118,7 +120,7 @@ impl Plan {
         let wrong = |error: String| Error::Usage(format!("profile '{}': {error}", task.name));
         let mut profile = Profile::parse(&task.profile).map_err(wrong)?;
         profile.scale(scale);
-        profile.adjust(task.connections, task.closed);
+        profile.adjust(task.connections, task.closed).map_err(wrong)?;
         profile.share(index, shares.max(1));
         let deployment = Target { api: task.api.clone(), token: task.token.clone(), dev_json: None };
         let env = |name: &str| task.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());

@@ -66,6 +66,12 @@ pub(crate) struct Profile {
     /// What makes the run fail.
     #[serde(default)]
     pub(crate) thresholds: Thresholds,
+    /// Of one of several runners: the number of its first connection among all, and where between two evenly spaced arrivals its
+    /// first one is.
+    #[serde(skip)]
+    pub(crate) first_client: usize,
+    #[serde(skip, default = "whole")]
+    pub(crate) offset: f64,
 }
 
 /// A folder and the sizes of its files.
@@ -203,6 +209,10 @@ pub(crate) struct Thresholds {
     pub(crate) per_second_min: Option<f64>,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 fn default_connections() -> usize {
     64
 }
@@ -268,20 +278,33 @@ impl Profile {
     }
 
     /// Changes it as the command line asks.
-    pub(crate) fn adjust(&mut self, connections: Option<u32>, closed: bool) {
+    ///
+    /// # Errors
+    /// A search and a trace have times of their own.
+    pub(crate) fn adjust(&mut self, connections: Option<u32>, closed: bool) -> Result<(), String> {
+        if closed && self.phases.is_empty() {
+            return Err("[knee] and [trace] have times of their own: leave --closed away".to_owned());
+        }
         if let Some(connections) = connections {
             self.connections = connections as usize;
         }
-        if closed && !self.phases.is_empty() {
+        if closed {
             self.pacing = Pacing::Closed;
         }
+        Ok(())
     }
 
     /// Makes it one of `shares` that together are this one.
     pub(crate) fn share(&mut self, index: u64, shares: u64) {
         self.scale(1.0 / shares as f64);
-        self.connections = self.connections.div_ceil(usize::try_from(shares).unwrap_or(usize::MAX));
-        self.prefill = self.prefill / shares + u64::from(index < self.prefill % shares);
+        self.offset = (index + 1) as f64 / shares as f64;
+        let part = |all: u64| all / shares + u64::from(index < all % shares);
+        let connections = self.connections as u64;
+        let before = connections / shares * index + index.min(connections % shares);
+        // As many as there were, since they were a usize; a runner without a connection would send nothing.
+        self.first_client = usize::try_from(before).unwrap_or_default();
+        self.connections = usize::try_from(part(connections)).unwrap_or(self.connections).max(1);
+        self.prefill = part(self.prefill);
     }
 
     /// Reads what a profile only names; relative paths are those from a folder.

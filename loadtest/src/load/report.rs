@@ -75,7 +75,7 @@ pub(crate) struct Report {
     /// What a search for the highest rate found.
     #[serde(default)]
     pub(crate) knee: Option<knee::Found>,
-    /// Requests of a trace that were not sent: their file was not there, or another request was using it.
+    /// Requests of a trace that were not sent: their file was not there, was in use, or is not known.
     #[serde(default)]
     pub(crate) skipped: u64,
     /// The runners, if there were several.
@@ -140,6 +140,8 @@ pub(crate) struct WorkerRow {
     pub(crate) requests: u64,
     pub(crate) p99_ms: Option<f64>,
     pub(crate) lag_p99_ms: f64,
+    /// After the time at which all were to begin.
+    pub(crate) late_ms: f64,
     /// Its wall clock against the leader's; known to half a round trip.
     pub(crate) clock_ahead_ms: f64,
     pub(crate) round_trip_ms: f64,

@@ -35,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) sizes: Sizes,
     pub(crate) store: Store,
     timeout: Duration,
+    /// The number of the first client among those of all runners.
+    first_line: usize,
     prefix: String,
     seed: u64,
     /// Makes contents of this run unlike those of every other.
@@ -94,6 +96,7 @@ impl Run {
             sizes: profile.sizes(),
             store,
             timeout: profile.timeout,
+            first_line: profile.first_client,
             prefix: format!("loadtest/{seed}-{unique:x}"),
             seed,
             tag: Random::of(seed, unique).u64(),
@@ -109,7 +112,7 @@ impl Run {
     /// Makes a client's way to the store; clients are spread over all addresses.
     pub(crate) fn line(&self, index: usize) -> Line {
         let endpoints = &self.store.endpoints;
-        let endpoint = endpoints[index % endpoints.len()].clone();
+        let endpoint = endpoints[index.wrapping_add(self.first_line) % endpoints.len()].clone();
         Line::new(endpoint, self.clock.clone(), self.timeout)
     }
 
@@ -227,9 +230,14 @@ impl Run {
 
     /// Uploads a file that a trace reads without having uploaded it; tells why that failed.
     pub(crate) async fn put_of(&self, number: u64, length: u64, line: &mut Line) -> Option<String> {
-        let begun = self.catalog().begin_upload(number, length);
-        let (item, _) = begun?;
-        self.put_new(item, line).await.why()
+        let begun = {
+            let mut catalog = self.catalog();
+            catalog.begin_upload(number, length).map(|(item, _)| item).or_else(|| catalog.begin_again(number))
+        };
+        match begun {
+            Some(item) => self.put_new(item, line).await.why(),
+            None => Some(format!("the file {} is in use", self.key(number))),
+        }
     }
 
     async fn put_new(&self, item: Item, line: &mut Line) -> Asked {
@@ -251,8 +259,12 @@ impl Run {
         let path = self.store.copy_path(&self.key(item.number), &self.key(source.number));
         let path = path.expect("a profile with copies is refused elsewhere");
         let mut result = line.copy(&path).await;
-        self.catalog().end_read(source);
-        self.catalog().end_new(item, self.written(&result));
+        let written = self.written(&result);
+        // A copy that may still come about takes what the source holds then, so the source stays as it is for good.
+        if written != Written::Unknown {
+            self.catalog().end_read(source);
+        }
+        self.catalog().end_new(item, written);
         // A 404 is the source's.
         let number = if matches!(result, Err((Failure::Lost, _))) { source.number } else { item.number };
         if let Ok(outcome) = &mut result

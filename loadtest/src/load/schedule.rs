@@ -29,6 +29,11 @@ pub(crate) struct PhaseSpan {
     pub(crate) rate_to: f64,
 }
 
+/// Names the phase at a time.
+pub(crate) fn phase_at(phases: &[PhaseSpan], at_s: f64) -> &str {
+    phases.iter().find(|phase| at_s < phase.to_s).map_or("last answers", |phase| &phase.name)
+}
+
 /// Says when the phases are.
 pub(crate) fn spans(phases: &[Phase]) -> Vec<PhaseSpan> {
     let mut from_s = 0.0;
@@ -50,13 +55,20 @@ pub(crate) struct Schedule {
     at_s: f64,
     spacing: Arrivals,
     random: Random,
+    /// What is missing to the first of evenly spaced arrivals, in arrivals.
+    first: Option<f64>,
 }
 
 impl Schedule {
     /// Makes the arrivals of phases.
     pub(crate) fn new(phases: &[Phase], spacing: Arrivals, seed: u64) -> Self {
         let segments = segments(phases);
-        Self { segments, segment: 0, at_s: 0.0, spacing, random: Random::of(seed, STREAM) }
+        Self { segments, segment: 0, at_s: 0.0, spacing, random: Random::of(seed, STREAM), first: None }
+    }
+
+    /// Lets evenly spaced arrivals begin after a part of a gap, so that those of several runners do not fall together.
+    pub(crate) fn offset(self, part: f64) -> Self {
+        Self { first: Some(part), ..self }
     }
 }
 
@@ -66,7 +78,7 @@ impl Iterator for Schedule {
     /// Gives the next arrival: where the rates have added up to one more request (on average, of a Poisson process).
     fn next(&mut self) -> Option<Duration> {
         let mut left = match self.spacing {
-            Arrivals::Even => 1.0,
+            Arrivals::Even => self.first.take().unwrap_or(1.0),
             Arrivals::Poisson => -(1.0 - self.random.unit()).ln(),
         };
         loop {
@@ -134,6 +146,15 @@ mod tests {
         let times: Vec<_> = Schedule::new(&[phase(2, Rate::Constant(10.0))], Arrivals::Even, 1).collect();
         assert_eq!(times.len(), 20);
         assert!((times[4].as_secs_f64() - 0.5).abs() < 1e-9, "{times:?}");
+    }
+
+    #[test]
+    fn even_arrivals_of_several_runners_are_even_together() {
+        let phases = [phase(2, Rate::Constant(10.0))];
+        let of = |part| Schedule::new(&phases, Arrivals::Even, 1).offset(part);
+        let mut times: Vec<_> = of(0.5).chain(of(1.0)).collect();
+        times.sort();
+        assert!(times.windows(2).all(|pair| (pair[1] - pair[0]).as_millis().abs_diff(50) < 2), "{times:?}");
     }
 
     #[test]

@@ -9,6 +9,8 @@ const STEPS_MAX: usize = 7_200;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub(crate) at_s: f64,
+    #[serde(default)]
+    pub(crate) lasts_s: f64,
     pub(crate) started: u64,
     pub(crate) ok: u64,
     pub(crate) failed: u64,
@@ -68,7 +70,9 @@ impl Step {
     /// Takes the next step in.
     fn join(&mut self, next: &Self) {
         let (in_flight, waiting) = (self.in_flight.max(next.in_flight), self.waiting.max(next.waiting));
+        let lasts_s = self.lasts_s + next.lasts_s;
         self.add(next);
+        self.lasts_s = lasts_s;
         (self.in_flight, self.waiting) = (in_flight, waiting);
     }
 
@@ -79,6 +83,7 @@ impl Step {
             (Some(a), Some(b)) => Some(a.max(b)),
             (a, b) => a.or(b),
         };
+        self.lasts_s = self.lasts_s.max(other.lasts_s);
         self.started += other.started;
         self.ok += other.ok;
         self.failed += other.failed;

@@ -106,7 +106,7 @@ impl Sizes {
     /// As of reading folders; `NotFound` if there is no file.
     pub(crate) fn of_folder(folder: &Path) -> io::Result<Self> {
         let (mut folders, mut examples) = (vec![folder.to_owned()], Vec::new());
-        while let Some(folder) = folders.pop() {
+        while let Some(folder) = folders.pop().filter(|_| examples.len() < EXAMPLES_MAX) {
             for entry in std::fs::read_dir(&folder)? {
                 let entry = entry?;
                 // Neither links nor devices: what is meant is what would be uploaded.

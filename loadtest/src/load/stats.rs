@@ -13,7 +13,7 @@ use super::{
     times::Times,
 };
 
-/// A gap of more seconds than this is kept, and how many are.
+/// A gap of more seconds than this is kept, and how many are: the longest.
 const GAP_NOTED_S: f64 = 0.5;
 const GAPS_MAX: usize = 1_000;
 
@@ -24,9 +24,11 @@ pub(crate) struct Stats {
     #[serde(with = "pairs")]
     pub(crate) kinds: BTreeMap<(Operation, Option<usize>), Counts>,
     pub(crate) failures: BTreeMap<Failure, (u64, String)>,
+    /// Sent second by second where several runners are added up.
+    #[serde(skip)]
     pub(crate) series: Series,
     pub(crate) gap: Gap,
-    /// Those that somebody would notice, the first ones.
+    /// Those that somebody would notice, in their order.
     pub(crate) gaps: Vec<Gap>,
     /// How late the runner sent what was due.
     pub(crate) lag: Times,
@@ -72,6 +74,20 @@ impl Stats {
         }
     }
 
+    /// Counts a request that was due so long ago and never sent.
+    pub(crate) fn abandoned(&mut self, waited: Duration, why: &str) {
+        self.total.failed += 1;
+        self.total.latency.record(waited);
+        self.now_latency.record(waited);
+        if let Some((_, trial)) = &mut self.trial {
+            trial.counts.failed += 1;
+            trial.counts.latency.record(waited);
+        }
+        self.now.started += 1;
+        self.now.failed += 1;
+        self.failed(Failure::Abandoned, why);
+    }
+
     /// Counts a failure that is no request's of the load: one of the check at the end.
     pub(crate) fn failed(&mut self, failure: Failure, why: &str) {
         let (count, _) = self.failures.entry(failure).or_insert_with(|| (0, why.to_owned()));
@@ -111,7 +127,9 @@ impl Stats {
         let latency = std::mem::take(&mut self.now_latency);
         let ms = |quantile| (!latency.is_empty()).then(|| latency.at_ms(quantile));
         let (p50_ms, p99_ms, max_ms) = (ms(0.5), ms(0.99), ms(1.0));
-        let step = Step { p50_ms, p99_ms, max_ms, in_flight, waiting, ..std::mem::take(&mut self.now) };
+        let now = std::mem::take(&mut self.now);
+        let lasts_s = at.as_secs_f64() - now.at_s;
+        let step = Step { lasts_s, p50_ms, p99_ms, max_ms, in_flight, waiting, ..now };
         self.now.at_s = at.as_secs_f64();
         self.series.push(step.clone());
         (step, latency)
@@ -131,9 +149,11 @@ impl Stats {
         for (failure, (count, example)) in other.failures {
             self.failures.entry(failure).or_insert((0, example)).0 += count;
         }
-        // Nothing succeeded where nothing did for either. A gap too short to be noted is no longer than the shorter longest one.
+        // Nothing succeeded where nothing did for either. If no gap that was noted is common, the longest common one is at most as
+        // long as one that is too short to be noted, and as the longest of either.
         let shifted = other.gaps.iter().map(|gap| Gap { at_s: gap.at_s + later_s, ..*gap }).collect::<Vec<_>>();
-        let shorter = if other.gap.seconds < self.gap.seconds { other.gap } else { self.gap };
+        let theirs = Gap { at_s: other.gap.at_s + later_s, ..other.gap };
+        let shorter = if theirs.seconds < self.gap.seconds { theirs } else { self.gap };
         self.gaps = both(&self.gaps, &shifted);
         let longest = self.gaps.iter().copied().max_by(|a, b| a.seconds.total_cmp(&b.seconds));
         self.gap = longest.unwrap_or(Gap { seconds: shorter.seconds.min(GAP_NOTED_S), ..shorter });
@@ -146,8 +166,13 @@ impl Stats {
         if seconds > self.gap.seconds {
             self.gap = gap;
         }
-        if seconds > GAP_NOTED_S && self.gaps.len() < GAPS_MAX {
+        if seconds > GAP_NOTED_S {
             self.gaps.push(gap);
+            if self.gaps.len() > GAPS_MAX {
+                let shortest =
+                    |gaps: &[Gap]| (0..gaps.len()).min_by(|a, b| gaps[*a].seconds.total_cmp(&gaps[*b].seconds));
+                shortest(&self.gaps).map(|at| self.gaps.remove(at));
+            }
         }
         self.last_ok = self.last_ok.max(at);
     }
@@ -219,6 +244,18 @@ mod tests {
         assert_eq!(stats.failures[&Failure::Busy].0, 3);
         assert!((stats.gap.at_s - 1.0).abs() < 1e-9 && (stats.gap.seconds - 5.5).abs() < 1e-9, "{:?}", stats.gap);
         assert_eq!((stats.total.ok, stats.total.failed), (2, 3));
+    }
+
+    #[test]
+    fn of_many_gaps_the_longest_are_kept() {
+        let mut stats = Stats::default();
+        let mut at = 0.0;
+        for gap in 0..3_000_u32 {
+            at += if gap == 2_500 { 60.0 } else { 1.0 };
+            stats.done(&done(at, at, at, None));
+        }
+        assert_eq!(stats.gaps.len(), super::GAPS_MAX);
+        assert!(stats.gaps.is_sorted_by(|a, b| a.at_s < b.at_s) && stats.gaps.iter().any(|gap| gap.seconds > 59.0));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn render(report: &Report) -> String {
     if report.skipped > 0 {
         let skipped = report.skipped;
         line(format!(
-            "{skipped} requests of the trace were not sent: their file was not there, or another request was using it"
+            "{skipped} requests of the trace were not sent: their file was not there, was in use, or is not known"
         ));
     }
     for fault in &report.faults {

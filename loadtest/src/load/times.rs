@@ -55,6 +55,9 @@ impl Times {
     /// Gives how many were longer than a limit.
     pub(crate) fn over(&self, limit: Duration) -> u64 {
         let us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX).min(MAX_US);
+        if us >= self.0.max() {
+            return 0;
+        }
         // What is not told apart from the limit is not over it.
         self.0.count_between(self.0.highest_equivalent(us).saturating_add(1), MAX_US)
     }

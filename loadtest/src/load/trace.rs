@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::operation::Operation;
 
-/// The longest trace; its requests are held in memory, 32 bytes each.
+/// The longest trace; its requests are held in memory, 40 bytes each.
 const REQUESTS_MAX: usize = 2_000_000;
 /// The largest file: 1 TB.
 const BYTES_MAX: u64 = 1_000_000_000_000;

@@ -23,6 +23,10 @@ const TRIES: usize = 20;
 const REMOVALS: usize = 5;
 /// Between two of them.
 const BETWEEN: std::time::Duration = std::time::Duration::from_millis(500);
+/// No more than this is spent on a file, besides a request that is under way.
+const PER_FILE: std::time::Duration = std::time::Duration::from_secs(30);
+/// After so many files in a row that could not be reached, the store is taken for dead, and nobody asks for the others.
+const HOPELESS: u64 = 64;
 /// Examples that are kept.
 const EXAMPLES_MAX: usize = 100;
 
@@ -44,16 +48,25 @@ pub(crate) struct Checked {
 /// # Cancel safety
 /// Dropped, nothing is changed.
 pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
-    let next = Arc::new(AtomicU64::new(0));
+    let (next, in_vain) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut readers = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let (run, next, mut line) = (run.clone(), next.clone(), run.line(index));
+        let (run, next, in_vain, mut line) = (run.clone(), next.clone(), in_vain.clone(), run.line(index));
         readers.spawn(async move {
             let mut checked = Checked::default();
             while let Some(number) = take(&run, &next) {
                 let expected = run.catalog().expected(number);
-                if let Some(expected) = expected {
-                    check(&run, (&mut line, index), number, expected, &mut checked).await;
+                let Some(expected) = expected else { continue };
+                if in_vain.load(Ordering::Relaxed) >= HOPELESS {
+                    checked.unreadable += 1;
+                    continue;
+                }
+                let before = checked.unreadable;
+                check(&run, (&mut line, index), number, expected, &mut checked).await;
+                if checked.unreadable > before {
+                    in_vain.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    in_vain.store(0, Ordering::Relaxed);
                 }
             }
             checked
@@ -77,15 +90,22 @@ pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
 /// # Cancel safety
 /// Dropped, the other files stay.
 pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
-    let (next, left) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (next, left, in_vain) = (Arc::default(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut removers = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let (run, next, left, mut line) = (run.clone(), next.clone(), left.clone(), run.line(index));
+        let (run, next, mut line): (_, Arc<AtomicU64>, _) = (run.clone(), Arc::clone(&next), run.line(index));
+        let (left, in_vain) = (left.clone(), in_vain.clone());
         removers.spawn(async move {
             while let Some(number) = take(&run, &next) {
-                let gone = matches!(run.catalog().expected(number), Some(Expected::Gone(_)));
-                if !gone && !removed(&run, (&mut line, index), number).await {
+                if !run.catalog().may_be_there(number) {
+                    continue;
+                }
+                let hopeless = in_vain.load(Ordering::Relaxed) >= HOPELESS;
+                if hopeless || !removed(&run, (&mut line, index), number).await {
                     left.fetch_add(1, Ordering::Relaxed);
+                    in_vain.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    in_vain.store(0, Ordering::Relaxed);
                 }
             }
         });
@@ -113,6 +133,7 @@ fn take(run: &Run, next: &AtomicU64) -> Option<u64> {
 
 async fn check(run: &Run, (line, index): (&mut Line, usize), number: u64, expected: Expected, checked: &mut Checked) {
     let mut last = (Failure::Timeout, String::new());
+    let until = run.clock.now() + PER_FILE;
     for attempt in 1..=TRIES {
         match look(run, line, number, expected).await {
             Ok(bytes) => {
@@ -129,6 +150,9 @@ async fn check(run: &Run, (line, index): (&mut Line, usize), number: u64, expect
                 return;
             }
             Err(failed) => last = failed,
+        }
+        if run.clock.now() > until {
+            break;
         }
         tokio::time::sleep(BETWEEN).await;
         // This address may be that of a server that is down for good.

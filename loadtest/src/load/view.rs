@@ -33,9 +33,16 @@ impl View {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(super) fn log_to(&mut self, path: &Path, started_ms: u64) -> Result<(), Error> {
-        self.log = Some(HdrLog::create(path, started_ms).map_err(Error::file(path))?);
+    pub(super) fn log_to(&mut self, path: &Path) -> Result<(), Error> {
+        self.log = Some(HdrLog::create(path).map_err(Error::file(path))?);
         Ok(())
+    }
+
+    /// Tells that the load begins, by the wall clock, in milliseconds since 1970.
+    pub(super) fn begin(&mut self, started_ms: u64) {
+        if let Some(log) = &mut self.log {
+            log.begin(started_ms);
+        }
     }
 
     /// Serves the report as it grows, too.
@@ -50,7 +57,7 @@ impl View {
             Screen::Leader(told) => told.second(step, latency),
         }
         if let Some(log) = &mut self.log {
-            log.write(step.at_s, latency);
+            log.write(step, latency);
         }
         if let Some(page) = &self.page {
             page.add(step, latency);

@@ -48,6 +48,17 @@ pub(crate) async fn run(
     if !(args.scale > 0.0 && args.scale <= SCALE_MAX) {
         return Err(Error::Usage(format!("--scale is above 0 and at most {SCALE_MAX}, not {}", args.scale)));
     }
+    let RunArgs { worker, page, junit, hlog, requests, .. } = &args;
+    let ignored = [
+        (!worker.is_empty(), "--worker"),
+        (page.is_some(), "--page"),
+        (junit.is_some(), "--junit"),
+        (hlog.is_some(), "--hlog"),
+        (requests.is_some(), "--requests"),
+    ];
+    if let Some((_, flag)) = ignored.iter().find(|(given, _)| *given) {
+        return Err(Error::Usage(format!("{NAME} has no {flag}: leave it away, or choose another profile")));
+    }
     let bench = Arc::new(Bench::new(&target, &args.bucket, args.seed)?);
     let mut report = Report::new(&args, revision::of(bench.dev()).await, procfs::load_1min());
     // Ends the command early when the deployment is not there at all, instead of a table of failed rows.

@@ -140,6 +140,9 @@ async fn unknown_profile_and_bad_scale_are_usage_errors() {
     let error = run(other, target.clone(), pending()).await.0.expect_err("there is no such profile");
     assert_eq!(error.exit_code(), 2);
     assert!(error.to_string().starts_with("profile 'soap' does not exist; there are: seed-tables, smoke, "), "{error}");
+    let shared = RunArgs { worker: vec!["true".to_owned()], ..args() };
+    let error = run(shared, target.clone(), pending()).await.0.expect_err("the table has one runner");
+    assert!(error.exit_code() == 2 && error.to_string().contains("--worker"), "{error}");
     for scale in [0.0, -1.0, f64::NAN, 11.0] {
         let error = run(RunArgs { scale, ..args() }, target.clone(), pending()).await.0.expect_err("the scale is bad");
         assert_eq!(error.exit_code(), 2, "{scale}");

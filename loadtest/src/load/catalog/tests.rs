@@ -121,5 +121,8 @@ fn files_of_a_trace_come_and_go_with_lengths_of_their_own() {
     catalog.end_delete(deleted, Written::Acked);
     let (again, first) = catalog.begin_upload(1, 20).expect("nobody uses it");
     assert!(first && catalog.content(again) != catalog.content(new));
-    assert_eq!(catalog.expected(0), Some(Expected::Gone(Item { number: 0, generation: 0 })));
+    assert_eq!((catalog.expected(0), catalog.begin_again(0)), (None, None), "it was never begun");
+    catalog.end_new(again, Written::Unknown);
+    assert_eq!(catalog.begin_upload(1, 20), None, "another content could be overtaken by the one that is under way");
+    assert_eq!(catalog.begin_again(1), Some(again));
 }

@@ -38,7 +38,8 @@ impl Engine {
             let ended = self.elapsed();
             if !self.quiet(profile.timeout * 2).await {
                 self.give_up(profile.timeout * 2);
-                self.quiet(profile.timeout * 2).await;
+                // What is under way ends by its own limit, and must not be a part of the next trial.
+                self.quiet(Duration::MAX).await;
             }
             let trial = self.stats().trial().cloned().unwrap_or_default();
             search.tell(search.judge(rate, from_s, self.elapsed().as_secs_f64(), &trial, lost));
@@ -51,7 +52,7 @@ impl Engine {
 
     /// Waits until everything that arrived is answered; tells whether that came about in time.
     async fn quiet(&self, within: Duration) -> bool {
-        let until = self.elapsed() + within;
+        let until = self.elapsed().saturating_add(within);
         while self.waiting() + self.in_flight() > 0 {
             if self.elapsed() > until {
                 return false;

@@ -36,7 +36,8 @@ fn shares_add_up_to_the_whole() {
         })
         .collect();
     assert_eq!(shares.iter().map(|share| share.prefill).sum::<u64>(), 100);
-    assert!(shares.iter().all(|share| share.connections == 17));
+    let clients: Vec<_> = shares.iter().map(|share| (share.first_client, share.connections)).collect();
+    assert_eq!(clients, [(0, 17), (17, 17), (34, 16)]);
     let rate: f64 = shares.iter().map(|share| share.phases[0].rate.ends().1).sum();
     assert!((rate - 20.0).abs() < 1e-9);
 }

@@ -9,7 +9,7 @@ use super::{PROFILE, Ran, args, run_with};
 use crate::{
     Target,
     command::{EXIT_OK, EXIT_WRONG},
-    load::{counts::Failure, measure, plan::Plan, view::View},
+    load::{counts::Failure, engine::Engine, measure, plan::Plan, view::View},
     testing::{Fault, Server},
 };
 
@@ -105,7 +105,7 @@ async fn what_waits_for_a_server_that_hangs_is_given_up() {
     let profile = "connections = 2\ntimeout = \"9s\"\n[mix]\nput = 1\n[sizes]\n\"1KB\" = 1\n\
         [[phase]]\nname = \"p\"\nfor = \"2s\"\nrate = 100\n";
     let plan = Plan::new(&args(&folder, profile), &target).expect("a plan");
-    let engine = measure::engine(&plan).expect("it writes nothing");
+    let engine = Engine::new(plan.run.clone(), None);
     let mut never = std::pin::pin!(pending());
     let found = measure::measure(&plan, &engine, &mut View::screen(2.0), &mut never).await;
     let count = |failure| found.stats.failures.get(&failure).map_or(0, |(count, _)| *count);

@@ -3,6 +3,7 @@
 use std::{future::Future, io, pin::pin, time::Duration};
 
 use flotilla_env::clock;
+use futures::{FutureExt, future::select};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -13,20 +14,15 @@ use super::message::{Input, Order, Output, PROTOCOL, Reply};
 use crate::{
     Error,
     command::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK},
-    load::{
-        machine::Machine,
-        measure::{self, CLEANUP_TIMEOUT},
-        plan::Plan,
-        prefill,
-        series::Step,
-        times::Times,
-        verify,
-        view::View,
-    },
+    load::{engine::Engine, machine::Machine, measure, plan::Plan, series::Step, times::Times, view::View},
 };
 
 /// Messages on the way out; a leader that is so many seconds behind misses some of the series.
 const REPLIES_MAX: usize = 1024;
+/// How often the leader hears of this runner, whatever it does.
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// A start that is further off is none: a clock was set meanwhile.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Orders on the way in.
 const ORDERS_MAX: usize = 16;
 
@@ -65,6 +61,15 @@ pub(crate) async fn run(
         Ok(())
     });
     let reader = tokio::spawn(read(Input::new(input), orders_in, replies.clone()));
+    let told = replies.clone();
+    let alive = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(ALIVE_EVERY);
+        loop {
+            ticks.tick().await;
+            // A leader that is behind hears of it by what is on the way.
+            drop(told.try_send(Reply::Alive));
+        }
+    });
     let hello =
         Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), cpus: Machine::this().cpus };
     let _ = replies.send(hello).await; // a leader that has gone is noticed by the reader
@@ -75,8 +80,10 @@ pub(crate) async fn run(
             EXIT_ERROR
         }
     };
-    reader.abort();
-    drop(reader.await);
+    for task in [reader, alive] {
+        task.abort();
+        drop(task.await);
+    }
     drop(replies);
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Error::Leader)?;
@@ -116,26 +123,25 @@ async fn carry_out(
     let Some(Order::Task(task)) = first else { return Ok(EXIT_INTERRUPTED) };
     let plan = Plan::of_share(&task)?;
     let mut view = View::leader(Told(replies.clone()));
-    let go = async {
-        prefill::prefill(&plan, &view).await?;
-        let _ = replies.send(Reply::Ready).await;
-        // Only now an order to begin makes sense; one to stop, and the end of all orders, is seen below at any time.
-        std::future::pending::<Result<(), Error>>().await
-    };
-    let at_ms = tokio::select! {
-        never = go => return never.map(|()| EXIT_ERROR),
-        order = orders.recv() => match order {
-            Some(Order::Go(at_ms)) => Some(at_ms),
-            _ => None,
-        },
+    {
+        // No order but one to stop makes sense before the files are made.
+        let order = pin!(orders.recv());
+        let mut stopped = select(order, &mut interrupt).map(drop);
+        if !measure::prepare(&plan, &view, &mut stopped).await? {
+            return Ok(EXIT_INTERRUPTED);
+        }
+    }
+    let _ = replies.send(Reply::Ready).await;
+    let order = tokio::select! {
+        order = orders.recv() => order,
         () = &mut interrupt => None,
     };
-    let Some(at_ms) = at_ms else {
-        drop(tokio::time::timeout(CLEANUP_TIMEOUT, verify::remove(&plan.run)).await);
+    let Some(Order::Go(at_ms)) = order else {
+        measure::discard(&plan).await;
         return Ok(EXIT_INTERRUPTED);
     };
     let clock = plan.run.clock.clone();
-    tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(clock.wall_ms()))).await;
+    tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(clock.wall_ms())).min(WAIT_MAX)).await;
     let late_s = clock.wall_ms() as f64 / 1e3 - at_ms as f64 / 1e3;
     let stopped = async {
         while let Some(order) = orders.recv().await {
@@ -145,9 +151,8 @@ async fn carry_out(
         }
     };
     let stopped = pin!(stopped);
-    let mut ended = futures::future::select(stopped, interrupt);
-    let mut ended = pin!(async move { _ = (&mut ended).await });
-    let engine = measure::engine(&plan)?;
+    let mut ended = select(stopped, interrupt).map(drop);
+    let engine = Engine::new(plan.run.clone(), None);
     let mut found = measure::measure(&plan, &engine, &mut view, &mut ended).await;
     let _ = replies.send(Reply::Measured).await;
     measure::settle(&plan, &engine, &mut found, &view, &mut ended).await;

@@ -41,6 +41,8 @@ pub(super) enum Reply {
     Hello { protocol: u32, version: String, cpus: usize },
     /// The answer to a ping: its number and the clock, in milliseconds since 1970.
     Pong(u32, u64),
+    /// Still there; said every few seconds.
+    Alive,
     /// The files are made.
     Ready,
     /// A second of the load.

@@ -11,7 +11,7 @@ use tokio::{io::duplex, task::JoinSet, time::sleep};
 use super::{follow, lead, lead::Ends};
 use crate::{
     Error, RunArgs, Target,
-    load::{found::Found, observe::Observed, plan::Plan, tests::args, view::View},
+    load::{found::Found, plan::Plan, tests::args, view::View},
     testing::{Fault, Server},
 };
 
@@ -30,11 +30,7 @@ rate = 200
 "#;
 
 /// Runs the profile in three shares; the connection of runner `cut` breaks a second after the start.
-async fn run(
-    target: &Target,
-    cut: Option<usize>,
-    interrupt: impl Future<Output = ()>,
-) -> Result<Option<(Found, Observed)>, Error> {
+async fn run(target: &Target, cut: Option<usize>, interrupt: impl Future<Output = ()>) -> Result<Option<Found>, Error> {
     let folder = tempfile::TempDir::new().expect("a folder");
     let args = RunArgs { worker: vec![String::new(); 3], ..args(&folder, PROFILE) };
     let plan = Plan::new(&args, target).expect("a plan");
@@ -55,15 +51,15 @@ async fn run(
     });
     let ends = ends.collect();
     let mut interrupt = std::pin::pin!(interrupt);
-    let found = lead(&plan, &task, ends, &mut View::screen(2.0), &mut interrupt).await;
+    let led = lead(&plan, &task, ends, &mut View::screen(2.0), &mut interrupt).await;
     while runners.join_next().await.is_some() {}
-    found
+    Ok(led?.map(|led| led.found))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_runners_are_one_load() {
     let server = Server::start(Fault::None).await;
-    let (found, _) = run(&server.target(), None, pending()).await.expect("they run").expect("nobody stops them");
+    let found = run(&server.target(), None, pending()).await.expect("they run").expect("nobody stops them");
     assert_eq!((found.lost, found.corrupt, found.unreadable, found.left_files), (0, 0, 0, 0));
     let requests = found.stats.total.ok + found.stats.total.failed;
     assert!((300..500).contains(&requests) && found.stats.total.failed == 0, "{requests}");
@@ -74,21 +70,21 @@ async fn three_runners_are_one_load() {
         found.workers
     );
     assert_eq!(found.stats.series.steps().iter().map(|step| step.ok).sum::<u64>(), requests, "no second is missing");
-    assert!(found.checked_files >= 41 && found.connections == 9);
+    assert!(found.checked_files >= 41 && found.connections == 8);
     assert!(server.state.files.lock().expect("no test thread panics").is_empty(), "all files are removed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_of_them_finds_is_found() {
     let server = Server::start(Fault::ForgetPut(50)).await;
-    let (found, _) = run(&server.target(), None, pending()).await.expect("they run").expect("nobody stops them");
+    let found = run(&server.target(), None, pending()).await.expect("they run").expect("nobody stops them");
     assert_eq!((found.lost, found.corrupt), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_goes_away_makes_the_run_invalid() {
     let server = Server::start(Fault::None).await;
-    let (found, _) = run(&server.target(), Some(1), pending()).await.expect("they run").expect("nobody stops them");
+    let found = run(&server.target(), Some(1), pending()).await.expect("they run").expect("nobody stops them");
     assert!(
         found.invalid_because.iter().any(|why| why.starts_with("runner 2 did not report")),
         "{:?}",
@@ -100,7 +96,7 @@ async fn one_that_goes_away_makes_the_run_invalid() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_load_gives_what_there_is_and_leaves_nothing() {
     let server = Server::start(Fault::None).await;
-    let (found, _) = run(&server.target(), None, sleep(Duration::from_millis(2200)))
+    let found = run(&server.target(), None, sleep(Duration::from_millis(2200)))
         .await
         .expect("they run")
         .expect("the load began");
@@ -114,4 +110,13 @@ async fn what_can_not_begin_is_told() {
     server.state.refuse_all.store(true, Ordering::SeqCst);
     let error = run(&server.target(), None, pending()).await.expect_err("no file can be made").to_string();
     assert!(error.contains("runner") && error.contains("503"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_is_stopped_before_it_begins_leaves_nothing() {
+    let server = Server::start(Fault::None).await;
+    server.state.take_turns(Duration::from_millis(20));
+    let led = run(&server.target(), None, sleep(Duration::from_millis(300))).await.expect("nothing fails");
+    assert!(led.is_none(), "41 files take 800 ms");
+    assert!(server.state.files.lock().expect("no test thread panics").is_empty(), "what was made is removed");
 }
