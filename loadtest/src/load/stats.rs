@@ -283,6 +283,9 @@ mod tests {
         one.merge(other, 1.0);
         assert_eq!((one.total.ok, one.total.failed, one.failures[&Failure::Busy].0), (9, 1, 1));
         assert_eq!(one.kinds[&(Operation::Get, Some(0))].ok, 9);
+        let latencies =
+            [&one.total, &one.kinds[&(Operation::Get, Some(0))]].map(|counts| counts.latency.histogram().len());
+        assert_eq!(latencies, [10, 10]);
         assert!((one.gap.at_s - 3.0).abs() < 1e-9 && (one.gap.seconds - 2.0).abs() < 1e-9, "{:?}", one.gap);
     }
 
