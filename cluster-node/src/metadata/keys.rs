@@ -25,12 +25,31 @@ pub const UNLINKS: Family = "sm_unlinks";
 pub const IDLE: Family = "sm_idle";
 /// Key: [`epoch`]. Value: [`super::rows::ClosedRow`], a closed home whose record is still there.
 pub const CLOSED: Family = "sm_closed";
+/// Key: `ChunkId::to_bytes`. Value: where in the log a copy of the chunk was dropped last, u64; what was copied under an earlier
+/// lease does not count.
+pub const DROPPED: Family = "sm_dropped";
+/// Key: `TaskId::to_bytes`. Value: [`super::rows::TaskRow`].
+pub const TASKS: Family = "sm_tasks";
 /// Key: a name below. Value: as told there.
 pub const SYSTEM: Family = "sm_system";
 
 /// All families of the metadata, as they go into snapshots.
-pub const FAMILIES: &[Family] =
-    &[FILES, SEGMENTS, CHUNKS, UPLOADS, WRITERS, LIVE_WRITERS, RECLAIM, GARBAGE, UNLINKS, IDLE, CLOSED, SYSTEM];
+pub const FAMILIES: &[Family] = &[
+    FILES,
+    SEGMENTS,
+    CHUNKS,
+    UPLOADS,
+    WRITERS,
+    LIVE_WRITERS,
+    RECLAIM,
+    GARBAGE,
+    UNLINKS,
+    IDLE,
+    CLOSED,
+    DROPPED,
+    TASKS,
+    SYSTEM,
+];
 
 /// In [`SYSTEM`]: the next writer id, u64.
 pub const NEXT_WRITER: &[u8] = b"next_writer";
@@ -40,6 +59,9 @@ pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
 pub const DOCUMENTS: &[u8] = b"documents";
 /// In [`SYSTEM`]: the cluster clock, u64, in milliseconds.
 pub const CLOCK: &[u8] = b"clock";
+
+/// In [`SYSTEM`]: how many tasks stand, u32.
+pub const TASKS_STANDING: &[u8] = b"tasks_standing";
 
 /// Where a segment was appended: it is unique, since a command appends at most one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

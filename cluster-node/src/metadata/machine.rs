@@ -9,7 +9,7 @@ use super::{
     commit::{self, Commit, Probe},
     copy::{self, Copy},
     delete::{self, Delete},
-    keys, life,
+    heal, keys, life,
     rows::Etag,
     segments::{self, SegmentAppend},
     table::{get, put},
@@ -38,6 +38,8 @@ pub enum Command {
     Copy(Box<Copy>),
     /// A step in the life cycle of chunks and homes.
     Life(life::Command),
+    /// A step of healing: tasks and replica sets.
+    Heal(heal::Command),
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -81,6 +83,8 @@ pub enum Answer {
     },
     /// What a step of the life cycle did.
     Life(life::Answer),
+    /// What a step of healing did.
+    Heal(heal::Answer),
 }
 
 /// Why a command changed nothing.
@@ -128,6 +132,7 @@ impl Machine for FileMachine {
             Command::Probe(probe) => commit::probe(state, &probe)?,
             Command::Copy(copy) => copy::copy_file(state, *copy, at)?,
             Command::Life(command) => Ok(Answer::Life(life::apply(state, command, at)?)),
+            Command::Heal(command) => Ok(Answer::Heal(heal::apply(state, command, at)?)),
         };
         Ok(outcome.unwrap_or_else(Answer::Refused))
     }

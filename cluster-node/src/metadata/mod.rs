@@ -4,6 +4,7 @@ pub mod bound;
 pub mod commit;
 pub mod copy;
 mod delete;
+pub mod heal;
 pub mod keys;
 pub mod life;
 pub mod list;

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use flotilla_api::{ChunkId, Epoch, FileName, NodeId, Version, WriterId};
 use serde::{Deserialize, Serialize};
 
-use super::keys::SegmentId;
+use super::{
+    heal::{Lease, Work},
+    keys::SegmentId,
+};
 
 /// The most chunks of one segment; with their rows a commit stays far below the 1,024 rows that a command may touch.
 pub const SEGMENT_CHUNKS_MAX: usize = 256;
@@ -183,4 +186,17 @@ pub struct ClosedRow {
 pub struct ReclaimRow {
     /// The segments, each to lose one reference.
     pub segments: Vec<SegmentId>,
+}
+
+/// A task that stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// What is left of it.
+    pub work: Work,
+    /// The lease that holds until another one is given.
+    pub lease: Option<Lease>,
+    /// When on the cluster clock it can be taken over, in milliseconds.
+    pub until_ms: u64,
+    /// How often it was taken.
+    pub taken: u32,
 }

@@ -80,8 +80,8 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>) -> Re
     let mut count = 0;
     for id in ids.iter().take(IDS_MAX) {
         let key = id.to_bytes().to_vec();
-        // The two rows looked at, what tells of the writer, the row written.
-        if !budget.take(5) {
+        // The two rows looked at, what tells of the writer, the rows written.
+        if !budget.take(6) {
             return Ok(done(count, true));
         }
         if state.get(keys::CHUNKS, &key)?.is_some() {
@@ -109,11 +109,17 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>) -> Re
             put(state, keys::UNLINKS, keys::unlink(node, *id), &());
         }
         match row.holders.is_empty() {
-            true => state.delete(keys::GARBAGE, key),
+            true => forget(state, key),
             false => put(state, keys::GARBAGE, key, &row),
         }
     }
     Ok(done(count, ids.len() > IDS_MAX))
+}
+
+/// Ends what is known of a chunk that nobody holds.
+fn forget(state: &mut dyn Txn, key: Vec<u8>) {
+    state.delete(keys::DROPPED, key.clone());
+    state.delete(keys::GARBAGE, key);
 }
 
 /// Notes that a node has no copy any more; a chunk that nobody holds is forgotten.
@@ -127,7 +133,7 @@ pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[ChunkId]) -> Result<An
         row.holders.retain(|held| *held != node);
         count += 1;
         match row.holders.is_empty() {
-            true => state.delete(keys::GARBAGE, key),
+            true => forget(state, key),
             false => put(state, keys::GARBAGE, key, &row),
         }
     }
