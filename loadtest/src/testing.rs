@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use clap::{Args, FromArgMatches};
 use flotilla_api::{
     Code, Epoch, Key, Problem, Version,
     files::{ListItem, ListPage, PutAnswer},
@@ -29,7 +30,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::Target;
+use crate::{RunArgs, Target};
 
 /// The only credential that the server takes.
 pub(crate) const TOKEN: &str = "secret";
@@ -37,6 +38,12 @@ pub(crate) const TOKEN: &str = "secret";
 const FILES: &str = "/v1/files/demo/";
 /// A page of a list, small enough that lists have many.
 const PAGE: usize = 7;
+
+/// The arguments of `run PROFILE` as the command line gives them, with all defaults.
+pub(crate) fn run_args(profile: &str) -> RunArgs {
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    RunArgs::from_arg_matches(&command.get_matches_from(["run", profile])).expect("a profile is all that is needed")
+}
 
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -59,7 +59,6 @@ pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
 pub const DOCUMENTS: &[u8] = b"documents";
 /// In [`SYSTEM`]: the cluster clock, u64, in milliseconds.
 pub const CLOCK: &[u8] = b"clock";
-
 /// In [`SYSTEM`]: how many tasks stand, u32.
 pub const TASKS_STANDING: &[u8] = b"tasks_standing";
 

@@ -95,12 +95,12 @@ impl Report {
         self.longest_gap = Some(stats.gap).filter(|gap| gap.seconds > 0.0);
         self.series = stats.series.steps().to_vec();
         self.faults = report::recoveries(events, &stats.gaps, &self.series);
-        let (operations, gb) = (self.total.started.max(1) as f64, self.total.bytes as f64 / 1e9);
         let servers = server_cpu.map(|cpu| cpu.as_secs_f64());
+        let cost = servers.map(|seconds| stats.total.cost(seconds));
         self.server_totals = ServerCost {
             cpu_seconds: servers,
-            cpu_us_per_operation: servers.map(|seconds| seconds * 1e6 / operations),
-            cpu_seconds_per_gb: servers.filter(|_| gb > 0.0).map(|seconds| seconds / gb),
+            cpu_us_per_operation: cost.map(|(per_operation_us, _)| per_operation_us),
+            cpu_seconds_per_gb: cost.and_then(|(_, per_gb)| per_gb),
             largest_rss_bytes: samples.iter().filter_map(|sample| sample.largest_rss_bytes).max(),
             rss_bytes: samples.iter().filter_map(|sample| sample.rss_bytes).max(),
         };

@@ -188,8 +188,7 @@ impl Catalog {
     /// Chooses a file to read, which nobody writes until [`Catalog::end_read`].
     pub(crate) fn begin_read(&mut self, random: &mut Random) -> Option<Item> {
         let number = self.choose(random, is_readable)?;
-        self.states[at(number)] += 1;
-        Some(self.item(number))
+        self.begin_read_of(number)
     }
 
     /// Ends a read.
@@ -201,10 +200,7 @@ impl Catalog {
     pub(crate) fn begin_write(&mut self, random: &mut Random) -> Option<Item> {
         let number = self.choose(random, |state| state == LIVE)?;
         // The last generation is kept: another one would look like the first.
-        (self.generations[at(number)] < u16::MAX).then(|| {
-            self.states[at(number)] |= WRITING;
-            self.item(number)
-        })
+        if self.generations[at(number)] < u16::MAX { self.begin_write_of(number) } else { None }
     }
 
     /// Ends a replacement.

@@ -136,6 +136,12 @@ impl Counts {
         self.first_byte.add(&other.first_byte);
     }
 
+    /// Gives what so many seconds of processor time are in microseconds per request, and in seconds per GB.
+    pub(crate) fn cost(&self, cpu_seconds: f64) -> (f64, Option<f64>) {
+        let (operations, gb) = ((self.ok + self.failed).max(1) as f64, self.bytes as f64 / 1e9);
+        (cpu_seconds * 1e6 / operations, (gb > 0.0).then(|| cpu_seconds / gb))
+    }
+
     /// Makes figures of the counts of a run of so many seconds.
     pub(crate) fn figures(&self, seconds: f64) -> Figures {
         let seconds = seconds.max(1e-9);

@@ -42,20 +42,13 @@ pub(crate) async fn run(
                 let plan = Plan::of_side(&args, side, pids, &deployment)?;
                 eprintln!("round {} of {}: {side}", round + 1, args.rounds);
                 let mut view = View::screen(plan.profile.lasts().as_secs_f64());
-                match alone(&plan, &mut view, &mut interrupt).await? {
-                    Some(report) => {
-                        findings += report.lost + report.corrupt;
-                        if report.interrupted {
-                            interrupted = true;
-                            break;
-                        }
-                        pair.push(report);
-                    }
-                    None => {
-                        interrupted = true;
-                        break;
-                    }
-                }
+                let report = alone(&plan, &mut view, &mut interrupt).await?;
+                findings += report.as_ref().map_or(0, |report| report.lost + report.corrupt);
+                let Some(report) = report.filter(|report| !report.interrupted) else {
+                    interrupted = true;
+                    break;
+                };
+                pair.push(report);
             }
             let (Some(second), Some(first), false) = (pair.pop(), pair.pop(), interrupted) else { break };
             rounds.push(if round % 2 == 0 { (first, second) } else { (second, first) });

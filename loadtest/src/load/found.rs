@@ -51,11 +51,11 @@ impl Found {
     /// Gives what the runner cost and how late it was.
     pub(super) fn cost(&self) -> RunnerCost {
         let Self { stats, dropped, connections, cpu_seconds, .. } = self;
-        let (operations, gb) = ((stats.total.ok + stats.total.failed).max(1) as f64, stats.total.bytes as f64 / 1e9);
+        let (per_operation_us, per_gb) = stats.total.cost(*cpu_seconds);
         RunnerCost {
             cpu_seconds: *cpu_seconds,
-            cpu_us_per_operation: Some(cpu_seconds * 1e6 / operations),
-            cpu_seconds_per_gb: (gb > 0.0).then(|| cpu_seconds / gb),
+            cpu_us_per_operation: Some(per_operation_us),
+            cpu_seconds_per_gb: per_gb,
             lag_p99_ms: stats.lag.at_ms(0.99),
             dropped: *dropped,
             connections: *connections,
@@ -71,9 +71,8 @@ impl Found {
         };
     }
 
-    /// Adds what another runner found, which began so many seconds later. Its series is left out: see [`super::workers`].
+    /// Adds what another runner found, which began so many seconds later. What the leader knows itself (series, phases, whether it stopped the load) is left out.
     pub(super) fn merge(&mut self, other: Self, later_s: f64) {
-        self.interrupted |= other.interrupted;
         self.seconds = self.seconds.max(other.seconds + later_s);
         self.stats.merge(other.stats, later_s);
         self.skipped += other.skipped;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     faults::{Action, Fault, SUPERNODES, Who},
-    watch::{metric, scrape},
+    watch::{IS_LEADER, metric, scrape},
 };
 use crate::{
     dev::{Dev, Process},
@@ -239,7 +239,7 @@ struct Seat {
 
 impl Seat {
     fn of(page: &str) -> Option<Self> {
-        let leads = metric(page, "flotilla_raft_is_leader")? > 0.0;
+        let leads = metric(page, IS_LEADER)? > 0.0;
         Some(Self { leads, term: metric(page, "flotilla_raft_term").unwrap_or(0.0) })
     }
 }

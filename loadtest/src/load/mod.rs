@@ -136,7 +136,7 @@ async fn together(
     interrupt: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<Option<Report>, Error> {
     let rev = revision::of(&plan.dev).await;
-    let task = plan.task(args, target)?;
+    let task = plan.task(args, target);
     let Some(led) = workers::lead(plan, &task, workers::start(&args.worker)?, view, interrupt).await? else {
         return Ok(None);
     };

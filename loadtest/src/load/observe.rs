@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     inject::{Event, Injector},
@@ -23,7 +24,7 @@ pub(super) struct Observation {
     cpu: Option<Duration>,
     watch: Watch,
     events: Arc<Mutex<Vec<Event>>>,
-    injecting: AbortOnDrop,
+    injecting: AbortOnDropHandle<()>,
 }
 
 /// What was seen.
@@ -41,7 +42,7 @@ impl Observation {
         let events = Arc::new(Mutex::new(Vec::new()));
         let watch = Watch::start(dev.clone(), clock.clone(), start, SAMPLES_MAX);
         let injecting = Injector::new(dev.clone(), clock).run(plan.faults.clone(), start, events.clone());
-        let injecting = AbortOnDrop(tokio::spawn(injecting).abort_handle());
+        let injecting = AbortOnDropHandle::new(tokio::spawn(injecting));
         Self { cpu: dev.cpu(), dev, watch, events, injecting }
     }
 
@@ -55,14 +56,5 @@ impl Observation {
             samples: watch.stop(),
             events: std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner)),
         }
-    }
-}
-
-/// Ends a task when it is dropped.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

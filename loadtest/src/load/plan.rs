@@ -88,16 +88,15 @@ impl Plan {
     }
 
     /// Gives what each runner is told; only its number differs.
-    pub(super) fn task(&self, args: &RunArgs, target: &Target) -> Result<Task, Error> {
-        let (_, profile) = text_of(&args.profile)?;
+    pub(super) fn task(&self, args: &RunArgs, target: &Target) -> Task {
         let s3 = args.target.as_ref().is_some_and(|target| target.starts_with("s3="));
         let environment =
             AWS.iter().filter(|_| s3).filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-        Ok(Task {
+        Task {
             index: 0,
             shares: args.worker.len() as u64,
             name: self.name.clone(),
-            profile,
+            profile: self.profile.text.clone(),
             scale: args.scale,
             connections: args.connections,
             closed: args.closed,
@@ -108,7 +107,7 @@ impl Plan {
             api: target.api.clone(),
             token: target.token.clone(),
             environment: environment.collect(),
-        })
+        }
     }
 
     /// Makes the plan of one of several runners.
@@ -124,20 +123,10 @@ impl Plan {
         profile.share(index, shares.max(1));
         let deployment = Target { api: task.api.clone(), token: task.token.clone(), dev_json: None };
         let env = |name: &str| task.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        let store = match &task.target {
-            Some(text) => Store::other(text, env),
-            None => Store::flotilla(&deployment, &task.bucket),
-        };
+        let store = store_at(task.target.as_deref(), &task.bucket, &deployment, env)?;
         // Each has files, contents and times of its own.
         let seed = seed.wrapping_add(index);
-        Self::with(
-            (profile, task.name.clone()),
-            store.map_err(Error::Usage)?,
-            Arc::default(),
-            Vec::new(),
-            seed,
-            task.keep,
-        )
+        Self::with((profile, task.name.clone()), store, Arc::default(), Vec::new(), seed, task.keep)
     }
 
     /// Checks one side of a comparison.
@@ -173,12 +162,22 @@ impl Plan {
     }
 }
 
-/// Gives a store and the processes that serve it, where they are known.
-fn store_of(other: Option<&str>, pids: &[u32], bucket: &str, deployment: &Target) -> Result<(Store, Arc<Dev>), Error> {
+/// Gives the store that is asked for: another one, whose credentials stand in `env`, or a Flotilla.
+fn store_at(
+    other: Option<&str>,
+    bucket: &str,
+    deployment: &Target,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Store, Error> {
     let store = match other {
-        Some(text) => Store::other(text, |name| std::env::var(name).ok()),
+        Some(text) => Store::other(text, env),
         None => Store::flotilla(deployment, bucket),
     };
+    store.map_err(Error::Usage)
+}
+
+/// Gives a store and the processes that serve it, where they are known.
+fn store_of(other: Option<&str>, pids: &[u32], bucket: &str, deployment: &Target) -> Result<(Store, Arc<Dev>), Error> {
     let dev = match (&deployment.dev_json, other) {
         _ if !pids.is_empty() => {
             Dev::of_pids(pids).map_err(|pid| Error::Usage(format!("there is no process {pid}")))?
@@ -186,7 +185,8 @@ fn store_of(other: Option<&str>, pids: &[u32], bucket: &str, deployment: &Target
         (Some(path), None) => Dev::read(path)?,
         _ => Dev::default(),
     };
-    Ok((store.map_err(Error::Usage)?, Arc::new(dev)))
+    let store = store_at(other, bucket, deployment, |name| std::env::var(name).ok())?;
+    Ok((store, Arc::new(dev)))
 }
 
 /// Reads a profile and gives it with its name, all rates multiplied.

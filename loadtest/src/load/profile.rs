@@ -24,6 +24,9 @@ use super::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
+    /// As it was written.
+    #[serde(skip)]
+    pub(crate) text: String,
     /// What it is for, in a sentence.
     #[serde(default)]
     pub(crate) description: String,
@@ -235,7 +238,7 @@ impl Profile {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let profile: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         profile.check()?;
-        Ok(profile)
+        Ok(Self { text: text.to_owned(), ..profile })
     }
 
     /// Gives the time from the first request to the last one; of a search, about that.

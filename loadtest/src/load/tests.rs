@@ -10,7 +10,7 @@ use super::report::Report;
 use crate::{
     CompareArgs, Error, RunArgs, Target,
     command::{Command, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, run_until},
-    testing::{Fault, Server},
+    testing::{Fault, Server, run_args},
 };
 
 const PROFILE: &str = r#"
@@ -45,24 +45,9 @@ pub(super) fn args(dir: &TempDir, profile: &str) -> RunArgs {
     let path = dir.path().join("small.toml");
     std::fs::write(&path, profile).expect("written");
     RunArgs {
-        profile: path.display().to_string(),
         reports: Some(dir.path().join("reports")),
         json: Some(dir.path().join("report.json")),
-        scale: 1.0,
-        repeat: 1,
-        seed: 1,
-        bucket: "demo".to_owned(),
-        at: Vec::new(),
-        junit: None,
-        hlog: None,
-        requests: None,
-        page: None,
-        worker: Vec::new(),
-        target: None,
-        pids: Vec::new(),
-        connections: None,
-        closed: false,
-        keep: false,
+        ..run_args(&path.display().to_string())
     }
 }
 

@@ -48,26 +48,22 @@ pub(crate) struct Checked {
 /// # Cancel safety
 /// Dropped, nothing is changed.
 pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
-    let (next, in_vain) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let walk = Arc::<Walk>::default();
     let mut readers = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let (run, next, in_vain, mut line) = (run.clone(), next.clone(), in_vain.clone(), run.line(index));
+        let (run, walk, mut line) = (run.clone(), walk.clone(), run.line(index));
         readers.spawn(async move {
             let mut checked = Checked::default();
-            while let Some(number) = take(&run, &next) {
+            while let Some(number) = walk.next(&run) {
                 let expected = run.catalog().expected(number);
                 let Some(expected) = expected else { continue };
-                if in_vain.load(Ordering::Relaxed) >= HOPELESS {
+                if walk.is_hopeless() {
                     checked.unreadable += 1;
                     continue;
                 }
                 let before = checked.unreadable;
                 check(&run, (&mut line, index), number, expected, &mut checked).await;
-                if checked.unreadable > before {
-                    in_vain.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    in_vain.store(0, Ordering::Relaxed);
-                }
+                walk.tell(checked.unreadable == before);
             }
             checked
         });
@@ -90,28 +86,58 @@ pub(crate) async fn read_back(run: &Arc<Run>) -> Checked {
 /// # Cancel safety
 /// Dropped, the other files stay.
 pub(crate) async fn remove(run: &Arc<Run>) -> u64 {
-    let (next, left, in_vain) = (Arc::default(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let walk = Arc::<Walk>::default();
     let mut removers = JoinSet::new();
     for index in 0..CONNECTIONS {
-        let (run, next, mut line): (_, Arc<AtomicU64>, _) = (run.clone(), Arc::clone(&next), run.line(index));
-        let (left, in_vain) = (left.clone(), in_vain.clone());
+        let (run, walk, mut line) = (run.clone(), walk.clone(), run.line(index));
         removers.spawn(async move {
-            while let Some(number) = take(&run, &next) {
+            let mut left = 0;
+            while let Some(number) = walk.next(&run) {
                 if !run.catalog().may_be_there(number) {
                     continue;
                 }
-                let hopeless = in_vain.load(Ordering::Relaxed) >= HOPELESS;
-                if hopeless || !removed(&run, (&mut line, index), number).await {
-                    left.fetch_add(1, Ordering::Relaxed);
-                    in_vain.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    in_vain.store(0, Ordering::Relaxed);
-                }
+                let gone = !walk.is_hopeless() && removed(&run, (&mut line, index), number).await;
+                walk.tell(gone);
+                left += u64::from(!gone);
             }
+            left
         });
     }
-    while removers.join_next().await.is_some() {}
-    left.load(Ordering::Relaxed)
+    let mut left = 0;
+    while let Some(ended) = removers.join_next().await {
+        left += ended.expect("a remover neither panics nor is aborted");
+    }
+    left
+}
+
+/// A walk of several connections over all files.
+#[derive(Debug, Default)]
+struct Walk {
+    next: AtomicU64,
+    /// Files in a row that could not be reached.
+    in_vain: AtomicU64,
+}
+
+impl Walk {
+    /// Gives the next file.
+    fn next(&self, run: &Run) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < run.catalog().begun()).then_some(number)
+    }
+
+    /// Takes whether a file could be reached.
+    fn tell(&self, reached: bool) {
+        if reached {
+            self.in_vain.store(0, Ordering::Relaxed);
+        } else {
+            self.in_vain.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the store is to be taken for dead.
+    fn is_hopeless(&self) -> bool {
+        self.in_vain.load(Ordering::Relaxed) >= HOPELESS
+    }
 }
 
 async fn removed(run: &Run, (line, index): (&mut Line, usize), number: u64) -> bool {
@@ -124,11 +150,6 @@ async fn removed(run: &Run, (line, index): (&mut Line, usize), number: u64) -> b
         *line = run.line(index + attempt);
     }
     false
-}
-
-fn take(run: &Run, next: &AtomicU64) -> Option<u64> {
-    let number = next.fetch_add(1, Ordering::Relaxed);
-    (number < run.catalog().begun()).then_some(number)
 }
 
 async fn check(run: &Run, (line, index): (&mut Line, usize), number: u64, expected: Expected, checked: &mut Checked) {

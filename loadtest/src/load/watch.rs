@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use self::metrics::Figures;
-pub(super) use self::metrics::{metric, scrape};
+pub(super) use self::metrics::{IS_LEADER, metric, scrape};
 use crate::dev::{Dev, Process, Resident};
 
 /// The first distance between two samples: fine enough to see a fail-over, which takes some seconds.

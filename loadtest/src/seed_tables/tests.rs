@@ -8,33 +8,14 @@ use crate::{
     Command, Error, RunArgs, Target,
     command::{EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_WRONG, run_until},
     procfs,
-    testing::{Fault, Server},
+    testing::{Fault, Server, run_args},
 };
 
 /// Rows of the table: two for each of four sizes, the crowd, three of small uploads, one of small downloads.
 const ROWS: usize = 15;
 
 fn args() -> RunArgs {
-    RunArgs {
-        reports: None,
-        at: Vec::new(),
-        junit: None,
-        hlog: None,
-        requests: None,
-        page: None,
-        worker: Vec::new(),
-        target: None,
-        pids: Vec::new(),
-        connections: None,
-        closed: false,
-        keep: false,
-        profile: "seed-tables".to_owned(),
-        json: None,
-        scale: 0.001,
-        repeat: 1,
-        seed: 1,
-        bucket: "demo".to_owned(),
-    }
+    RunArgs { scale: 0.001, ..run_args("seed-tables") }
 }
 
 async fn run(args: RunArgs, target: Target, interrupt: impl Future<Output = ()> + Send) -> (Result<u8, Error>, String) {

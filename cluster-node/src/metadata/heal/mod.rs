@@ -15,7 +15,7 @@ pub use tasks::{Lease, TaskId, Work};
 /// A change that heals. Stored in the log: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Plans tasks; what is planned already, or more than fit, is left out.
+    /// Plans tasks; those that do not fit any more are left out.
     Plan {
         /// What is to be done; at most [`tasks::PLANS_MAX`] are looked at.
         work: Vec<Work>,

@@ -14,7 +14,7 @@ const HITS: &str = "flotilla_cache_hits_total";
 /// Chunks that were not.
 const MISSES: &str = "flotilla_cache_misses_total";
 /// 1 on the leader of a group.
-const IS_LEADER: &str = "flotilla_raft_is_leader";
+pub(in crate::load) const IS_LEADER: &str = "flotilla_raft_is_leader";
 /// How far a member's log and its state are.
 const LAST_LOG_INDEX: &str = "flotilla_raft_last_log_index";
 const APPLIED_INDEX: &str = "flotilla_raft_applied_index";

@@ -7,8 +7,8 @@ use futures::{FutureExt, future::select};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
-    task::JoinSet,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::message::{Input, Order, Output, PROTOCOL, Reply};
 use crate::{
@@ -53,23 +53,22 @@ pub(crate) async fn run(
     let (replies, mut sending) = mpsc::channel::<Reply>(REPLIES_MAX);
     let (orders_in, mut orders) = mpsc::channel(ORDERS_MAX);
     let mut output = Output::new(output);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
+    let sender = AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(reply) = sending.recv().await {
             output.send(&reply).await?;
         }
         Ok(())
-    });
-    let reader = tokio::spawn(read(Input::new(input), orders_in, replies.clone()));
+    }));
+    let reader = AbortOnDropHandle::new(tokio::spawn(read(Input::new(input), orders_in, replies.clone())));
     let told = replies.clone();
-    let alive = tokio::spawn(async move {
+    let alive = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut ticks = tokio::time::interval(ALIVE_EVERY);
         loop {
             ticks.tick().await;
             // A leader that is behind hears of it by what is on the way.
             drop(told.try_send(Reply::Alive));
         }
-    });
+    }));
     let hello =
         Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), cpus: Machine::this().cpus };
     let _ = replies.send(hello).await; // a leader that has gone is noticed by the reader
@@ -80,14 +79,9 @@ pub(crate) async fn run(
             EXIT_ERROR
         }
     };
-    for task in [reader, alive] {
-        task.abort();
-        drop(task.await);
-    }
-    drop(replies);
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Error::Leader)?;
-    }
+    // The sender ends when nobody has anything to say any more.
+    drop((reader, alive, replies));
+    sender.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Error::Leader)?;
     Ok(code)
 }
 

@@ -294,7 +294,6 @@ impl Gathering {
                     if found.interrupted && !stopped {
                         found.invalid_because.push("it was interrupted, and what it sent was not read back".to_owned());
                     }
-                    found.interrupted &= stopped;
                     for why in &mut found.invalid_because {
                         *why = format!("{}: {why}", row.name);
                     }

@@ -34,7 +34,7 @@ async fn run(target: &Target, cut: Option<usize>, interrupt: impl Future<Output 
     let folder = tempfile::TempDir::new().expect("a folder");
     let args = RunArgs { worker: vec![String::new(); 3], ..args(&folder, PROFILE) };
     let plan = Plan::new(&args, target).expect("a plan");
-    let task = plan.task(&args, target).expect("a task");
+    let task = plan.task(&args, target);
     let mut runners = JoinSet::new();
     let ends = (0..3).map(|number| {
         let ((leaders, theirs), (their_output, leaders_input)) = (duplex(1 << 16), duplex(1 << 16));
