@@ -159,6 +159,10 @@ async fn serve(
     let store = open_store(dir, seams, kv.clone()).await?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
+    // What was known before a restart tells good tokens from bad ones, also while nobody leads.
+    if let Err(error) = metadata.refresh(&documents) {
+        tracing::error!(%error, "documents can't be read");
+    }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let member = Member {
         node: identity.node,

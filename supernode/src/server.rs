@@ -159,6 +159,8 @@ async fn serve(
         idle,
     };
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
+    // What was known before a restart tells good tokens from bad ones, also while nobody leads.
+    refresh(&directory, &documents);
     late.set(Service { forwarder, documents: documents.clone(), sealer, kept });
 
     let work = async {
@@ -167,12 +169,7 @@ async fn serve(
         formation.set_formed();
         tracing::info!(node = %identity.node, "supernode serves");
         loop {
-            if directory.revision().is_ok_and(|revision| revision != documents.revision()) {
-                match directory.documents() {
-                    Ok(fresh) => documents.replace(fresh),
-                    Err(error) => tracing::error!(%error, "documents can't be read"),
-                }
-            }
+            refresh(&directory, &documents);
             tokio::time::sleep(REFRESH_EVERY).await;
         }
     };
@@ -184,6 +181,16 @@ async fn serve(
             Err(Error::Metadata(why))
         }
         () = stop.cancelled() => Ok(()),
+    }
+}
+
+/// Brings the decoded documents up to what is applied here.
+fn refresh(directory: &Directory, documents: &DocumentCache) {
+    if directory.revision().is_ok_and(|revision| revision != documents.revision()) {
+        match directory.documents() {
+            Ok(fresh) => documents.replace(fresh),
+            Err(error) => tracing::error!(%error, "documents can't be read"),
+        }
     }
 }
 
