@@ -37,7 +37,7 @@ impl Keeper {
         let ids = self.metadata.with_view(move |view| queues::told(view, node, UNLINK_MAX)).await??;
         for page in ids.chunks(purge::IDS_MAX) {
             // A chunk that is still being written here is removed in the next round, with all others of this page.
-            self.store.remove(page.to_vec()).await?;
+            self.store.remove(page.iter().map(|(id, _)| *id).collect()).await?;
             self.step(Command::Unlinked { node, ids: page.to_vec() }).await?;
             counter!("flotilla_purged_total").increment(page.len() as u64);
         }

@@ -19,7 +19,7 @@ pub const LIVE_WRITERS: Family = "sm_live_writers";
 pub const RECLAIM: Family = "sm_reclaim";
 /// Key: `ChunkId::to_bytes`. Value: [`super::rows::GarbageRow`]: nothing names the chunk, and nothing ever may again.
 pub const GARBAGE: Family = "sm_garbage";
-/// Key: [`unlink`]. Value: nothing; the node has to unlink the chunk and to say so.
+/// Key: [`unlink`]. Value: where in the log the node was told last to unlink the chunk, u64; it has to do that and to say so.
 pub const UNLINKS: Family = "sm_unlinks";
 /// Key: [`queued`]. Value: [`super::rows::IdleRow`], a home that lost its file.
 pub const IDLE: Family = "sm_idle";

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     commit::{Body, Commit},
     delete::Delete,
-    keys,
+    keys, life,
     machine::{Answer, Command, FileMachine},
     precondition::Precondition,
     rows::{ChunkRef, Etag, KeyRow},
@@ -22,6 +22,16 @@ use super::{
 pub(super) struct Map {
     pub(super) rows: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
     pub(super) touched: std::cell::Cell<usize>,
+}
+
+impl Map {
+    /// What a node says when it has unlinked what it was told to by now.
+    pub(super) fn unlinked(&self, node: u64, ids: &[ChunkId]) -> Command {
+        let told_at = |id: &ChunkId| self.rows.get(&(keys::UNLINKS, keys::unlink(NodeId(node), *id)));
+        let at = |bytes: Option<&Vec<u8>>| bytes.map_or(0, |bytes| codec::decode(bytes).expect("it was encoded"));
+        let ids = ids.iter().map(|id| (*id, at(told_at(id)))).collect();
+        Command::Life(life::Command::Unlinked { node: NodeId(node), ids })
+    }
 }
 
 impl Txn for Map {
@@ -35,7 +45,9 @@ impl Txn for Map {
             .rows
             .range((family, from.to_vec())..)
             .take_while(|((f, k), _)| *f == family && to.is_none_or(|to| k.as_slice() < to));
-        Ok(rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect())
+        let rows: Vec<Row> = rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect();
+        self.touched.set(self.touched.get() + rows.len().max(1));
+        Ok(rows)
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {

@@ -27,7 +27,7 @@ pub fn add(state: &mut dyn Txn, lease: Lease, ids: &[ChunkId]) -> Result<Answer,
     let Work::Copy { to, chunks } = &mut task.work;
     let (mut count, mut more) = (0, ids.len() > IDS_MAX);
     for id in ids.iter().take(IDS_MAX) {
-        let Some(place) = chunks.iter().position(|planned| planned == id) else { continue };
+        let Some(place) = chunks.iter().position(|planned| planned.id == *id) else { continue };
         // The row read and written, the unlink and the drop looked for.
         if !budget.take(4) {
             more = true;
@@ -54,6 +54,7 @@ pub fn add(state: &mut dyn Txn, lease: Lease, ids: &[ChunkId]) -> Result<Answer,
 }
 
 /// Takes copies of a node out of the sets and tells it to unlink them, chunk by chunk and only where enough verified ones are left.
+/// A surplus copy need not be named: what was copied and never noted is dropped like any other.
 pub fn drop_of(
     state: &mut dyn Txn,
     node: NodeId,
@@ -68,12 +69,13 @@ pub fn drop_of(
     let mut budget = Budget::default();
     let mut count = 0;
     for (id, verified) in ids.iter().take(IDS_MAX) {
-        // The row read and written, the unlink and the drop written.
-        if !budget.take(4) {
+        // The row read and written, the unlink read and written, the drop written.
+        if !budget.take(5) {
             return Ok(done(count, true));
         }
         let Some(mut row) = get::<ChunkRow>(state, keys::CHUNKS, &id.to_bytes())? else { continue };
-        if !row.replicas.contains(&node) {
+        let told = || state.get(keys::UNLINKS, &keys::unlink(node, *id));
+        if !row.replicas.contains(&node) && (why == Surplus::Corrupt || told()?.is_some()) {
             continue;
         }
         row.replicas.retain(|held| *held != node);
@@ -82,7 +84,7 @@ pub fn drop_of(
             continue;
         }
         put(state, keys::CHUNKS, id.to_bytes().to_vec(), &row);
-        put(state, keys::UNLINKS, keys::unlink(node, *id), &());
+        put(state, keys::UNLINKS, keys::unlink(node, *id), &at.index);
         put(state, keys::DROPPED, id.to_bytes().to_vec(), &at.index);
         count += 1;
     }

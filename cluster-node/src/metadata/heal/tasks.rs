@@ -1,6 +1,6 @@
 //! Durable tasks: planned, leased for a time of the cluster clock, ended. A lease that has run out can be taken over.
 
-use flotilla_api::{ChunkId, NodeId};
+use flotilla_api::NodeId;
 use flotilla_raft_store::{Fault, Position, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use super::{
     super::{
         keys,
         life::clock,
-        rows::TaskRow,
+        rows::{ChunkRef, TaskRow},
         table::{get, put},
     },
     Answer, done,
@@ -57,8 +57,8 @@ pub enum Work {
     Copy {
         /// The node that gets them.
         to: NodeId,
-        /// The chunks; at most [`CHUNKS_MAX`].
-        chunks: Vec<ChunkId>,
+        /// The chunks, with what a copy must prove to be; at most [`CHUNKS_MAX`].
+        chunks: Vec<ChunkRef>,
     },
 }
 
@@ -103,9 +103,11 @@ pub fn plan(state: &mut dyn Txn, work: Vec<Work>, at: Position) -> Result<Answer
     Ok(Answer::Done { count, more })
 }
 
-/// Takes a task.
+/// Takes a task. A node may take its own lease anew: only one process runs on its disk, and that one has lost the old lease.
 pub fn take(state: &mut dyn Txn, id: TaskId, node: NodeId, lasts_ms: u64, at: Position) -> Result<Answer, Fault> {
-    let Some(mut row) = free(state, id)?.filter(|row| row.work.is_for(node)) else { return Ok(Answer::Passed) };
+    let Some(mut row) = free(state, id, Some(node))?.filter(|row| row.work.is_for(node)) else {
+        return Ok(Answer::Passed);
+    };
     let lease = Lease { task: id, node, epoch: at.index };
     row.lease = Some(lease);
     row.until_ms = until(state, lasts_ms)?;
@@ -133,7 +135,7 @@ pub fn end(state: &mut dyn Txn, lease: Lease) -> Result<Answer, Fault> {
 
 /// Drops a task that nobody carries out.
 pub fn forget(state: &mut dyn Txn, id: TaskId) -> Result<Answer, Fault> {
-    if free(state, id)?.is_none() {
+    if free(state, id, None)?.is_none() {
         return Ok(Answer::Passed);
     }
     remove(state, id)?;
@@ -172,11 +174,11 @@ fn remove(state: &mut dyn Txn, id: TaskId) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Gives a task that can be taken.
-fn free(state: &dyn Txn, id: TaskId) -> Result<Option<TaskRow>, Fault> {
+/// Gives a task that can be taken, by the node that has leased it or by another one.
+fn free(state: &dyn Txn, id: TaskId, by: Option<NodeId>) -> Result<Option<TaskRow>, Fault> {
     let row: Option<TaskRow> = get(state, keys::TASKS, &id.to_bytes())?;
     let now_ms = clock::now(state)?;
-    Ok(row.filter(|row| row.lease.is_none() || row.until_ms <= now_ms))
+    Ok(row.filter(|row| row.lease.is_none_or(|lease| Some(lease.node) == by) || row.until_ms <= now_ms))
 }
 
 fn until(state: &dyn Txn, lasts_ms: u64) -> Result<u64, Fault> {

@@ -10,7 +10,7 @@ use crate::metadata::{
     Answer as Applied, Command as Any,
     bound::ROWS_MAX,
     keys, life,
-    rows::{ChunkRow, GarbageRow, TaskRow},
+    rows::{ChunkRef, ChunkRow, GarbageRow, TaskRow},
     testing::Cluster,
 };
 
@@ -54,9 +54,17 @@ fn tick(cluster: &mut Cluster, by_ms: u64) {
     cluster.apply(Any::Life(life::Command::Tick { from_ms, to_ms: from_ms + by_ms }));
 }
 
+fn unlinked(cluster: &mut Cluster, node: u64, id: ChunkId) {
+    cluster.apply(cluster.state.unlinked(node, &[id]));
+}
+
+fn refs(ids: &[ChunkId]) -> Vec<ChunkRef> {
+    ids.iter().map(|id| ChunkRef { id: *id, length: 3, cv: [1; 32] }).collect()
+}
+
 /// Plans copies on a node and gives the task.
 fn plan(cluster: &mut Cluster, to: u64, chunks: Vec<ChunkId>) -> TaskId {
-    let planned = heal(cluster, Command::Plan { work: vec![Work::Copy { to: NodeId(to), chunks }] });
+    let planned = heal(cluster, Command::Plan { work: vec![Work::Copy { to: NodeId(to), chunks: refs(&chunks) }] });
     assert_eq!(planned, Answer::Done { count: 1, more: false });
     TaskId(cluster.index, 0)
 }
@@ -75,14 +83,12 @@ fn a_lease_holds_until_another_one_was_given() {
     let task = plan(&mut cluster, 3, vec![ONE]);
     assert_eq!(take(&mut cluster, task, 2), None, "it is node 3's");
     let old = take(&mut cluster, task, 3).expect("it is free");
-    assert_eq!(take(&mut cluster, task, 3), None, "it is leased");
-    assert_eq!(heal(&mut cluster, Command::Forget { task }), Answer::Passed);
+    assert_eq!(heal(&mut cluster, Command::Forget { task }), Answer::Passed, "it is leased");
     tick(&mut cluster, 9_999);
     assert_eq!(count(heal(&mut cluster, Command::Keep { lease: old, lasts_ms: 10_000 })), 1);
     tick(&mut cluster, 9_999);
-    assert_eq!(take(&mut cluster, task, 3), None, "it was kept");
-    tick(&mut cluster, 1);
-    let new = take(&mut cluster, task, 3).expect("it has run out");
+    assert_eq!(heal(&mut cluster, Command::Forget { task }), Answer::Passed, "it was kept");
+    let new = take(&mut cluster, task, 3).expect("node 3 has started again");
     for late in [
         Command::AddReplicas { lease: old, ids: vec![ONE] },
         Command::Keep { lease: old, lasts_ms: 1 },
@@ -100,7 +106,7 @@ fn a_lease_holds_until_another_one_was_given() {
 #[test]
 fn tasks_are_bounded_and_forgotten_ones_make_room() {
     let mut cluster = Cluster::default();
-    let work = |chunks| Work::Copy { to: NodeId(3), chunks };
+    let work = |chunks: Vec<ChunkId>| Work::Copy { to: NodeId(3), chunks: refs(&chunks) };
     let odd = vec![work(Vec::new()), work(ids(tasks::CHUNKS_MAX as u64 + 1))];
     assert_eq!(heal(&mut cluster, Command::Plan { work: odd }), Answer::Done { count: 0, more: false });
     let many = vec![work(ids(tasks::CHUNKS_MAX as u64)); tasks::PLANS_MAX + 1];
@@ -132,11 +138,11 @@ fn copies_are_noted_once_and_only_where_they_stay() {
     assert_eq!((nodes_of(&cluster, plain), nodes_of(&cluster, told)), (vec![1, 3], vec![1, 2]));
     assert!(!cluster.state.rows.contains_key(&(keys::CHUNKS, gone.to_bytes().to_vec())), "a purged chunk stays so");
     let row: TaskRow = codec::decode(&cluster.state.rows[&(keys::TASKS, task.to_bytes())]).expect("it was encoded");
-    assert_eq!(row.work, Work::Copy { to: NodeId(3), chunks: vec![told] }, "what is to be unlinked has to wait");
+    assert_eq!(row.work, Work::Copy { to: NodeId(3), chunks: refs(&[told]) }, "what is to be unlinked has to wait");
     // It may have been dropped again meanwhile, and its copy be gone: the same lease can't note it a second time.
     with_chunk(&mut cluster, plain, &[1]);
     assert_eq!(count(heal(&mut cluster, add.clone())), 0);
-    cluster.apply(Any::Life(life::Command::Unlinked { node: NodeId(3), ids: vec![told] }));
+    unlinked(&mut cluster, 3, told);
     assert_eq!(count(heal(&mut cluster, add)), 1);
 }
 
@@ -150,17 +156,43 @@ fn a_copy_from_before_the_last_drop_does_not_count() {
     let verified = vec![NodeId(1), NodeId(2)];
     let drop = Command::DropReplicas { node: NodeId(3), why: Surplus::Many { keep: 2 }, ids: vec![(ONE, verified)] };
     assert_eq!(count(heal(&mut cluster, drop)), 1);
-    cluster.apply(Any::Life(life::Command::Unlinked { node: NodeId(3), ids: vec![ONE] }));
+    unlinked(&mut cluster, 3, ONE);
     assert_eq!(count(heal(&mut cluster, Command::AddReplicas { lease, ids: vec![ONE] })), 0);
     assert_eq!(nodes_of(&cluster, ONE), [1, 2]);
+    // The copy that the old lease left behind is dropped like any other, and once.
+    let verified = vec![NodeId(1), NodeId(2)];
+    let stray = Command::DropReplicas { node: NodeId(3), why: Surplus::Many { keep: 2 }, ids: vec![(ONE, verified)] };
+    assert_eq!(count(heal(&mut cluster, stray.clone())), 1);
+    assert_eq!(count(heal(&mut cluster, stray)), 0);
+    unlinked(&mut cluster, 3, ONE);
     let again = plan(&mut cluster, 3, vec![ONE]);
     let lease = take(&mut cluster, again, 3).expect("it is free");
     assert_eq!(count(heal(&mut cluster, Command::AddReplicas { lease, ids: vec![ONE] })), 1);
 }
 
 #[test]
+fn a_late_word_about_an_unlinked_copy_ends_no_later_drop() {
+    let mut cluster = Cluster::default();
+    let drop = |cluster: &mut Cluster| {
+        with_chunk(cluster, ONE, &[1, 2, 3]);
+        let ids = vec![(ONE, vec![NodeId(1), NodeId(2)])];
+        heal(cluster, Command::DropReplicas { node: NodeId(3), why: Surplus::Many { keep: 2 }, ids });
+        cluster.state.unlinked(3, &[ONE])
+    };
+    let told = (keys::UNLINKS, keys::unlink(NodeId(3), ONE));
+    let first = drop(&mut cluster);
+    cluster.apply(first.clone());
+    assert!(!cluster.state.rows.contains_key(&told));
+    let second = drop(&mut cluster);
+    cluster.apply(first);
+    assert!(cluster.state.rows.contains_key(&told), "the node has another copy to unlink");
+    cluster.apply(second);
+    assert!(!cluster.state.rows.contains_key(&told));
+}
+
+#[test]
 fn copies_are_dropped_only_if_enough_verified_ones_are_left() {
-    let cases: [(&[u64], Surplus, &[u64], bool); 9] = [
+    let cases: [(&[u64], Surplus, &[u64], bool); 11] = [
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 2], true),
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 2, 3], true),
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 3], false),
@@ -169,7 +201,10 @@ fn copies_are_dropped_only_if_enough_verified_ones_are_left() {
         (&[3], Surplus::Many { keep: 0 }, &[3], false),
         (&[1, 3], Surplus::Corrupt, &[1], true),
         (&[1, 3], Surplus::Corrupt, &[], false),
-        (&[1, 2], Surplus::Many { keep: 1 }, &[1, 2], false),
+        // A copy that is not named: surplus it is dropped like any other; of a corrupt one nothing is known.
+        (&[1, 2], Surplus::Many { keep: 2 }, &[1, 2], true),
+        (&[1, 2], Surplus::Many { keep: 2 }, &[1], false),
+        (&[1, 2], Surplus::Corrupt, &[1, 2], false),
     ];
     for (holders, why, verified, dropped) in cases {
         let mut cluster = Cluster::default();
@@ -191,9 +226,10 @@ fn a_chunk_that_nobody_holds_leaves_no_row() {
     assert_eq!(count(heal(&mut cluster, drop)), 1);
     // It loses its last reference, and both nodes say that their copies are gone.
     cluster.state.rows.remove(&(keys::CHUNKS, ONE.to_bytes().to_vec()));
-    cluster.set(keys::GARBAGE, &ONE.to_bytes(), &GarbageRow { marked: true, holders: vec![NodeId(1)] });
+    cluster.set(keys::GARBAGE, &ONE.to_bytes(), &GarbageRow { marked: false, holders: vec![NodeId(1)] });
+    cluster.apply(Any::Life(life::Command::Purge { ids: vec![ONE], holder: None }));
     for node in [1, 2] {
-        cluster.apply(Any::Life(life::Command::Unlinked { node: NodeId(node), ids: vec![ONE] }));
+        unlinked(&mut cluster, node, ONE);
     }
     assert!(cluster.state.rows.is_empty(), "{:?}", cluster.state.rows.keys());
 }
@@ -220,7 +256,8 @@ enum Step {
     Add(prop::sample::Index),
     Drop(u64),
     Unlink(u64),
-    Unlinked(u64),
+    /// A node says that it has unlinked the chunk, perhaps late and perhaps again.
+    Unlinked(prop::sample::Index),
     Tick,
 }
 
@@ -232,8 +269,8 @@ fn step() -> impl Strategy<Value = Step> {
         node.clone().prop_map(Step::Copy),
         any::<prop::sample::Index>().prop_map(Step::Add),
         node.clone().prop_map(Step::Drop),
-        node.clone().prop_map(Step::Unlink),
-        node.prop_map(Step::Unlinked),
+        node.prop_map(Step::Unlink),
+        any::<prop::sample::Index>().prop_map(Step::Unlinked),
         Just(Step::Tick),
     ]
 }
@@ -245,8 +282,8 @@ proptest! {
         let mut cluster = Cluster::default();
         with_chunk(&mut cluster, ONE, &[1, 2]);
         let mut disks = BTreeSet::from([1, 2]);
-        // Leases with whether the copy was made under them, and nodes that have unlinked and not said so yet.
-        let (mut planned, mut leases, mut silent) = (Vec::new(), Vec::<(Lease, bool)>::new(), BTreeSet::new());
+        // Leases with whether the copy was made under them, and what nodes say of what they unlinked.
+        let (mut planned, mut leases, mut said) = (Vec::new(), Vec::<(Lease, bool)>::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Plan(node) => planned.push((node, plan(&mut cluster, node, vec![ONE]))),
@@ -279,12 +316,12 @@ proptest! {
                 Step::Unlink(node) => {
                     if cluster.state.rows.contains_key(&(keys::UNLINKS, keys::unlink(NodeId(node), ONE))) {
                         disks.remove(&node);
-                        silent.insert(node);
+                        said.push(cluster.state.unlinked(node, &[ONE]));
                     }
                 }
-                Step::Unlinked(node) => {
-                    if silent.remove(&node) {
-                        cluster.apply(Any::Life(life::Command::Unlinked { node: NodeId(node), ids: vec![ONE] }));
+                Step::Unlinked(which) => {
+                    if !said.is_empty() {
+                        cluster.apply(which.get(&said).clone());
                     }
                 }
                 Step::Tick => tick(&mut cluster, 11_000),

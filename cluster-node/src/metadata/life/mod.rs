@@ -54,8 +54,8 @@ pub enum Command {
     Unlinked {
         /// The node.
         node: NodeId,
-        /// The chunks; at most [`purge::IDS_MAX`] are looked at.
-        ids: Vec<ChunkId>,
+        /// The chunks, each with the place in the log at which the node was told; at most [`purge::IDS_MAX`] are looked at.
+        ids: Vec<(ChunkId, u64)>,
     },
     /// Closes homes that lost their file at or before a time of the cluster clock and did not get another one.
     CloseIdle {
@@ -101,7 +101,7 @@ pub fn apply(state: &mut dyn Txn, command: Command, at: Position) -> Result<Answ
         Command::Reclaim { upto_ms } => reclaim::reclaim(state, upto_ms),
         Command::EndUploads { uploads } => reclaim::end_uploads(state, &uploads, at),
         Command::Release { node, writer, upload, chunks } => purge::release(state, node, writer, upload, chunks, at),
-        Command::Purge { ids, holder } => purge::purge(state, &ids, holder),
+        Command::Purge { ids, holder } => purge::purge(state, &ids, holder, at),
         Command::Unlinked { node, ids } => purge::unlinked(state, node, &ids),
         Command::CloseIdle { upto_ms } => homes::close_idle(state, upto_ms),
         Command::Close { name, epoch } => homes::close(state, &name, epoch),

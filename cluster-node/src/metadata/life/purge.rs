@@ -75,7 +75,12 @@ pub fn release(
 }
 
 /// Marks chunks that are garbage, so that their holders unlink them.
-pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>) -> Result<Answer, Fault> {
+pub fn purge(
+    state: &mut dyn Txn,
+    ids: &[ChunkId],
+    holder: Option<NodeId>,
+    at: Position,
+) -> Result<Answer, Fault> {
     let mut budget = Budget::default();
     let mut count = 0;
     for id in ids.iter().take(IDS_MAX) {
@@ -106,7 +111,7 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>) -> Re
         count += 1;
         row.marked = true;
         for node in told {
-            put(state, keys::UNLINKS, keys::unlink(node, *id), &());
+            put(state, keys::UNLINKS, keys::unlink(node, *id), &at.index);
         }
         match row.holders.is_empty() {
             true => forget(state, key),
@@ -122,11 +127,20 @@ fn forget(state: &mut dyn Txn, key: Vec<u8>) {
     state.delete(keys::GARBAGE, key);
 }
 
-/// Notes that a node has no copy any more; a chunk that nobody holds is forgotten.
-pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[ChunkId]) -> Result<Answer, Fault> {
+/// Notes that a node has no copy any more; a chunk that nobody holds is forgotten. What the node was told later than at the place
+/// in the log that it names is not what it speaks of.
+pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[(ChunkId, u64)]) -> Result<Answer, Fault> {
+    let mut budget = Budget::default();
     let mut count = 0;
-    for id in ids.iter().take(IDS_MAX) {
+    for (id, told_at) in ids.iter().take(IDS_MAX) {
         let key = id.to_bytes().to_vec();
+        // What was told read and deleted, the garbage read, it and the drop written.
+        if !budget.take(5) {
+            return Ok(done(count, true));
+        }
+        if get::<u64>(state, keys::UNLINKS, &keys::unlink(node, *id))? != Some(*told_at) {
+            continue;
+        }
         state.delete(keys::UNLINKS, keys::unlink(node, *id));
         // A copy that vanished without a mark says nothing: only a marked chunk is unlinked.
         let Some(mut row) = get::<GarbageRow>(state, keys::GARBAGE, &key)?.filter(|row| row.marked) else { continue };

@@ -117,14 +117,15 @@ pub fn unmarked(
     Ok((found, last.filter(|_| rows.len() == limit)))
 }
 
-/// Gives chunks that a node was told to unlink.
+/// Gives chunks that a node was told to unlink, each with the place in the log at which it was.
 ///
 /// # Errors
 /// As [`waiting`].
-pub fn told(view: &dyn View, node: NodeId, limit: usize) -> Result<Vec<ChunkId>, Error> {
+pub fn told(view: &dyn View, node: NodeId, limit: usize) -> Result<Vec<(ChunkId, u64)>, Error> {
     let to = NodeId(node.0 + 1);
     let rows = view.scan(keys::UNLINKS, &keys::node(node), Some(&keys::node(to)), limit)?;
-    Ok(rows.iter().filter_map(|(key, _)| keys::of_unlink(key)).map(|(_, id)| id).collect())
+    let each = rows.iter().filter_map(|(key, told_at)| Some((keys::of_unlink(key)?.1, told_at)));
+    each.map(|(id, told_at)| Ok((id, codec::decode(told_at)?))).collect()
 }
 
 /// Gives the nodes that were told to unlink something.
@@ -271,7 +272,7 @@ mod tests {
         let kv = store(|batch| {
             (1..=10).for_each(|seq| garbage(batch, id(1, seq), seq % 2 == 0));
             for (node, seq) in [(2, 2), (2, 4), (7, 4)] {
-                batch.put(keys::UNLINKS, keys::unlink(NodeId(node), id(1, seq)), codec::encode(&()));
+                batch.put(keys::UNLINKS, keys::unlink(NodeId(node), id(1, seq)), codec::encode(&7u64));
             }
         });
         let (mut found, mut after) = (Vec::new(), None);
@@ -285,7 +286,7 @@ mod tests {
         }
         assert_eq!(found, [1, 3, 5, 7, 9].map(|seq| id(1, seq)));
         assert_eq!(told_nodes(&kv, 9).expect("in memory"), [NodeId(2), NodeId(7)]);
-        assert_eq!(told(&kv, NodeId(2), 9).expect("in memory"), [id(1, 2), id(1, 4)]);
+        assert_eq!(told(&kv, NodeId(2), 9).expect("in memory"), [(id(1, 2), 7), (id(1, 4), 7)]);
         assert_eq!(told(&kv, NodeId(3), 9).expect("in memory"), []);
     }
 

@@ -1,10 +1,10 @@
 //! The life cycle's rules, one by one, on a map; with the rows that every command touches counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use flotilla_api::codec;
-use flotilla_kv::{Family, Row};
+use flotilla_kv::Family;
 use flotilla_raft_store::Machine;
 use proptest::prelude::*;
 
@@ -16,46 +16,10 @@ use crate::metadata::{
     keys::{self, SegmentId},
     rows::{ChunkRef, ChunkRow, Etag, GarbageRow, HomeState, KeyRow, ReclaimRow, SEGMENT_CHUNKS_MAX, SegmentRow},
     segments::PlacedChunk,
+    testing::Map,
 };
 use flotilla_api::{ChunkId, Epoch, FileName, NodeId, WriterId};
-use flotilla_raft_store::{Fault, Position, Txn};
-
-#[derive(Default)]
-struct Map {
-    rows: BTreeMap<(Family, Vec<u8>), Vec<u8>>,
-    touched: std::cell::Cell<usize>,
-}
-
-impl Map {
-    fn touch(&self, rows: usize) {
-        self.touched.set(self.touched.get() + rows);
-    }
-}
-
-impl Txn for Map {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        self.touch(1);
-        Ok(self.rows.get(&(family, key.to_vec())).cloned())
-    }
-
-    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, Fault> {
-        let fits = |key: &[u8]| to.is_none_or(|to| key < to);
-        let rows = self.rows.range((family, from.to_vec())..).take_while(|((f, k), _)| *f == family && fits(k));
-        let rows: Vec<Row> = rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect();
-        self.touch(rows.len().max(1));
-        Ok(rows)
-    }
-
-    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.touch(1);
-        self.rows.insert((family, key), value);
-    }
-
-    fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.touch(1);
-        self.rows.remove(&(family, key));
-    }
-}
+use flotilla_raft_store::{Position, Txn};
 
 /// A cluster with one live writer on node 1.
 struct Cluster {
@@ -171,6 +135,14 @@ impl Cluster {
         panic!("no end");
     }
 
+    /// The node has unlinked what it was told to.
+    fn unlinked(&mut self, node: u64, ids: &[ChunkId]) -> Answer {
+        match self.any(self.state.unlinked(node, ids)) {
+            Applied::Life(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn rows<T: serde::de::DeserializeOwned>(&self, family: Family) -> Vec<(Vec<u8>, T)> {
         let of = self.state.rows.iter().filter(|((f, _), _)| *f == family);
         of.map(|((_, key), row)| (key.clone(), codec::decode(row).expect("it was encoded"))).collect()
@@ -187,7 +159,7 @@ impl Cluster {
 
     /// The nodes that are told to unlink, with their chunks.
     fn told(&self) -> BTreeSet<(NodeId, ChunkId)> {
-        self.rows::<()>(keys::UNLINKS).iter().filter_map(|(key, ())| keys::of_unlink(key)).collect()
+        self.rows::<u64>(keys::UNLINKS).iter().filter_map(|(key, _)| keys::of_unlink(key)).collect()
     }
 }
 
@@ -286,7 +258,7 @@ fn purge_marks_garbage_only_and_forgets_it_when_every_holder_has_unlinked_it() {
     let purge = |holder| Command::Purge { ids: vec![old, kept], holder };
     assert_eq!(cluster.life(purge(None)), done(0), "still named by a version that lingers");
     cluster.reclaim(u64::MAX);
-    assert_eq!(cluster.life(Command::Unlinked { node: NodeId(1), ids: vec![old] }), done(0), "not marked yet");
+    assert_eq!(cluster.unlinked(1, &[old]), done(0), "not told yet");
     assert_eq!(cluster.life(purge(None)), done(1));
     assert_eq!(cluster.told(), [(NodeId(1), old), (NodeId(2), old)].into());
     assert_eq!(cluster.life(purge(None)), done(0), "marked once");
@@ -294,7 +266,7 @@ fn purge_marks_garbage_only_and_forgets_it_when_every_holder_has_unlinked_it() {
     assert_eq!(cluster.told().len(), 3);
     for node in [1, 3, 3, 2] {
         assert_eq!(cluster.count(keys::GARBAGE), 1);
-        cluster.life(Command::Unlinked { node: NodeId(node), ids: vec![old, kept] });
+        cluster.unlinked(node, &[old, kept]);
     }
     assert_eq!((cluster.count(keys::GARBAGE), cluster.count(keys::UNLINKS)), (0, 0));
     assert_eq!(cluster.count(keys::CHUNKS), 1);
@@ -336,7 +308,7 @@ fn only_a_retired_writers_unknown_chunk_is_purged_for_the_node_that_found_it() {
     assert_eq!(cluster.life(found(None)), done(0), "nobody says that there is a copy");
     assert_eq!(cluster.life(found(Some(NodeId(2)))), done(1), "but a writer that was never granted is no retired one");
     assert_eq!(cluster.told(), [(NodeId(2), orphan)].into());
-    cluster.life(Command::Unlinked { node: NodeId(2), ids: vec![orphan] });
+    cluster.unlinked(2, &[orphan]);
     assert_eq!((cluster.count(keys::GARBAGE), cluster.count(keys::UNLINKS)), (0, 0));
 }
 
@@ -404,7 +376,7 @@ fn the_largest_commands_stay_within_the_row_bound() {
     assert!(matches!(cluster.life(purge(ids[1024..].to_vec())), Answer::Done { count: 1.., more: true }));
     let all = ids.clone();
     assert!(matches!(
-        cluster.life(Command::Unlinked { node: NodeId(1), ids: all }),
+        cluster.unlinked(1, &all),
         Answer::Done { count: 1.., more: true }
     ));
     let uploads = (0..5000).collect();
@@ -530,7 +502,7 @@ proptest! {
                 5 => { cluster.life(Command::Reclaim { upto_ms: u64::MAX }); }
                 6 => { cluster.life(Command::Purge { ids: known, holder: None }); }
                 7 => { cluster.life(Command::Purge { ids: known, holder: Some(NodeId(node)) }); }
-                8 => { cluster.life(Command::Unlinked { node: NodeId(node), ids: known }); }
+                8 => { cluster.unlinked(node, &known); }
                 _ => {
                     cluster.life(Command::CloseIdle { upto_ms: u64::MAX });
                     cluster.life(Command::Released { epochs: vec![Epoch(epoch)] });
