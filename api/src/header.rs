@@ -26,7 +26,7 @@ pub const NAME: &str = "flotilla-name";
 pub const COMMAND: &str = "flotilla-command";
 /// Peers: the chunk a request is about.
 pub const CHUNK: &str = "flotilla-chunk";
-/// Peers: the chunk's offset in its tree, in bytes.
+/// Peers: the chunk's offset in its tree, in bytes; in an answer, as the copy says.
 pub const CHUNK_OFFSET: &str = "flotilla-chunk-offset";
 /// Peers: what the reader knows of the chunk, which a copy must agree with: `LENGTH-OFFSET-CV-DEPTH`.
 pub const CHUNK_FACTS: &str = "flotilla-chunk-facts";

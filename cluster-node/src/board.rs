@@ -44,6 +44,15 @@ impl Seen {
     }
 }
 
+/// A node as its leader knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// What placement goes by.
+    pub candidate: Candidate,
+    /// How long ago it was heard of.
+    pub silent_for: Duration,
+}
+
 /// The nodes as their leader sees them. Cheap to clone.
 #[derive(Clone)]
 pub struct Board {
@@ -133,6 +142,14 @@ impl Board {
             }
         }
         answer
+    }
+
+    /// Gives what is known of every node heard of.
+    #[must_use]
+    pub fn roll(&self) -> Vec<Known> {
+        let now = self.clock.now();
+        let known = |seen: &Seen| Known { candidate: seen.candidate(), silent_for: now.duration_since(seen.at) };
+        self.lock().values().map(known).collect()
     }
 
     /// Gives every node heard of, for the cluster's report.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
-    ClusterName, NodeId,
+    ChunkId, ClusterName, NodeId,
     peer::{CORRUPT_TOLD_MAX, ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
     route,
 };
@@ -18,6 +18,7 @@ use crate::{
     board::{Board, HEARTBEAT_EVERY},
     gateway::{budget::Budget, places::Placer},
     gauges::Gauges,
+    life::Lost,
     metadata::{Command, Metadata},
     under_way::UnderWay,
 };
@@ -59,6 +60,8 @@ pub struct Teller {
     pub board: Board,
     /// This node's chunks.
     pub store: ChunkStore,
+    /// What it is named for and does not have.
+    pub lost: Lost,
     /// The machine.
     pub probe: Arc<dyn HostProbe>,
     /// Body bytes that requests hold are in flight.
@@ -110,7 +113,7 @@ impl Teller {
             public: self.card.public.clone(),
             zone: self.card.zone.clone(),
             stats: self.stats().await,
-            corrupt: self.store.corrupt(CORRUPT_TOLD_MAX),
+            corrupt: self.damaged(),
         };
         if status.is_leader {
             self.board.heard(heartbeat);
@@ -123,6 +126,13 @@ impl Teller {
                 tracing::debug!(%error, "leader did not take the heartbeat");
             }
         }
+    }
+
+    /// Copies of this node that are damaged or gone.
+    fn damaged(&self) -> Vec<ChunkId> {
+        let mut told = self.store.corrupt(CORRUPT_TOLD_MAX);
+        told.extend(self.lost.list(CORRUPT_TOLD_MAX - told.len()));
+        told
     }
 
     async fn stats(&self) -> NodeStats {

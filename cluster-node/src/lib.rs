@@ -14,6 +14,7 @@ mod metadata;
 mod node;
 mod ops;
 mod placement;
+mod repair;
 mod settings;
 mod under_way;
 

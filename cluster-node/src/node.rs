@@ -32,9 +32,10 @@ use crate::{
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
     http::{Direct, FileService, Member, peer_router, public_router},
-    life::{Keeper, Periods, Released},
+    life::{Keeper, Lost, Periods, Released},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
+    repair::{self, Repair, gate::Gate, pace::Pace},
     under_way::UnderWay,
 };
 
@@ -42,6 +43,8 @@ use crate::{
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// How long a client that this node sends to another cluster may take to get there.
 const CAPABILITY_LIFETIME: Duration = Duration::from_secs(300);
+/// How often all chunks are looked at, at most, for copies that are missing.
+const SURVEY_EVERY_MIN: Duration = Duration::from_secs(10);
 /// Between two tries to be granted a writer id.
 const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -164,12 +167,15 @@ async fn serve(
         tracing::error!(%error, "documents can't be read");
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
+    let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
     let member = Member {
         node: identity.node,
         metadata: metadata.clone(),
         board: board.clone(),
         store: store.clone(),
         peers: peers.clone(),
+        pace: pace.clone(),
+        clock: seams.clock.clone(),
     };
     late_member.set(member);
 
@@ -207,6 +213,22 @@ async fn serve(
             cache_bytes,
             clock: seams.clock.clone(),
             entropy: seams.entropy.clone(),
+            pace: pace.clone(),
+        });
+        let lost = Lost::default();
+        let repair = Repair::new(repair::Parts {
+            node: identity.node,
+            replicas: settings.replicas as usize,
+            down_grace: settings.down_grace,
+            survey_every: settings.purge_interval.0.max(SURVEY_EVERY_MIN),
+            metadata: metadata.clone(),
+            board: board.clone(),
+            store: store.clone(),
+            peers: peers.clone(),
+            gate: Gate::default(),
+            pace,
+            clock: seams.clock.clone(),
+            entropy: seams.entropy.clone(),
         });
         let keeper = Keeper {
             node: identity.node,
@@ -215,6 +237,8 @@ async fn serve(
             store: store.clone(),
             homes: homes.clone(),
             released,
+            repair: repair.clone(),
+            lost: lost.clone(),
             periods: Periods {
                 version_linger: settings.version_linger,
                 claim_idle: settings.claim_idle,
@@ -230,6 +254,7 @@ async fn serve(
             metadata: metadata.clone(),
             board: board.clone(),
             store: store.clone(),
+            lost,
             probe: flotilla_env::host::system(),
             budget: budget.clone(),
             under_way: under_way.clone(),
@@ -250,7 +275,7 @@ async fn serve(
             clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
-        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()));
+        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()), Box::pin(repair.run(stop.clone())));
         Ok(())
     };
     tokio::select! {

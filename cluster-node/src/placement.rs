@@ -72,23 +72,39 @@ pub fn choose(
     if let Some(at) = left.iter().position(|c| c.node == gateway) {
         chosen.push(left.swap_remove(at));
     }
-    while chosen.len() < replicas && !left.is_empty() {
-        let fresh = |c: &&Candidate| c.zone.is_none() || chosen.iter().all(|other| other.zone != c.zone);
-        let spread = left.iter().any(fresh);
-        let pool: Vec<usize> = (0..left.len()).filter(|&n| !spread || fresh(&left[n])).collect();
-        let total: f64 = pool.iter().map(|&n| left[n].weight()).sum();
-        let mut mark = chance().clamp(0.0, 1.0) * total;
-        let mut pick = pool[pool.len() - 1];
-        for &n in &pool {
-            mark -= left[n].weight();
-            if mark <= 0.0 {
-                pick = n;
-                break;
-            }
-        }
-        chosen.push(left.swap_remove(pick));
+    while chosen.len() < replicas {
+        let taken: Vec<&str> = chosen.iter().filter_map(|c| c.zone.as_deref()).collect();
+        let Some(at) = pick(&left, &taken, chance()) else { break };
+        chosen.push(left.swap_remove(at));
     }
     chosen.into_iter().take(replicas).map(|c| c.node).collect()
+}
+
+/// Chooses a node for one more copy of a chunk by weighted chance, outside the zones of its other copies if there is one there.
+pub fn choose_one<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    zones: &[&str],
+    bytes: u64,
+    chance: f64,
+) -> Option<NodeId> {
+    let left: Vec<&Candidate> = candidates.filter(|c| c.takes(bytes)).collect();
+    pick(&left, zones, chance).map(|at| left[at].node)
+}
+
+/// Picks one of `left`, in a zone that is not `taken` if there is one.
+fn pick(left: &[&Candidate], taken: &[&str], chance: f64) -> Option<usize> {
+    let fresh = |c: &&Candidate| c.zone.as_deref().is_none_or(|zone| !taken.contains(&zone));
+    let spread = left.iter().any(fresh);
+    let pool: Vec<usize> = (0..left.len()).filter(|&n| !spread || fresh(&left[n])).collect();
+    let total: f64 = pool.iter().map(|&n| left[n].weight()).sum();
+    let mut mark = chance.clamp(0.0, 1.0) * total;
+    for &n in &pool {
+        mark -= left[n].weight();
+        if mark <= 0.0 {
+            return Some(n);
+        }
+    }
+    pool.last().copied()
 }
 
 #[cfg(test)]

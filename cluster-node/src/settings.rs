@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 /// More often than this, looking for garbage would be all that a node does.
 const PURGE_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// A node that lives is silent for so long between two heartbeats at times.
+const DOWN_GRACE_MIN: Duration = Duration::from_secs(2);
+/// Slower than this, a piece would wait for longer than a holder does.
+const REPAIR_RATE_MIN: u64 = 1 << 20;
+
 /// A node's settings, from flags, environment, a TOML file and these defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +66,12 @@ pub struct Settings {
     /// How often garbage is marked, and the disk compared with the metadata.
     #[serde(default = "Settings::default_purge_interval")]
     pub purge_interval: Period,
+    /// How long a node may be silent before copies of its chunks are made on others.
+    #[serde(default = "Settings::default_down_grace")]
+    pub down_grace: Period,
+    /// How fast this node copies chunks to mend what was lost, per second; it yields to clients.
+    #[serde(default = "Settings::default_repair_rate")]
+    pub repair_rate: ByteSize,
     /// How long a client may take for a request's head.
     #[serde(default = "limits::header_timeout")]
     pub header_timeout: Period,
@@ -99,6 +110,14 @@ impl Settings {
         Period::secs(60 * 60)
     }
 
+    fn default_down_grace() -> Period {
+        Period::secs(5 * 60)
+    }
+
+    fn default_repair_rate() -> ByteSize {
+        ByteSize::mib(64)
+    }
+
     fn default_purge_interval() -> Period {
         Period::secs(60)
     }
@@ -120,6 +139,12 @@ impl Settings {
         }
         if self.purge_interval.0 < PURGE_INTERVAL_MIN {
             return wrong("purge_interval", format!("is at least 100ms, not {}", self.purge_interval));
+        }
+        if self.down_grace.0 < DOWN_GRACE_MIN {
+            return wrong("down_grace", format!("is at least 2s, not {}", self.down_grace));
+        }
+        if self.repair_rate.as_u64() < REPAIR_RATE_MIN {
+            return wrong("repair_rate", format!("is at least 1MiB, not {}", self.repair_rate));
         }
         addresses::members(&self.initial_members)?;
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())

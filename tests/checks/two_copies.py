@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 
+from census import holds
 from dev import Dev, fail, layout
 
 INLINE_MAX = 4096
@@ -23,10 +24,8 @@ def check_chunk(key: str, content: bytes, tree_offset: int, chunk: dict) -> None
     for replica in chunk["replicas"]:
         if replica["length"] != chunk["length"]:
             fail(f"{key}: chunk {chunk['id']} has {replica['length']} bytes on node {replica['node']}")
-        with open(replica["file"], "rb") as file:
-            file.seek(replica["file_offset"])
-            if file.read(chunk["length"]) != want:
-                fail(f"{key}: chunk {chunk['id']} differs on node {replica['node']}")
+        if not holds(replica, want):
+            fail(f"{key}: chunk {chunk['id']} differs on node {replica['node']}")
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ pub struct Heartbeat {
     pub zone: Option<String>,
     /// Its statistics.
     pub stats: NodeStats,
-    /// Copies on it that were found damaged, [`CORRUPT_TOLD_MAX`] of them at most.
+    /// Copies on it that were found damaged or gone, [`CORRUPT_TOLD_MAX`] of them at most.
     pub corrupt: Vec<ChunkId>,
 }
 

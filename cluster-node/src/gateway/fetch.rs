@@ -4,21 +4,24 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use flotilla_api::{ChunkId, Code, NodeId, header, route};
+use flotilla_api::{ChunkId, Code, NodeId, route};
 use flotilla_chunk_store::{ChunkStore, Depth, Kind, Sums};
 use flotilla_client::{Lane, PeerClient, body, peer};
 use flotilla_env::{Clock, Entropy};
-use http::{HeaderMap, HeaderValue, Method, header::RANGE};
+use http::Method;
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
 use super::{
+    ask,
     cache::PieceCache,
-    claim,
     race::{HEDGE_AFTER, race},
     speeds::Speeds,
 };
-use crate::metadata::{Metadata, read::ReadChunk};
+use crate::{
+    metadata::{Metadata, read::ReadChunk},
+    repair::pace::{Pace, Wait},
+};
 
 /// What is fetched and cached at once; a multiple of the 64 KiB that one checksum covers.
 pub const PIECE: u64 = 1 << 20;
@@ -85,6 +88,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Spreads first questions over nodes.
     pub entropy: Arc<dyn Entropy>,
+    /// Hears how long clients wait for this node's disk.
+    pub pace: Pace,
 }
 
 /// Fetches pieces. Cheap to clone.
@@ -196,8 +201,9 @@ impl Fetcher {
     }
 
     async fn read_own(&self, chunk: &ReadChunk, range: Range<u64>, depth: Depth) -> Result<Bytes, Said> {
-        let facts = chunk.facts();
+        let (facts, begun) = (chunk.facts(), self.parts.clock.now());
         let read = self.parts.store.read_as(chunk.id, &facts, range, depth).await;
+        self.parts.pace.client_waited(Wait::Read, self.parts.clock.now().duration_since(begun));
         read.map_err(|error| match error.kind() {
             Kind::NotFound => Said::Missing,
             Kind::Corrupt => Said::Bad(error.to_string()),
@@ -216,11 +222,7 @@ impl Fetcher {
         progress: &Notify,
     ) -> Result<Bytes, Said> {
         let target = self.parts.replicas.address(node).ok_or_else(|| Said::nothing("it is not a member"))?;
-        let mut headers = HeaderMap::new();
-        let value = |text: String| HeaderValue::try_from(text).expect("ids and numbers are visible ASCII");
-        headers.insert(header::CHUNK, value(chunk.id.to_string()));
-        headers.insert(header::CHUNK_FACTS, value(claim::to_header(&chunk.facts(), depth)));
-        headers.insert(RANGE, value(format!("bytes={}-{}", range.start, range.end - 1)));
+        let headers = ask::headers(chunk.id, Some((&chunk.facts(), depth)), &range);
         let (get, route, deadline) = (Method::GET, route::PEER_CHUNK, Some(PIECE_DEADLINE));
         let answer = self.parts.peers.stream(Lane::Data, get, &target, route, headers, body::empty(), deadline).await;
         let (head, mut body) = answer.map_err(|error| Said::of(&error))?.into_parts();
@@ -237,8 +239,7 @@ impl Fetcher {
             sums.update(&data);
             bytes.extend_from_slice(&data);
         }
-        let told = head.headers.get(header::CHUNK_CRC).and_then(|value| value.to_str().ok()?.parse().ok());
-        match bytes.len() == length && told == Some(sums.finish().1) {
+        match bytes.len() == length && ask::told_crc(&head.headers) == Some(sums.finish().1) {
             true => Ok(bytes.freeze()),
             false => Err(Said::nothing("the bytes changed on their way")),
         }

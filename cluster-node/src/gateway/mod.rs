@@ -1,5 +1,6 @@
 //! The data path of one client request: body to chunks to replicas to commit, and back.
 
+pub mod ask;
 pub mod budget;
 pub mod cache;
 pub mod claim;

@@ -1,15 +1,13 @@
 //! Where the bytes of a chunk come from when it needs one more copy: the copy here, memory, or another node's copy.
 
-use std::{ops::Range, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use flotilla_api::{NodeId, header, route};
-use flotilla_chunk_store::{Depth, Facts, Sums};
-use flotilla_client::{Lane, PeerClient};
-use http::{HeaderMap, HeaderValue, Method, header::RANGE};
+use flotilla_api::NodeId;
+use flotilla_chunk_store::{Depth, Facts};
 
 use super::{
-    claim,
+    ask,
     fetch::PIECE,
     replicate::{ChunkHead, Hop, Trailer},
     upload::Parts,
@@ -70,34 +68,11 @@ impl<'a> Source<'a> {
             }
             Self::Peer(parts, chunk, trailer, target) => {
                 let facts = Facts { length, tree_offset: chunk.tree_offset, cv: trailer.cv };
-                ask(&parts.peers, target, *chunk, &facts, at..length.min(at + PIECE)).await
+                let (range, claim) = (at..length.min(at + PIECE), Some((&facts, Depth::Blocks)));
+                let part = ask::part(&parts.peers, target, chunk.id, claim, range, PART_DEADLINE).await;
+                part.map(|part| part.bytes).map_err(|error| error.to_string())
             }
         }
-    }
-}
-
-/// Asks a node for a range of its copy, and checks that exactly those bytes came.
-async fn ask(
-    peers: &PeerClient,
-    target: &str,
-    chunk: ChunkHead,
-    facts: &Facts,
-    range: Range<u64>,
-) -> Result<Bytes, String> {
-    let mut headers = HeaderMap::new();
-    let value = |text: String| HeaderValue::try_from(text).expect("ids and numbers are visible ASCII");
-    headers.insert(header::CHUNK, value(chunk.id.to_string()));
-    headers.insert(header::CHUNK_FACTS, value(claim::to_header(facts, Depth::Blocks)));
-    headers.insert(RANGE, value(format!("bytes={}-{}", range.start, range.end - 1)));
-    let call = peers.call(Lane::Data, Method::GET, target, route::PEER_CHUNK, headers, Bytes::new(), PART_DEADLINE);
-    let (headers, bytes) = call.await.map_err(|error| error.to_string())?;
-    let mut sums = Sums::default();
-    sums.update(&bytes);
-    let (length, crc) = sums.finish();
-    let told = headers.get(header::CHUNK_CRC).and_then(|value| value.to_str().ok()?.parse().ok());
-    match length == range.end - range.start && told == Some(crc) {
-        true => Ok(bytes),
-        false => Err("the bytes changed on their way".to_owned()),
     }
 }
 

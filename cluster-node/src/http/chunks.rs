@@ -23,10 +23,13 @@ use super::{
     range::{self, Wanted},
     routes::{Member, own_header},
 };
-use crate::gateway::{
-    claim,
-    fetch::PIECE,
-    replicate::{ChunkHead, Fan, Hop, Trailer},
+use crate::{
+    gateway::{
+        claim,
+        fetch::PIECE,
+        replicate::{ChunkHead, Fan, Hop, Trailer},
+    },
+    repair::pace::Wait,
 };
 
 /// The most nodes behind this one in a chain.
@@ -70,15 +73,25 @@ async fn put(State(member): State<Late<Member>>, headers: HeaderMap, body: Body)
     // A sender that gave up must not leave a short chunk behind: the trailer is the proof that this is the end.
     let broken = || ApiError::new(Code::BodyInvalid, "the chunk's trailer does not match its bytes");
     let (trailer, length) = incoming.finish().ok_or_else(broken)?;
-    Ok(Coded(fan.finish(length, trailer).await))
+    let begun = member.clock.now();
+    let ack = fan.finish(length, trailer).await;
+    member.pace.client_waited(Wait::Sync, member.clock.now().duration_since(begun));
+    Ok(Coded(ack))
 }
 
 /// Gives a range of a chunk with the checksum of exactly those bytes.
 async fn get(State(member): State<Late<Member>>, headers: HeaderMap) -> Result<Response, ApiError> {
-    give(&member.ready()?.store, &headers).await
+    let member = member.ready()?;
+    let begun = member.clock.now();
+    let answer = give(&member.store, &headers).await;
+    // A reader that claims nothing makes a copy; the others read for clients.
+    if headers.contains_key(header::CHUNK_FACTS) {
+        member.pace.client_waited(Wait::Read, member.clock.now().duration_since(begun));
+    }
+    answer
 }
 
-/// Gives a range of a copy that is what the reader claims of it.
+/// Gives a range of a copy that is what the reader claims of it, or of any if it claims nothing and finds out itself.
 pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, ApiError> {
     let id: ChunkId = own_header(headers, header::CHUNK)?;
     let wanted: String = own_header(headers, RANGE.as_str())?;
@@ -88,14 +101,24 @@ pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, A
     if part.end - part.start > PIECE {
         return Err(ApiError::new(Code::HeaderInvalid, format!("a range of a chunk has at most {PIECE} bytes")));
     }
-    let claimed: String = own_header(headers, header::CHUNK_FACTS)?;
-    let malformed = || ApiError::new(Code::HeaderInvalid, "the claim about the chunk is malformed");
-    let (facts, depth) = claim::from_header(&claimed).ok_or_else(malformed)?;
-    let bytes = store.read_as(id, &facts, part, depth).await.map_err(|error| of_store(&error))?;
+    let (bytes, tree_offset) = match headers.contains_key(header::CHUNK_FACTS) {
+        true => {
+            let claimed: String = own_header(headers, header::CHUNK_FACTS)?;
+            let malformed = || ApiError::new(Code::HeaderInvalid, "the claim about the chunk is malformed");
+            let (facts, depth) = claim::from_header(&claimed).ok_or_else(malformed)?;
+            let bytes = store.read_as(id, &facts, part, depth).await.map_err(|error| of_store(&error))?;
+            (bytes, facts.tree_offset)
+        }
+        false => {
+            let info = store.stat(id).await.map_err(|error| of_store(&error))?;
+            (store.read(id, part).await.map_err(|error| of_store(&error))?, info.tree_offset)
+        }
+    };
     let mut sums = Sums::default();
     sums.update(&bytes);
     let mut response = Body::from(bytes).into_response();
     set(response.headers_mut(), header::CHUNK_CRC, sums.finish().1.to_string());
+    set(response.headers_mut(), header::CHUNK_OFFSET, tree_offset.to_string());
     Ok(response)
 }
 

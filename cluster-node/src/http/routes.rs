@@ -10,6 +10,7 @@ use axum::{
 use flotilla_api::{Code, NodeId, Problem, header, route};
 use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
+use flotilla_env::Clock;
 use flotilla_http_server::{ApiError, Late};
 use flotilla_raft_store::formation::Formation;
 use http::HeaderMap;
@@ -20,7 +21,7 @@ use super::{
     files::FileService,
     fsck, homes, peer_files,
 };
-use crate::{board::Board, metadata::Metadata};
+use crate::{board::Board, metadata::Metadata, repair::pace::Pace};
 
 /// What the node is within its group, once it has an identity.
 #[derive(Clone)]
@@ -35,6 +36,10 @@ pub struct Member {
     pub store: ChunkStore,
     /// The way to other processes.
     pub peers: PeerClient,
+    /// Hears how long clients wait for this node's disk.
+    pub pace: Pace,
+    /// The monotonic clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What the peer routes need.

@@ -1,6 +1,7 @@
 //! A node's own disk: chunks that it was told to unlink, and copies that no metadata names.
 
 use flotilla_api::ChunkId;
+use flotilla_chunk_store::Error as StoreError;
 use metrics::{counter, gauge};
 
 use super::{Error, Keeper};
@@ -13,13 +14,16 @@ use crate::metadata::life::{
 const PAGES_MAX: usize = 8;
 /// Ids per page.
 const PAGE: usize = 4096;
-/// How many chunks are unlinked in one round.
-const UNLINK_MAX: usize = 4096;
+/// How many chunks of the metadata are looked for in one round.
+const NAMED_PAGE: usize = 16_384;
+/// How many pages of chunks are unlinked in one round.
+const UNLINK_PAGES: usize = 16;
 
 /// How far the comparison of disk and metadata has come, and what it counted.
 #[derive(Debug, Default)]
 pub struct Inventory {
     after: Option<ChunkId>,
+    looked_for: Option<ChunkId>,
     counts: Counts,
 }
 
@@ -34,12 +38,22 @@ impl Keeper {
     /// Unlinks what this node was told to, and says so.
     pub(super) async fn unlink(&self) -> Result<(), Error> {
         let node = self.node;
-        let ids = self.metadata.with_view(move |view| queues::told(view, node, UNLINK_MAX)).await??;
-        for page in ids.chunks(purge::IDS_MAX) {
-            // A chunk that is still being written here is removed in the next round, with all others of this page.
-            self.store.remove(page.iter().map(|(id, _)| *id).collect()).await?;
-            self.step(Command::Unlinked { node, ids: page.to_vec() }).await?;
-            counter!("flotilla_purged_total").increment(page.len() as u64);
+        for _ in 0..UNLINK_PAGES {
+            let page = {
+                let _gate = self.repair.gate().unlink().await;
+                let page = self.metadata.with_view(move |view| queues::told(view, node, purge::IDS_MAX)).await??;
+                // A chunk that is still being written here is removed in the next round, with all others of this page.
+                self.store.remove(page.iter().map(|(id, _)| *id).collect()).await?;
+                page
+            };
+            if page.is_empty() {
+                break;
+            }
+            let count = page.len();
+            self.step(Command::Unlinked { node, ids: page }).await?;
+            counter!("flotilla_purged_total").increment(count as u64);
+            // The next look must not see the same again.
+            self.metadata.barrier().await?;
         }
         Ok(())
     }
@@ -55,12 +69,17 @@ impl Keeper {
             let node = self.node;
             let ids = page.clone();
             let standings = self.metadata.with_view(move |view| queues::standings(view, node, &ids)).await??;
-            let mut unnamed = Vec::new();
+            let (mut unnamed, mut surplus) = (Vec::new(), Vec::new());
             for (id, standing) in page.into_iter().zip(standings) {
                 match standing {
                     Standing::Named(_) => inventory.counts.ok += 1,
-                    Standing::Surplus | Standing::Foreign => inventory.counts.surplus += 1,
-                    Standing::InFlight => {}
+                    Standing::Foreign => inventory.counts.surplus += 1,
+                    Standing::Surplus => {
+                        inventory.counts.surplus += 1;
+                        surplus.push(id);
+                    }
+                    // What was told goes soon, in a round of its own.
+                    Standing::InFlight | Standing::Dropped => {}
                     Standing::Garbage { told } => {
                         inventory.counts.garbage += 1;
                         // A copy that its chunk's row does not know of: the node was passed by when it was written.
@@ -79,8 +98,38 @@ impl Keeper {
                 let marked = self.work_off(Command::Purge { ids: ids.to_vec(), holder }).await?;
                 counter!("flotilla_purge_marked_total").increment(marked.into());
             }
+            // Copies that were made and never noted, or that came back with their node: named ones are read before these go.
+            Box::pin(self.repair.drop_own(surplus)).await?;
             inventory.after = Some(last);
         }
+        Ok(())
+    }
+
+    /// Looks for a part of the copies that this node is named for.
+    pub(super) async fn look_for_named(&self, inventory: &mut Inventory) -> Result<(), Error> {
+        let (node, after) = (self.node, inventory.looked_for);
+        let page = self.metadata.with_view(move |view| queues::named(view, after, NAMED_PAGE)).await??;
+        inventory.looked_for = page.last().map(|(id, _)| *id).filter(|_| page.len() == NAMED_PAGE);
+        let ids: Vec<ChunkId> =
+            page.into_iter().filter(|(_, row)| row.replicas.contains(&node)).map(|(id, _)| id).collect();
+        let mut missing = Vec::new();
+        for id in &ids {
+            // Found anew: a handle that was opened when all was well outlives its file.
+            if matches!(self.store.locate(*id).await, Err(StoreError::NotFound(_))) {
+                missing.push(*id);
+            }
+        }
+        if !missing.is_empty() {
+            // One may have been dropped and unlinked since the look at the metadata.
+            let asked = missing.clone();
+            let standings = self.metadata.with_view(move |view| queues::standings(view, node, &asked)).await??;
+            let mut named = standings.iter().map(|standing| matches!(standing, Standing::Named(_)));
+            missing.retain(|_| named.next().unwrap_or(false));
+        }
+        if !missing.is_empty() {
+            tracing::error!(copies = missing.len(), first = %missing[0], "copies that this node is named for are not on its disk");
+        }
+        self.lost.looked(&ids, &missing);
         Ok(())
     }
 }

@@ -29,9 +29,9 @@ impl Leader {
     /// Works off what is due.
     pub async fn round(&mut self, keeper: &Keeper, now: Instant, purges: bool) -> Result<(), Error> {
         let waiting = keeper.metadata.with_view(|view| queues::waiting(view)).await??;
-        if waiting.reclaim_ms.is_none() && waiting.idle_ms.is_none() {
+        if waiting.reclaim_ms.is_none() && waiting.idle_ms.is_none() && waiting.tasks == 0 {
             self.ticker.rest();
-        } else if let Some(tick) = self.ticker.step(waiting.clock_ms, now) {
+        } else if let Some(tick) = self.ticker.step(waiting.clock_ms, now, waiting.tasks > 0) {
             keeper.step(Command::Tick { from_ms: tick.from_ms, to_ms: tick.to_ms }).await?;
         }
         let upto_ms = self.ticker.due(waiting.clock_ms, self.periods.version_linger);

@@ -3,6 +3,7 @@
 
 mod disk;
 mod leader;
+mod lost;
 mod released;
 mod ticker;
 
@@ -15,6 +16,7 @@ use flotilla_member::Period;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use lost::Lost;
 pub use released::{Released, Remains};
 
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
         self, Answer, Command, Metadata,
         life::{self, queues},
     },
+    repair::{self, Repair},
 };
 
 /// The longest pause between two rounds: a mark is followed, and a failed upload released, within about this time.
@@ -52,6 +55,8 @@ enum Error {
     Store(#[from] flotilla_chunk_store::Error),
     #[error(transparent)]
     Homes(#[from] crate::homes::Error),
+    #[error(transparent)]
+    Repair(#[from] repair::Error),
     #[error("a step was answered with {0:?}")]
     Answer(Answer),
 }
@@ -70,6 +75,10 @@ pub struct Keeper {
     pub homes: Homes,
     /// What failed uploads left.
     pub released: Released,
+    /// Verifies other copies before one of this node goes.
+    pub repair: Repair,
+    /// What this node is named for and does not have.
+    pub lost: Lost,
     /// How long things wait.
     pub periods: Periods,
     /// The monotonic clock.
@@ -115,6 +124,7 @@ impl Keeper {
         tell(self.unlink().await, "marked chunks could not be unlinked");
         if purges {
             tell(self.compare(inventory).await, "the disk could not be compared with the metadata");
+            tell(self.look_for_named(inventory).await, "the metadata could not be compared with the disk");
         }
     }
 

@@ -16,6 +16,8 @@ use crate::metadata::life::clock::TICK_MAX_MS;
 const TICKS_PER_PERIOD: u32 = 60;
 /// The shortest time between two ticks.
 const EVERY_MIN: Duration = Duration::from_millis(250);
+/// The longest between two ticks that leases wait for.
+const EVERY_LEASE: Duration = Duration::from_secs(1);
 /// The longest.
 const EVERY_MAX: Duration = Duration::from_millis(TICK_MAX_MS / 2);
 
@@ -54,19 +56,20 @@ impl Ticker {
         self.measured_from = None;
     }
 
-    /// Gives the next tick if its time has come.
-    pub fn step(&mut self, clock_ms: u64, now: Instant) -> Option<Tick> {
+    /// Gives the next tick if its time has come; sooner where leases wait for it.
+    pub fn step(&mut self, clock_ms: u64, now: Instant, leases: bool) -> Option<Tick> {
+        let every = if leases { self.every.min(EVERY_LEASE) } else { self.every };
         let Some(from) = self.measured_from else {
             self.measured_from = Some(now);
             return None;
         };
         let measured = now.duration_since(from);
-        if measured < self.every {
+        if measured < every {
             return None;
         }
         self.measured_from = Some(now);
         // A process that slept wakes up with hours: they are not counted.
-        let counted = measured.min(2 * self.every);
+        let counted = measured.min(2 * every);
         let by_ms = u64::try_from(counted.as_millis()).unwrap_or(0).min(TICK_MAX_MS);
         Some(Tick { from_ms: clock_ms, to_ms: clock_ms + by_ms })
     }
@@ -91,14 +94,27 @@ mod tests {
         assert_eq!(ticker.every(), EVERY_MAX, "900 s in 60 steps would be 15 s");
         let begin = Instant::now();
         let at = |ms| begin + Duration::from_millis(ms);
-        assert_eq!(ticker.step(1000, begin), None, "nothing is measured yet");
-        assert_eq!(ticker.step(1000, at(7000)), None);
-        assert_eq!(ticker.step(1000, at(7600)), Some(Tick { from_ms: 1000, to_ms: 8600 }));
-        assert_eq!(ticker.step(8600, at(9000)), None);
-        let slept = ticker.step(8600, at(3_600_000)).expect("its time has come");
+        assert_eq!(ticker.step(1000, begin, false), None, "nothing is measured yet");
+        assert_eq!(ticker.step(1000, at(7000), false), None);
+        assert_eq!(ticker.step(1000, at(7600), false), Some(Tick { from_ms: 1000, to_ms: 8600 }));
+        assert_eq!(ticker.step(8600, at(9000), false), None);
+        let slept = ticker.step(8600, at(3_600_000), false).expect("its time has come");
         assert_eq!(slept.to_ms - slept.from_ms, TICK_MAX_MS, "an hour of sleep is not counted");
         ticker.rest();
-        assert_eq!(ticker.step(23_600, at(3_700_000)), None, "what was not measured is not counted");
+        assert_eq!(ticker.step(23_600, at(3_700_000), false), None, "what was not measured is not counted");
+    }
+
+    #[test]
+    fn leases_are_waited_for_in_short_steps() {
+        let mut ticker = Ticker::new(Period::secs(15 * 60));
+        let begin = Instant::now();
+        assert_eq!(ticker.step(1000, begin, true), None);
+        assert_eq!(
+            ticker.step(1000, begin + Duration::from_millis(1100), true),
+            Some(Tick { from_ms: 1000, to_ms: 2100 })
+        );
+        let slept = ticker.step(2100, begin + Duration::from_secs(60), true).expect("its time has come");
+        assert_eq!(slept.to_ms, 4100, "a lease does not run out because the leader slept");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use flotilla_env::{
     disk::{Disk, MemDisk},
     entropy,
 };
+use http::HeaderMap;
 
 use super::*;
 use crate::{gateway::tree::ChunkHasher, http::give};
@@ -125,6 +126,7 @@ impl Cluster {
             cache_bytes: 0,
             clock: clock::system(),
             entropy: entropy::seeded(3),
+            pace: Pace::new(1 << 30, clock::system()),
         }));
     }
 

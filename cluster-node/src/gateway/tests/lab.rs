@@ -37,6 +37,7 @@ use crate::{
     http::{Member, chunk_routes},
     life::Released,
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
+    repair::pace::Pace,
 };
 
 /// Above the size of a record: a file is written on threads that a paused clock waits for, a volume on one that it does not know.
@@ -144,6 +145,8 @@ impl Lab {
                 board: Board::new(clock.clone(), entropy.clone()),
                 store: store.clone(),
                 peers: peers(id),
+                pace: Pace::new(1 << 30, clock.clone()),
+                clock: clock.clone(),
             });
             network.serve(host(id), chunk_routes(member));
             nodes.insert(id, Node { store, disk });

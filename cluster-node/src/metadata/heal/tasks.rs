@@ -1,13 +1,16 @@
 //! Durable tasks: planned, leased for a time of the cluster clock, ended. A lease that has run out can be taken over.
 
-use flotilla_api::NodeId;
+use std::collections::HashSet;
+
+use flotilla_api::{ChunkId, NodeId, codec};
+use flotilla_kv::View;
 use flotilla_raft_store::{Fault, Position, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
         keys,
-        life::clock,
+        life::{clock, queues::Error},
         rows::{ChunkRef, TaskRow},
         table::{get, put},
     },
@@ -156,6 +159,31 @@ pub fn put_left(state: &mut dyn Txn, id: TaskId, row: &TaskRow) -> Result<(), Fa
     }
     put(state, keys::TASKS, id.to_bytes(), row);
     Ok(())
+}
+
+/// Reads all tasks, those planned first before the others.
+///
+/// # Bounds
+/// [`TASKS_MAX`].
+///
+/// # Errors
+/// [`Error`]; trying again does not help.
+pub fn all(view: &dyn View) -> Result<Vec<(TaskId, TaskRow)>, Error> {
+    let rows = view.scan(keys::TASKS, &[], None, TASKS_MAX as usize)?;
+    let each = rows.iter().filter_map(|(key, row)| Some((TaskId::from_bytes(key)?, row)));
+    each.map(|(id, row)| Ok((id, codec::decode(row)?))).collect()
+}
+
+/// Gives the chunks that a node is to get.
+///
+/// # Errors
+/// As [`all`].
+pub fn planned_for(view: &dyn View, node: NodeId) -> Result<HashSet<ChunkId>, Error> {
+    let of = |row: TaskRow| match row.work {
+        Work::Copy { to, chunks } if to == node => chunks,
+        Work::Copy { .. } => Vec::new(),
+    };
+    Ok(all(view)?.into_iter().flat_map(|(_, row)| of(row)).map(|chunk| chunk.id).collect())
 }
 
 /// Gives how many tasks stand.

@@ -75,12 +75,7 @@ pub fn release(
 }
 
 /// Marks chunks that are garbage, so that their holders unlink them.
-pub fn purge(
-    state: &mut dyn Txn,
-    ids: &[ChunkId],
-    holder: Option<NodeId>,
-    at: Position,
-) -> Result<Answer, Fault> {
+pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: Position) -> Result<Answer, Fault> {
     let mut budget = Budget::default();
     let mut count = 0;
     for id in ids.iter().take(IDS_MAX) {

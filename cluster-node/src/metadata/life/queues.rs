@@ -1,12 +1,13 @@
 //! What waits in the life cycle's queues, page by page, from a consistent view. Reads only; the rules decide again in the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use flotilla_api::{ChunkId, Epoch, FileName, NodeId, WriterId, codec};
 use flotilla_kv::{Family, View};
 use serde::de::DeserializeOwned;
 
 use super::super::{
+    heal::tasks,
     keys, list,
     rows::{ChunkRow, ClosedRow, GarbageRow, UploadRow},
 };
@@ -23,6 +24,8 @@ pub struct Waiting {
     pub reclaim_ms: Option<u64>,
     /// When the home that waits longest lost its file.
     pub idle_ms: Option<u64>,
+    /// How many tasks stand, whose leases run out on the clock.
+    pub tasks: u32,
 }
 
 /// What the metadata says of a copy that lies on a node's disk.
@@ -32,12 +35,14 @@ pub enum Standing {
     Named(ChunkRow),
     /// Something names the chunk, but not this node.
     Surplus,
+    /// As `Surplus`, and this node was told to unlink it.
+    Dropped,
     /// It is garbage; `told` says whether this node was told to unlink it.
     Garbage {
         /// Whether it was.
         told: bool,
     },
-    /// Nothing names it, but its writer lives and may still do so.
+    /// Nothing names it, but its writer lives and may still do so; or a task is about to name this node.
     InFlight,
     /// Nothing names it, and its writer is retired: nothing ever will.
     Orphan,
@@ -56,6 +61,7 @@ pub fn waiting(view: &dyn View) -> Result<Waiting, Error> {
         clock_ms: get(view, keys::SYSTEM, keys::CLOCK)?.unwrap_or(super::clock::BEGIN_MS),
         reclaim_ms: first(keys::RECLAIM)?,
         idle_ms: first(keys::IDLE)?,
+        tasks: get(view, keys::SYSTEM, keys::TASKS_STANDING)?.unwrap_or_default(),
     })
 }
 
@@ -155,11 +161,22 @@ pub fn standings(view: &dyn View, node: NodeId, ids: &[ChunkId]) -> Result<Vec<S
     let chunks = view.get_many(keys::CHUNKS, &of)?;
     let garbage = view.get_many(keys::GARBAGE, &of)?;
     let mut writers = Writers::new(view)?;
+    let mut planned: Option<HashSet<ChunkId>> = None;
     let each = ids.iter().zip(chunks.into_iter().zip(garbage));
     each.map(|(id, rows)| match rows {
         (Some(row), _) => {
             let row: ChunkRow = codec::decode(&row)?;
-            Ok(if row.replicas.contains(&node) { Standing::Named(row) } else { Standing::Surplus })
+            if row.replicas.contains(&node) {
+                return Ok(Standing::Named(row));
+            }
+            if view.get(keys::UNLINKS, &keys::unlink(node, *id))?.is_some() {
+                return Ok(Standing::Dropped);
+            }
+            if planned.is_none() {
+                planned = Some(tasks::planned_for(view, node)?);
+            }
+            let planned = planned.as_ref().is_some_and(|planned| planned.contains(id));
+            Ok(if planned { Standing::InFlight } else { Standing::Surplus })
         }
         (None, Some(row)) => {
             let row: GarbageRow = codec::decode(&row)?;
@@ -223,6 +240,7 @@ mod tests {
     use flotilla_kv::{Batch, Kv, MemKv};
 
     use super::*;
+    use crate::metadata::rows::{ChunkRef, TaskRow};
 
     fn id(writer: u64, seq: u64) -> ChunkId {
         ChunkId { writer: WriterId(writer), seq }
@@ -251,6 +269,11 @@ mod tests {
             batch.put(keys::CHUNKS, id(1, 1).to_bytes(), codec::encode(&row));
             garbage(batch, id(1, 2), true);
             garbage(batch, id(2, 2), false);
+            batch.put(keys::UNLINKS, keys::unlink(NodeId(4), id(1, 1)), codec::encode(&7u64));
+            let chunks = vec![ChunkRef { id: id(1, 1), length: 3, cv: [1; 32] }];
+            let work = tasks::Work::Copy { to: NodeId(5), chunks };
+            let task = TaskRow { work, lease: None, until_ms: 0, taken: 0 };
+            batch.put(keys::TASKS, tasks::TaskId(8, 0).to_bytes(), codec::encode(&task));
         });
         let check = |node, id, expect: fn(&Standing) -> bool| {
             let found = standings(&kv, NodeId(node), &[id]).expect("in memory");
@@ -258,6 +281,8 @@ mod tests {
         };
         check(1, id(1, 1), |s| matches!(s, Standing::Named(_)));
         check(3, id(1, 1), |s| *s == Standing::Surplus);
+        check(4, id(1, 1), |s| *s == Standing::Dropped);
+        check(5, id(1, 1), |s| *s == Standing::InFlight);
         check(1, id(1, 2), |s| *s == Standing::Garbage { told: true });
         check(2, id(1, 2), |s| *s == Standing::Garbage { told: false });
         check(1, id(2, 2), |s| *s == Standing::Garbage { told: false });

@@ -375,10 +375,7 @@ fn the_largest_commands_stay_within_the_row_bound() {
     assert!(matches!(cluster.life(purge(ids.clone())), Answer::Done { count: 1.., more: true }));
     assert!(matches!(cluster.life(purge(ids[1024..].to_vec())), Answer::Done { count: 1.., more: true }));
     let all = ids.clone();
-    assert!(matches!(
-        cluster.unlinked(1, &all),
-        Answer::Done { count: 1.., more: true }
-    ));
+    assert!(matches!(cluster.unlinked(1, &all), Answer::Done { count: 1.., more: true }));
     let uploads = (0..5000).collect();
     cluster.life(Command::EndUploads { uploads });
     for n in 0..600 {

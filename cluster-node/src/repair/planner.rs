@@ -1,0 +1,254 @@
+//! What the leader plans: copies for chunks that have too few, and the end of copies that are too many. Soft state: a new leader
+//! begins anew.
+
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use flotilla_api::{ChunkId, NodeId};
+use metrics::gauge;
+use tokio::time::Instant;
+
+use super::{
+    Error, Parts, Repair,
+    fleet::{Fleet, Shape, Standing},
+    survey::{Found, Survey},
+};
+use crate::metadata::{
+    heal::{
+        Command, TaskId, Work,
+        tasks::{CHUNKS_MAX, PLANS_MAX},
+    },
+    rows::{ChunkRef, TaskRow},
+};
+
+/// Tasks that stand per node: enough that it never waits for the next one, few enough that what is more urgent need not wait long.
+const TASKS_PER_NODE: usize = 4;
+/// The most bytes of one task, so that a lease is not the unit in which progress is lost.
+const TASK_BYTES_MAX: u64 = 64 << 20;
+/// Pages of a survey in one round: some ten thousand chunks, in milliseconds.
+const PAGES: usize = 16;
+/// The pause between surveys that change nothing doubles up to the longest one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A leader that did not come to itself for so long was asleep: what it knows of others is as old as that.
+const ASLEEP: Duration = Duration::from_secs(5);
+
+pub(super) struct Planner {
+    repair: Repair,
+    term: Option<u64>,
+    led_since: Instant,
+    awake_at: Instant,
+    shape: Shape,
+    corrupt: usize,
+    survey: Option<Survey>,
+    next_survey: Instant,
+    pause: Duration,
+    /// What the last survey found.
+    left: u64,
+    short: VecDeque<Found>,
+    surplus: VecDeque<Found>,
+}
+
+impl Planner {
+    pub(super) fn new(repair: Repair) -> Self {
+        let now = repair.0.clock.now();
+        Self {
+            repair,
+            term: None,
+            led_since: now,
+            awake_at: now,
+            shape: Shape::default(),
+            survey: None,
+            next_survey: now,
+            pause: PAUSE_MIN,
+            left: u64::MAX,
+            corrupt: 0,
+            short: VecDeque::new(),
+            surplus: VecDeque::new(),
+        }
+    }
+
+    /// Makes one round; true if there is more to do at once.
+    pub(super) async fn round(&mut self) -> Result<bool, Error> {
+        let Some(mut fleet) = self.fleet() else { return Ok(false) };
+        let standing = self.repair.tasks().await?;
+        self.show(&standing);
+        self.forget(&fleet, &standing).await?;
+        if fleet.shape() != self.shape {
+            self.shape = fleet.shape();
+            self.begin_anew();
+        } else if fleet.corrupt() != self.corrupt {
+            // A damaged copy is more urgent than one too many, which is found again.
+            self.surplus.clear();
+            self.pause = PAUSE_MIN;
+            self.next_survey = self.repair.0.clock.now();
+        }
+        self.corrupt = fleet.corrupt();
+        if self.survey.is_some() {
+            return self.go_on(&fleet).await;
+        }
+        let planned = self.plan(&mut fleet, &standing).await?;
+        let dropped = self.drop_surplus(&fleet).await?;
+        let now = self.repair.0.clock.now();
+        if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
+            let of = |(_, row): &(TaskId, TaskRow)| {
+                let Work::Copy { chunks, .. } = &row.work;
+                chunks.iter().map(|chunk| chunk.id).collect::<Vec<_>>()
+            };
+            let planned: HashSet<ChunkId> = standing.iter().flat_map(of).collect();
+            self.survey = Some(Survey::new(planned));
+            return Ok(true);
+        }
+        Ok(planned || dropped)
+    }
+
+    /// Judges the nodes, if this node leads.
+    fn fleet(&mut self) -> Option<Fleet> {
+        let Parts { metadata, board, clock, down_grace, .. } = &*self.repair.0;
+        let (status, now) = (metadata.group().status(), clock.now());
+        let slept = now.duration_since(self.awake_at) > ASLEEP;
+        self.awake_at = now;
+        if !status.is_leader || status.catching_up {
+            self.term = None;
+            return None;
+        }
+        let is_new = self.term.replace(status.term) != Some(status.term);
+        if is_new || slept {
+            self.led_since = now;
+        }
+        let led_for = now.duration_since(self.led_since);
+        let fleet = Fleet::new(status.members.into_keys(), board.roll(), led_for, down_grace.0, board.corrupt());
+        if is_new {
+            self.shape = fleet.shape();
+            self.begin_anew();
+        }
+        Some(fleet)
+    }
+
+    fn begin_anew(&mut self) {
+        self.short.clear();
+        self.surplus.clear();
+        self.survey = None;
+        self.left = u64::MAX;
+        self.pause = PAUSE_MIN;
+        self.next_survey = self.repair.0.clock.now();
+    }
+
+    /// Walks on, and takes over what was found at the end.
+    async fn go_on(&mut self, fleet: &Fleet) -> Result<bool, Error> {
+        let Some(mut survey) = self.survey.take() else { return Ok(false) };
+        let wanted = self.repair.0.replicas;
+        let of = fleet.clone();
+        let walked = self.repair.0.metadata.with_view(move |view| {
+            for _ in 0..PAGES {
+                if !survey.page(view, &of, wanted)? {
+                    return Ok((survey, false));
+                }
+            }
+            Ok::<_, crate::metadata::life::queues::Error>((survey, true))
+        });
+        let (survey, more) = walked.await??;
+        if more {
+            self.survey = Some(survey);
+            return Ok(true);
+        }
+        let (short, surplus, counts) = survey.finish();
+        if counts.short + counts.missing + counts.surplus > 0 {
+            tracing::info!(
+                chunks = counts.chunks,
+                short = counts.short,
+                missing = counts.missing,
+                surplus = counts.surplus,
+                "surveyed"
+            );
+        }
+        #[allow(clippy::cast_precision_loss)] // gauges are floats
+        for (state, count) in [("short", counts.short), ("missing", counts.missing)] {
+            gauge!("flotilla_chunks", "state" => state).set(count as f64);
+        }
+        let longest = self.repair.0.survey_every;
+        let (found, left) = (!(short.is_empty() && surplus.is_empty()), counts.short + counts.surplus);
+        // What was found is soon looked at again, later and later if that changes nothing.
+        self.pause = match left {
+            0 => longest,
+            left if left < self.left => PAUSE_MIN,
+            _ => (self.pause * 2).min(longest),
+        };
+        self.left = left;
+        self.next_survey = self.repair.0.clock.now() + self.pause;
+        (self.short, self.surplus) = (short.into(), surplus.into());
+        Ok(found)
+    }
+
+    /// Plans tasks for as many chunks as the nodes that can take them have room for.
+    async fn plan(&mut self, fleet: &mut Fleet, standing: &[(TaskId, TaskRow)]) -> Result<bool, Error> {
+        let mut room: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (_, row) in standing {
+            let Work::Copy { to, .. } = &row.work;
+            *room.entry(*to).or_default() += 1;
+        }
+        let mut works: Vec<Work> = Vec::new();
+        let mut open: BTreeMap<NodeId, (Vec<ChunkRef>, u64)> = BTreeMap::new();
+        let mut left = VecDeque::new();
+        while let Some(short) = self.short.pop_front() {
+            if works.len() + open.len() >= PLANS_MAX {
+                left.push_back(short);
+                break;
+            }
+            let (id, bytes) = (short.chunk.id, u64::from(short.chunk.length));
+            let has_room = |node| room.get(&node).is_none_or(|tasks| *tasks < TASKS_PER_NODE);
+            let chance = self.repair.0.entropy.u64() as f64 / u64::MAX as f64;
+            let Some(to) = fleet.choose(id, bytes, &short.holders, has_room, chance) else {
+                // Its turn comes when a task has ended; if there is no place at all, the next survey finds it again.
+                if fleet.choose(id, bytes, &short.holders, |_| true, chance).is_some() {
+                    left.push_back(short);
+                    break;
+                }
+                continue;
+            };
+            let task = open.entry(to).or_default();
+            task.0.push(short.chunk);
+            task.1 += bytes;
+            if task.0.len() >= CHUNKS_MAX || task.1 >= TASK_BYTES_MAX {
+                let (chunks, _) = open.remove(&to).unwrap_or_default();
+                works.push(Work::Copy { to, chunks });
+                *room.entry(to).or_default() += 1;
+            }
+        }
+        left.append(&mut self.short);
+        self.short = left;
+        works.extend(open.into_iter().map(|(to, (chunks, _))| Work::Copy { to, chunks }));
+        if works.is_empty() {
+            return Ok(false);
+        }
+        self.repair.step(Command::Plan { work: works }).await?;
+        Ok(true)
+    }
+
+    /// Drops tasks of nodes that will not come back to them, so that their chunks are planned for others.
+    async fn forget(&self, fleet: &Fleet, standing: &[(TaskId, TaskRow)]) -> Result<(), Error> {
+        for (task, row) in standing {
+            let Work::Copy { to, .. } = &row.work;
+            if fleet.standing(*to) == Standing::Down {
+                self.repair.step(Command::Forget { task: *task }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_surplus(&mut self, fleet: &Fleet) -> Result<bool, Error> {
+        if self.surplus.is_empty() {
+            return Ok(false);
+        }
+        self.repair.drop_copies(fleet, &mut self.surplus).await
+    }
+
+    #[allow(clippy::cast_precision_loss)] // gauges are floats
+    fn show(&self, standing: &[(TaskId, TaskRow)]) {
+        let leased = standing.iter().filter(|(_, row)| row.lease.is_some()).count();
+        for (state, count) in [("leased", leased), ("waiting", standing.len() - leased)] {
+            gauge!("flotilla_tasks", "kind" => "copy", "state" => state).set(count as f64);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Makes this node's copy of one chunk from another node's, and proves it on the way.
+
+use std::time::Duration;
+
+use flotilla_api::{ChunkId, NodeId};
+use flotilla_chunk_store::{Error as StoreError, Writer};
+use metrics::counter;
+
+use super::{Error, Parts, Repair};
+use crate::{
+    gateway::{ask, fetch::PIECE, tree::ChunkHasher},
+    metadata::{
+        keys,
+        life::queues,
+        rows::{ChunkRef, ChunkRow},
+    },
+};
+
+/// How long a holder may take for one piece.
+const PIECE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the end of a copy, its sync, may take.
+const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What became of a chunk that this node should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pulled {
+    /// Its copy is here, synced and proven; made from this node's, or already there.
+    Here(Option<NodeId>),
+    /// Nothing names it any more.
+    Gone,
+    /// An earlier copy has to be unlinked first.
+    Told,
+    /// No holder gave a good copy, or it can't be stored.
+    Failed(String),
+}
+
+/// How the metadata here stands to a chunk on this node.
+enum Named {
+    By(ChunkRow),
+    Nothing,
+    Told,
+}
+
+impl Repair {
+    /// Makes this node's copy of a chunk.
+    ///
+    /// # Durability
+    /// `Here`: the copy is synced, and its contents have the hash that the chunk is named with.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves no copy, or a whole one that nothing names.
+    pub(super) async fn pull(&self, chunk: ChunkRef) -> Result<Pulled, Error> {
+        let row = match self.named(chunk.id).await? {
+            Named::By(row) => row,
+            Named::Nothing => return Ok(Pulled::Gone),
+            Named::Told => return Ok(Pulled::Told),
+        };
+        if let Some(found) = self.found(chunk).await? {
+            return Ok(found);
+        }
+        let mut holders: Vec<NodeId> = row.replicas.into_iter().filter(|node| *node != self.0.node).collect();
+        let first = (self.0.entropy.u64() % holders.len().max(1) as u64) as usize;
+        holders.rotate_left(first);
+        self.1.order(&mut holders);
+        let mut said = Vec::new();
+        for holder in holders {
+            let Some(member) = self.0.metadata.group().member(holder) else { continue };
+            let link = [("from", holder.to_string()), ("to", self.0.node.to_string())];
+            match self.copy(chunk, holder, &member.peer).await? {
+                Ok(true) => {
+                    counter!("flotilla_transfers_total", &link).increment(1);
+                    counter!("flotilla_transfer_bytes_total", &link).increment(chunk.length.into());
+                    return Ok(Pulled::Here(Some(holder)));
+                }
+                Ok(false) => return Ok(Pulled::Told),
+                Err(why) => {
+                    counter!("flotilla_transfer_failures_total", &link).increment(1);
+                    tracing::warn!(chunk = %chunk.id, from = %holder, %why, "copy was not made");
+                    said.push(format!("{holder}: {why}"));
+                }
+            }
+        }
+        Ok(Pulled::Failed(said.join("; ")))
+    }
+
+    /// Looks whether a copy is here already: of an earlier try, or from before the node was away.
+    async fn found(&self, chunk: ChunkRef) -> Result<Option<Pulled>, Error> {
+        let store = &self.0.store;
+        let Ok(info) = store.stat(chunk.id).await else { return Ok(None) };
+        self.0.pace.take(chunk.length.into()).await;
+        if info.cv != chunk.cv || info.length != u64::from(chunk.length) || store.verify(chunk.id).await.is_err() {
+            return Ok(Some(Pulled::Failed("a damaged copy of it is here".to_owned())));
+        }
+        let _gate = self.0.gate.copy().await;
+        Ok(Some(match (self.named(chunk.id).await?, store.stat(chunk.id).await) {
+            (Named::By(_), Ok(_)) => Pulled::Here(None),
+            (Named::Nothing, _) => Pulled::Gone,
+            (Named::By(_) | Named::Told, _) => Pulled::Told,
+        }))
+    }
+
+    /// Copies from one holder; false if this node was told to unlink the chunk meanwhile.
+    async fn copy(&self, chunk: ChunkRef, from: NodeId, holder: &str) -> Result<Result<bool, String>, Error> {
+        let Parts { store, peers, pace, gate, .. } = &*self.0;
+        let length = u64::from(chunk.length);
+        let mut open: Option<(Writer, ChunkHasher)> = None;
+        let mut at = 0;
+        while at < length {
+            let range = at..length.min(at + PIECE);
+            pace.take(range.end - range.start).await;
+            let part = match ask::part(peers, holder, chunk.id, None, range.clone(), PIECE_DEADLINE).await {
+                Ok(part) => part,
+                Err(error) => {
+                    let silent = matches!(&error, ask::Error::Peer(error) if error.code().is_none());
+                    if silent && !self.1.is_slow(from) {
+                        self.1.stalled(from);
+                    }
+                    return Ok(Err(error.to_string()));
+                }
+            };
+            if open.is_none() {
+                let Some(tree_offset) = part.tree_offset else {
+                    return Ok(Err("it does not say where it begins".into()));
+                };
+                match store.put(chunk.id, tree_offset, length).await {
+                    Ok(writer) => open = Some((writer, ChunkHasher::new(tree_offset))),
+                    Err(error) => return Ok(Err(own(&error))),
+                }
+            }
+            if let Some((writer, hasher)) = &mut open {
+                hasher.update(&part.bytes);
+                if let Err(error) = writer.write(part.bytes).await {
+                    return Ok(Err(own(&error)));
+                }
+            }
+            at = range.end;
+        }
+        let Some((writer, hasher)) = open else { return Ok(Err("it has no bytes".to_owned())) };
+        // The holder vouches for its blocks only: that they are this chunk is proven here, before the copy can be seen.
+        if hasher.finish().cv != chunk.cv && !trusts_holders() {
+            return Ok(Err("its copy is of another content".to_owned()));
+        }
+        let _gate = gate.copy().await;
+        if !matches!(self.named(chunk.id).await?, Named::By(_)) {
+            return Ok(Ok(false));
+        }
+        Ok(match tokio::time::timeout(SYNC_DEADLINE, writer.finish(chunk.cv)).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) => Err(own(&error)),
+            Err(_) => Err(format!("not synced here within {SYNC_DEADLINE:?}")),
+        })
+    }
+
+    /// Looks up a chunk as it is applied here.
+    async fn named(&self, id: ChunkId) -> Result<Named, Error> {
+        let unlink = keys::unlink(self.0.node, id);
+        let read = self.0.metadata.with_view(move |view| {
+            let told = view.get(keys::UNLINKS, &unlink)?;
+            Ok::<_, flotilla_kv::Error>((told, view.get(keys::CHUNKS, &id.to_bytes())?))
+        });
+        let (told, row) = read.await?.map_err(crate::metadata::read::Error::from)?;
+        Ok(match (told, row) {
+            (Some(_), _) => Named::Told,
+            (None, None) => Named::Nothing,
+            (None, Some(row)) => Named::By(flotilla_api::codec::decode(&row).map_err(queues::Error::from)?),
+        })
+    }
+}
+
+/// A planted fault: the proof is left out.
+fn trusts_holders() -> bool {
+    fail::fail_point!("repair.trust_holders", |_| true);
+    false
+}
+
+fn own(error: &StoreError) -> String {
+    format!("it can't be stored here: {error}")
+}

@@ -1,0 +1,39 @@
+"""Counts copies where they lie: on the disks, past every server."""
+
+import json
+
+from dev import Client, fail
+
+
+def chunks_of(client: Client, key: str) -> list[tuple[int, dict]]:
+    """The chunks of a file, each with its offset in the file."""
+    answer = client.request("GET", f"/v1/files/demo/{key}?layout")
+    if answer.status != 200:
+        fail(f"{key}: layout answered {answer.status} {answer.code()}")
+    document = json.loads(answer.body)
+    chunks, at = [], 0
+    for tree in document["trees"]:
+        chunks += [(at + chunk["offset"], chunk) for chunk in tree["chunks"]]
+        at += tree["length"]
+    return chunks
+
+
+def holds(replica: dict, want: bytes) -> bool:
+    """Whether the bytes of a copy are these, on the disk."""
+    try:
+        with open(replica["file"], "rb") as file:
+            file.seek(replica["file_offset"])
+            return replica["length"] == len(want) and file.read(len(want)) == want
+    except OSError:
+        return False
+
+
+def census(client: Client, contents: dict[str, bytes], without: set[int] = frozenset()) -> dict[int, int]:
+    """How many chunks have how many good copies on nodes other than those."""
+    counts: dict[int, int] = {}
+    for key, content in contents.items():
+        for at, chunk in chunks_of(client, key):
+            want = content[at : at + chunk["length"]]
+            good = sum(copy["node"] not in without and holds(copy, want) for copy in chunk["replicas"])
+            counts[good] = counts.get(good, 0) + 1
+    return counts

@@ -1,0 +1,137 @@
+"""Takes copies away in several ways, each time until two good ones of every chunk lie on disks again."""
+
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+from census import census, chunks_of, holds
+from dev import Dev, Process, fail, ledger_verdict, note
+
+COPIES = 2
+SMALL, BIG = 60, 8
+WITHIN_S = 40
+
+
+def fill(dev: Dev) -> dict[str, bytes]:
+    """Files whose chunks are records, and files whose chunks are files, through every listener."""
+    chance = random.Random(7)
+    urls = [dev.api] + [p.public for p in dev.nodes]
+    clients = [dev.client(url) for url in urls]
+    contents = {}
+    for number in range(SMALL + BIG):
+        size = chance.randrange(5000, 200_000) if number < SMALL else chance.randrange(3 << 20, 9 << 20)
+        key = f"repair/{number}"
+        contents[key] = chance.randbytes(size)
+        answer = clients[number % len(clients)].file("PUT", key, contents[key])
+        if answer.status != 201:
+            fail(f"{key}: PUT answered {answer.status} {answer.code()}")
+    return contents
+
+
+def fsck(*arguments: str) -> tuple[int, str]:
+    command = [os.environ["FLOTILLA"], "fsck", *arguments]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    return result.returncode, result.stdout + result.stderr
+
+
+class Check:
+    def __init__(self, dev: Dev):
+        self.dev = dev
+        self.contents = fill(dev)
+        self.chunks = sum(len(chunks_of(dev.client(), key)) for key in self.contents)
+        self.seconds: dict[str, float] = {}
+
+    def until_whole(self, what: str, without: set[int] = frozenset()) -> None:
+        """Waits until every chunk has enough good copies."""
+        begun = time.monotonic()
+        last: dict[int, int] = {}
+
+        def whole() -> bool:
+            nonlocal last
+            last = census(self.dev.client(), self.contents, without)
+            return all(copies >= COPIES for copies in last)
+
+        if not self.dev.wait(whole, WITHIN_S):
+            fail(f"{what}: after {WITHIN_S} s chunks by number of good copies are {last}")
+        self.seconds[what] = time.monotonic() - begun
+        note(f"{what}: {self.chunks} chunks have their copies after {self.seconds[what]:.1f} s")
+
+    def until_exact(self, what: str) -> None:
+        """Waits until no copy is too many, in the metadata or on a disk."""
+        exact = lambda: set(census(self.dev.client(), self.contents)) == {COPIES} and fsck()[0] == 0
+        if not self.dev.wait(exact, WITHIN_S):
+            fail(f"{what}: copies are {census(self.dev.client(), self.contents)}: {fsck()[1][-400:]}")
+
+    def victim(self, leader: bool) -> Process:
+        return next(p for p in self.dev.nodes if p.leads() == leader)
+
+    def dies_and_returns(self) -> None:
+        for leader in [False, True]:
+            what = "leader died" if leader else "node died"
+            victim = self.victim(leader)
+            self.dev.kill_all([victim])
+            self.until_whole(what, {victim.node_id})
+            self.dev.start(victim)
+            self.dev.wait_ready([victim])
+            self.until_exact(f"{what} and returned")
+
+    def loses_files(self) -> None:
+        """A chunk's file is gone, a record and a file are damaged: found by looking, and by reading."""
+        client, node = self.dev.client(), self.dev.nodes[2]
+        own = [
+            (key, at, chunk, copy)
+            for key in self.contents
+            for at, chunk in chunks_of(client, key)
+            for copy in chunk["replicas"]
+            if copy["node"] == node.node_id
+        ]
+        files = [found for found in own if Path(found[3]["file"]).name == found[2]["id"]]
+        records = [found for found in own if Path(found[3]["file"]).name != found[2]["id"]]
+        Path(files[0][3]["file"]).unlink()
+        for key, _, _, copy in [files[1], records[0]]:
+            with open(copy["file"], "r+b") as file:
+                file.seek(copy["file_offset"] + 17)
+                byte = file.read(1)[0]
+                file.seek(copy["file_offset"] + 17)
+                file.write(bytes([byte ^ 1]))
+            # Read where the damaged copy is: it may be in a cache, from before.
+            subprocess.run(["sync"], check=True)
+            Path("/proc/sys/vm/drop_caches").write_text("1")
+            for _ in range(3):
+                answer = self.dev.client(node.public).file("GET", key)
+                if answer.status != 200 or answer.body != self.contents[key]:
+                    fail(f"{key}: read past a damaged copy as {answer.status}")
+        self.until_whole("three copies damaged")
+        for key, at, chunk, copy in [files[0], files[1], records[0]]:
+            now = [c for _, found in chunks_of(client, key) if found["id"] == chunk["id"] for c in found["replicas"]]
+            want = self.contents[key][at : at + chunk["length"]]
+            if len(now) != COPIES or not all(holds(c, want) for c in now):
+                fail(f"{key}: copies of {chunk['id']} are {now} after {copy['file']} was damaged")
+
+
+def main() -> None:
+    dev = Dev()
+    check = Check(dev)
+    if census(dev.client(), check.contents) != {COPIES: check.chunks}:
+        fail("not every chunk has two copies to begin with")
+    log = dev.work / "ledger"
+    command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(log), "--clients", "4", "--seconds", "600"]
+    load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        check.dies_and_returns()
+        check.loses_files()
+    finally:
+        load.terminate()
+        load.wait(60)
+    check.until_exact("in the end")
+    code, text = fsck("--verify")
+    if code != 0:
+        fail(f"fsck --verify found: {text[-500:]}")
+    verdict = ledger_verdict(log, 200)
+    times = " ".join(f"{what.replace(' ', '_')}={seconds:.1f}s" for what, seconds in check.seconds.items())
+    print(f"chunks={check.chunks} {times} {verdict}")
+
+
+main()
