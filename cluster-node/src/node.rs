@@ -225,6 +225,7 @@ async fn serve(
             board: board.clone(),
             store: store.clone(),
             peers: peers.clone(),
+            holders: Arc::new(metadata.clone()),
             gate: Gate::default(),
             pace,
             clock: seams.clock.clone(),

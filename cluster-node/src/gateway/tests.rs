@@ -1,6 +1,6 @@
 //! Uploads while the nodes under them fail, at every point of a chunk.
 
-mod lab;
+pub(crate) mod lab;
 
 use std::{sync::Arc, time::Duration};
 

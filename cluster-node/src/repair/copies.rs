@@ -106,7 +106,7 @@ impl Repair {
 
     /// Gives how copies look to a node that reads them whole; nothing if it does not answer.
     pub(super) async fn inspect(&self, node: NodeId, ids: Vec<ChunkId>) -> Option<Vec<Copy>> {
-        let peer = self.0.metadata.group().member(node)?.peer;
+        let peer = self.0.holders.address(node)?;
         let (count, request) = (ids.len(), InspectRequest { ids, verify: true });
         let asked = self.0.peers.post(Lane::Control, &peer, route::PEER_INSPECT, &request, VERIFY_DEADLINE).await;
         let answer: Option<Vec<Copy>> =

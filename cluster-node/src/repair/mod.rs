@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::{gate::Gate, pace::Pace};
 use crate::{
     board::Board,
-    gateway::speeds::Speeds,
+    gateway::{fetch::Replicas, speeds::Speeds},
     metadata::{
         self, Answer, Command, Metadata,
         heal::{self, tasks},
@@ -68,6 +68,8 @@ pub struct Parts {
     pub store: ChunkStore,
     /// The way to other nodes.
     pub peers: PeerClient,
+    /// Where they are.
+    pub holders: Arc<dyn Replicas>,
     /// Keeps copies and unlinks apart.
     pub gate: Gate,
     /// How fast this node copies.
@@ -147,3 +149,6 @@ async fn pause(more: bool) {
         false => tokio::time::sleep(ROUND).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

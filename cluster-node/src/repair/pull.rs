@@ -64,9 +64,9 @@ impl Repair {
         self.1.order(&mut holders);
         let mut said = Vec::new();
         for holder in holders {
-            let Some(member) = self.0.metadata.group().member(holder) else { continue };
+            let Some(address) = self.0.holders.address(holder) else { continue };
             let link = [("from", holder.to_string()), ("to", self.0.node.to_string())];
-            match self.copy(chunk, holder, &member.peer).await? {
+            match self.copy(chunk, holder, &address).await? {
                 Ok(true) => {
                     counter!("flotilla_transfers_total", &link).increment(1);
                     counter!("flotilla_transfer_bytes_total", &link).increment(chunk.length.into());
@@ -100,7 +100,7 @@ impl Repair {
     }
 
     /// Copies from one holder; false if this node was told to unlink the chunk meanwhile.
-    async fn copy(&self, chunk: ChunkRef, from: NodeId, holder: &str) -> Result<Result<bool, String>, Error> {
+    async fn copy(&self, chunk: ChunkRef, from: NodeId, address: &str) -> Result<Result<bool, String>, Error> {
         let Parts { store, peers, pace, gate, .. } = &*self.0;
         let length = u64::from(chunk.length);
         let mut open: Option<(Writer, ChunkHasher)> = None;
@@ -108,7 +108,7 @@ impl Repair {
         while at < length {
             let range = at..length.min(at + PIECE);
             pace.take(range.end - range.start).await;
-            let part = match ask::part(peers, holder, chunk.id, None, range.clone(), PIECE_DEADLINE).await {
+            let part = match ask::part(peers, address, chunk.id, None, range.clone(), PIECE_DEADLINE).await {
                 Ok(part) => part,
                 Err(error) => {
                     let silent = matches!(&error, ask::Error::Peer(error) if error.code().is_none());

@@ -41,8 +41,8 @@ use crate::{
 };
 
 /// Above the size of a record: a file is written on threads that a paused clock waits for, a volume on one that it does not know.
-pub(super) const CHUNK: u64 = 2 << 20;
-pub(super) const FRAME: usize = 128 << 10;
+pub(crate) const CHUNK: u64 = 2 << 20;
+pub(crate) const FRAME: usize = 128 << 10;
 /// A chunk store's own index.
 fn chunk_index() -> Arc<MemKv> {
     let families: Vec<_> = flotilla_chunk_store::FAMILIES.iter().map(|family| family.name).collect();
@@ -53,16 +53,16 @@ const GATEWAY: NodeId = NodeId(1);
 
 /// A leader that gives the nodes it is told to, the gateway first, and notes what it was asked.
 #[derive(Default)]
-pub(super) struct Leader {
-    pub(super) eligible: Mutex<Vec<u64>>,
-    pub(super) gone: Mutex<bool>,
-    pub(super) full: Mutex<bool>,
-    pub(super) asked: Mutex<Vec<PlaceRequest>>,
+pub(crate) struct Leader {
+    pub(crate) eligible: Mutex<Vec<u64>>,
+    pub(crate) gone: Mutex<bool>,
+    pub(crate) full: Mutex<bool>,
+    pub(crate) asked: Mutex<Vec<PlaceRequest>>,
 }
 
 impl Leader {
     /// Every node that was named as a suspect.
-    pub(super) fn suspects(&self) -> Vec<u64> {
+    pub(crate) fn suspects(&self) -> Vec<u64> {
         let asked = self.asked.lock().expect("no panic");
         let mut all: Vec<u64> = asked.iter().flat_map(|request| &request.suspects).map(|id| id.0).collect();
         all.sort_unstable();
@@ -104,28 +104,28 @@ impl Transport for Alone {
     }
 }
 
-pub(super) fn host(id: u64) -> String {
+pub(crate) fn host(id: u64) -> String {
     format!("n{id}:1")
 }
 
 /// One node's store and the disk under it.
-pub(super) struct Node {
-    pub(super) store: ChunkStore,
-    pub(super) disk: FaultyDisk,
+pub(crate) struct Node {
+    pub(crate) store: ChunkStore,
+    pub(crate) disk: FaultyDisk,
 }
 
 /// The gateway is node 1.
-pub(super) struct Lab {
-    pub(super) network: Network,
-    pub(super) nodes: BTreeMap<u64, Node>,
-    pub(super) leader: Arc<Leader>,
-    pub(super) budget: Budget,
-    pub(super) metadata: Metadata,
-    pub(super) uploads: Uploads,
+pub(crate) struct Lab {
+    pub(crate) network: Network,
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    pub(crate) leader: Arc<Leader>,
+    pub(crate) budget: Budget,
+    pub(crate) metadata: Metadata,
+    pub(crate) uploads: Uploads,
 }
 
 impl Lab {
-    pub(super) async fn start(size: u64) -> Self {
+    pub(crate) async fn start(size: u64) -> Self {
         let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (clock::system(), entropy::seeded(1));
         let network = Network::new(entropy.clone());
         let peers = |id: u64| {
@@ -172,11 +172,11 @@ impl Lab {
     }
 
     /// Uploads a body; `at` is called before each frame with the frame's number, and after the last one.
-    pub(super) async fn put(&self, length: usize, at: impl FnMut(usize) + Send) -> Result<Committed, Error> {
+    pub(crate) async fn put(&self, length: usize, at: impl FnMut(usize) + Send) -> Result<Committed, Error> {
         self.put_as("c1", length, at).await
     }
 
-    pub(super) async fn put_as(
+    pub(crate) async fn put_as(
         &self,
         command: &str,
         length: usize,
@@ -192,7 +192,7 @@ impl Lab {
         self.put_body(command, Some(length as u64), frames).await
     }
 
-    pub(super) async fn put_body(
+    pub(crate) async fn put_body(
         &self,
         command: &str,
         length: Option<u64>,
@@ -210,13 +210,13 @@ impl Lab {
     }
 
     /// The chunks of the committed file.
-    pub(super) fn chunks(&self) -> Vec<ReadChunk> {
+    pub(crate) fn chunks(&self) -> Vec<ReadChunk> {
         let file = self.metadata.key(&name()).expect("read").expect("there").file.expect("live");
         self.metadata.chunks(&file, 0..file.size).expect("read")
     }
 
     /// Checks that the file is `length` bytes long, each chunk on two nodes with the right bytes, and gives the nodes of each.
-    pub(super) async fn verify(&self, length: usize) -> Vec<Vec<u64>> {
+    pub(crate) async fn verify(&self, length: usize) -> Vec<Vec<u64>> {
         let (content, mut nodes, mut end) = (content(length), Vec::new(), 0);
         for chunk in self.chunks() {
             assert_eq!(chunk.replicas.len(), 2);
@@ -233,11 +233,11 @@ impl Lab {
     }
 }
 
-pub(super) fn name() -> FileName {
+pub(crate) fn name() -> FileName {
     FileName { bucket: "demo".parse().expect("a good name"), key: "f".parse().expect("a good key") }
 }
 
-pub(super) fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
