@@ -2,6 +2,7 @@
 //!
 //! This crate knows no runtime, no socket and no disk; it only gives values their shapes and their names.
 
+pub mod admin;
 pub mod capability;
 pub mod codec;
 pub mod error;

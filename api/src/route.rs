@@ -54,5 +54,9 @@ pub const PEER_INVENTORY: &str = "/peer/v1/inventory";
 pub const PEER_INSPECT: &str = "/peer/v1/inspect";
 /// Peers: a cluster's metadata against its disks, streamed.
 pub const PEER_FSCK: &str = "/peer/v1/fsck";
+/// Peers: what an operator asks of a cluster, to any of its nodes.
+pub const PEER_ADMIN: &str = "/peer/v1/admin";
+/// Peers: a node's transfers.
+pub const PEER_TRANSFERS: &str = "/peer/v1/transfers";
 /// A cluster's metadata against its disks: `GET /v1/clusters/{cluster}/fsck`; the last segment.
 pub const FSCK: &str = "fsck";

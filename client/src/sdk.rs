@@ -2,6 +2,7 @@
 //!
 //! Knows what a client may know: addresses, a token, the public routes. Nothing here is for talk between servers.
 
+mod admin;
 mod client;
 mod content;
 mod copy;

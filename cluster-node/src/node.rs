@@ -31,11 +31,11 @@ use crate::{
     },
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
-    http::{Direct, FileService, Member, peer_router, public_router},
+    http::{Admin, Direct, FileService, Member, peer_router, public_router},
     life::{Keeper, Lost, Periods, Released},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
-    repair::{self, Repair, gate::Gate, pace::Pace},
+    repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
     under_way::UnderWay,
 };
 
@@ -215,7 +215,13 @@ async fn serve(
             entropy: seams.entropy.clone(),
             pace: pace.clone(),
         });
-        let lost = Lost::default();
+        let (lost, transfers) = (Lost::default(), Transfers::new(identity.node, seams.clock.clone()));
+        let admin = Admin {
+            node: identity.node,
+            metadata: metadata.clone(),
+            peers: peers.clone(),
+            transfers: transfers.clone(),
+        };
         let repair = Repair::new(repair::Parts {
             node: identity.node,
             replicas: settings.replicas as usize,
@@ -228,6 +234,7 @@ async fn serve(
             holders: Arc::new(metadata.clone()),
             gate: Gate::default(),
             pace,
+            transfers,
             clock: seams.clock.clone(),
             entropy: seams.entropy.clone(),
         });
@@ -267,6 +274,7 @@ async fn serve(
             cluster: settings.cluster.clone(),
             metadata: metadata.clone(),
             homes,
+            admin,
             uploads,
             fetcher,
             documents,

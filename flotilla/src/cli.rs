@@ -12,7 +12,7 @@ mod tools;
 
 pub use client::{
     ClientArgs, ConnectionArgs, CopyArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs,
-    StatusArgs,
+    StatusArgs, TasksArgs, TransfersArgs,
 };
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
 pub use place::Place;
@@ -60,6 +60,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Compare metadata with the disks of all nodes
     Fsck(FsckArgs),
+    /// Show what repair has planned
+    Tasks(TasksArgs),
+    /// Show copies on their way between nodes
+    Transfers(TransfersArgs),
     /// Run a deployment of real processes on this machine
     Dev(DevArgs),
     /// Measure a deployment, or write and check a ledger of acked writes

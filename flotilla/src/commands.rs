@@ -15,6 +15,8 @@ mod rm;
 pub mod server;
 mod stat;
 mod status;
+mod tasks;
+mod transfers;
 
 use crate::{
     cli::Command,
@@ -36,6 +38,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Stat(args) => args.client.json,
         Command::Status(args) => args.client.json,
         Command::Fsck(args) => args.client.json,
+        Command::Tasks(args) => args.client.json,
+        Command::Transfers(args) => args.client.json,
         Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
         Command::Doctor(args) => args.client.json,
         Command::Config(args) => {
@@ -55,6 +59,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Stat(args) => Box::pin(stat::run(args)).await.map(Exit::code),
         Command::Status(args) => Box::pin(status::run(args)).await.map(Exit::code),
         Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
+        Command::Tasks(args) => Box::pin(tasks::run(args)).await.map(Exit::code),
+        Command::Transfers(args) => Box::pin(transfers::run(args)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
         Command::Doctor(args) => Box::pin(doctor::run(args)).await.map(Exit::code),
         Command::Config(args) => config::run(&args).map(Exit::code),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use flotilla_api::ClusterName;
 use flotilla_client::{Client, Options};
 use flotilla_env::{clock, entropy};
 use serde::Deserialize;
@@ -52,6 +53,17 @@ pub struct Session {
 }
 
 impl Session {
+    /// Gives the clusters that were named, or all that the deployment has.
+    ///
+    /// # Errors
+    /// No supernode answers.
+    pub async fn clusters(&self, named: Vec<ClusterName>) -> Result<Vec<ClusterName>, Failure> {
+        match named.is_empty() {
+            true => Ok(self.client.clusters().await?.clusters.into_iter().map(|cluster| cluster.name).collect()),
+            false => Ok(named),
+        }
+    }
+
     /// Finds the deployment and makes a client for it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! The servers bring routers and answers to "who is this token" and "are you ready". The crate knows nothing of files, clusters
 //! or Raft.
 
+pub mod admin;
 pub mod bodies;
 pub mod capabilities;
 pub mod conditions;

@@ -1,5 +1,6 @@
 """Takes copies away in several ways, each time until two good ones of every chunk lie on disks again."""
 
+import json
 import os
 import random
 import subprocess
@@ -34,6 +35,11 @@ def fsck(*arguments: str) -> tuple[int, str]:
     command = [os.environ["FLOTILLA"], "fsck", *arguments]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     return result.returncode, result.stdout + result.stderr
+
+
+def told(command: str) -> list[dict]:
+    result = subprocess.run([os.environ["FLOTILLA"], command, "--json"], capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 class Check:
@@ -126,12 +132,16 @@ def main() -> None:
         load.terminate()
         load.wait(60)
     check.until_exact("in the end")
+    links = [link for line in told("transfers") for link in line["links"]]
+    copied = sum(link["transfers"] for link in links)
+    if told("tasks") or copied == 0 or any(link["from"] == link["to"] for link in links):
+        fail(f"tasks {told('tasks')} stand, and links are {links}")
     code, text = fsck("--verify")
     if code != 0:
         fail(f"fsck --verify found: {text[-500:]}")
     verdict = ledger_verdict(log, 200)
     times = " ".join(f"{what.replace(' ', '_')}={seconds:.1f}s" for what, seconds in check.seconds.items())
-    print(f"chunks={check.chunks} {times} {verdict}")
+    print(f"chunks={check.chunks} copied={copied} {times} {verdict}")
 
 
 main()

@@ -105,6 +105,6 @@ impl Client {
     }
 }
 
-fn read(route: String) -> Call {
+pub(super) fn read(route: String) -> Call {
     Call { method: Method::GET, lane: Lane::Control, route, headers: HeaderMap::new(), key: None }
 }

@@ -24,6 +24,7 @@ use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header as std_header};
 
 use super::{
+    admin::Admin,
     answer::{file_headers, list_item, quoted, set},
     conditions::{of_read, precondition},
     disposition,
@@ -61,6 +62,8 @@ pub struct FileService {
     pub metadata: Metadata,
     /// Where keys are at home.
     pub homes: Homes,
+    /// What operators ask.
+    pub admin: Admin,
     /// Uploads.
     pub uploads: Uploads,
     /// Pieces of chunks.

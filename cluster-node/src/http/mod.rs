@@ -1,5 +1,6 @@
 //! The node's routes: clients on the public listener, other Flotilla processes on the peer listener.
 
+mod admin;
 mod answer;
 mod chunks;
 mod cluster;
@@ -17,6 +18,7 @@ mod peer_files;
 mod range;
 mod routes;
 
+pub use admin::Admin;
 #[cfg(test)]
 pub(crate) use chunks::{give, routes as chunk_routes, tests::stuck_routes};
 pub use direct::Direct;

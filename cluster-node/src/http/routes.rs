@@ -11,12 +11,12 @@ use flotilla_api::{Code, NodeId, Problem, header, route};
 use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_env::Clock;
-use flotilla_http_server::{ApiError, Late};
+use flotilla_http_server::{ApiError, Late, admin::with_routes};
 use flotilla_raft_store::formation::Formation;
 use http::HeaderMap;
 
 use super::{
-    chunks, cluster,
+    admin, chunks, cluster,
     direct::{self, Direct},
     files::FileService,
     fsck, homes, peer_files,
@@ -54,11 +54,10 @@ pub(super) struct PeerState {
 pub fn public_router(state: Direct) -> Router {
     let file = get(direct::get).put(direct::put).delete(direct::delete).head(direct::get).post(direct::make);
     let file = file.patch(direct::patch);
-    Router::new()
+    let router = Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
-        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::public))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(state)
+        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::public));
+    with_routes(router, admin::public).layer(DefaultBodyLimit::disable()).with_state(state)
 }
 
 /// Makes the router of the peer listener.
@@ -72,6 +71,8 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_INVENTORY, post(fsck::inventory))
         .route(route::PEER_INSPECT, post(fsck::inspect))
         .route(route::PEER_FSCK, post(fsck::peer))
+        .route(route::PEER_ADMIN, post(admin::peer))
+        .route(route::PEER_TRANSFERS, post(admin::transfers))
         .route(route::PEER_SETTLE, post(homes::settle))
         .route(route::PEER_PLACE, post(cluster::place))
         .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))

@@ -199,4 +199,6 @@ pub struct TaskRow {
     pub until_ms: u64,
     /// How often it was taken.
     pub taken: u32,
+    /// How many chunks it was planned with.
+    pub planned: u32,
 }

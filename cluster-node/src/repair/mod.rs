@@ -9,6 +9,7 @@ pub mod pace;
 mod planner;
 mod pull;
 mod survey;
+pub mod transfers;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +21,7 @@ use flotilla_env::{Clock, Entropy};
 use flotilla_member::Period;
 use tokio_util::sync::CancellationToken;
 
-use self::{gate::Gate, pace::Pace};
+use self::{gate::Gate, pace::Pace, transfers::Transfers};
 use crate::{
     board::Board,
     gateway::{fetch::Replicas, speeds::Speeds},
@@ -74,6 +75,8 @@ pub struct Parts {
     pub gate: Gate,
     /// How fast this node copies.
     pub pace: Pace,
+    /// What it copied.
+    pub transfers: Transfers,
     /// The monotonic clock.
     pub clock: Arc<dyn Clock>,
     /// Chances and ids of commands.

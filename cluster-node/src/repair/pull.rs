@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use flotilla_api::{ChunkId, NodeId};
 use flotilla_chunk_store::{Error as StoreError, Writer};
-use metrics::counter;
 
 use super::{Error, Parts, Repair};
 use crate::{
@@ -65,16 +64,14 @@ impl Repair {
         let mut said = Vec::new();
         for holder in holders {
             let Some(address) = self.0.holders.address(holder) else { continue };
-            let link = [("from", holder.to_string()), ("to", self.0.node.to_string())];
             match self.copy(chunk, holder, &address).await? {
                 Ok(true) => {
-                    counter!("flotilla_transfers_total", &link).increment(1);
-                    counter!("flotilla_transfer_bytes_total", &link).increment(chunk.length.into());
+                    self.0.transfers.over(holder, Some(chunk.length));
                     return Ok(Pulled::Here(Some(holder)));
                 }
                 Ok(false) => return Ok(Pulled::Told),
                 Err(why) => {
-                    counter!("flotilla_transfer_failures_total", &link).increment(1);
+                    self.0.transfers.over(holder, None);
                     tracing::warn!(chunk = %chunk.id, from = %holder, %why, "copy was not made");
                     said.push(format!("{holder}: {why}"));
                 }

@@ -1,7 +1,7 @@
 //! Tasks carried out between real stores over a network in memory.
 
 use async_trait::async_trait;
-use flotilla_api::ChunkId;
+use flotilla_api::{ChunkId, admin::ChunkState};
 use flotilla_client::PeerClient;
 use flotilla_env::{clock, entropy};
 
@@ -52,6 +52,7 @@ async fn third() -> (Lab, Repair) {
         holders: Arc::new(Hosts),
         gate: Gate::default(),
         pace: Pace::new(1 << 30, clock.clone()),
+        transfers: Transfers::new(NodeId(3), clock.clone()),
         clock,
         entropy,
     });
@@ -59,7 +60,11 @@ async fn third() -> (Lab, Repair) {
 }
 
 fn refs(chunks: &[ReadChunk]) -> Vec<ChunkRef> {
-    let of = |chunk: &ReadChunk| ChunkRef { id: chunk.id, length: u32::try_from(chunk.length).expect("small"), cv: chunk.cv };
+    let of = |chunk: &ReadChunk| ChunkRef {
+        id: chunk.id,
+        length: u32::try_from(chunk.length).expect("small"),
+        cv: chunk.cv,
+    };
     chunks.iter().map(of).collect()
 }
 
@@ -86,6 +91,9 @@ async fn chunks_of_a_task_are_copied_and_named_and_the_task_ends() {
     plan(&repair, refs(&lab.chunks())).await;
     assert!(repair.work().await.expect("carried out"));
     assert_eq!((named(&lab).await, repair.tasks().await.expect("read").len()), (2, 0));
+    let told = repair.0.transfers.list();
+    assert!(told.items[0].chunks.iter().all(|chunk| chunk.state == ChunkState::Done && chunk.from.is_some()));
+    assert_eq!(told.links.iter().map(|link| link.bytes).sum::<u64>(), LENGTH as u64);
 }
 
 #[tokio::test(start_paused = true)]

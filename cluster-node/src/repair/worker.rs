@@ -31,8 +31,10 @@ impl Repair {
         let Some((task, row)) = mine else { return Ok(false) };
         let Some(lease) = self.take(task).await? else { return Ok(false) };
         let Work::Copy { chunks, .. } = row.work;
-        let left = self.carry_out(lease, chunks).await?;
-        if !left {
+        self.0.transfers.begin(task, &chunks);
+        let left = self.carry_out(lease, chunks).await;
+        self.0.transfers.end();
+        if !left? {
             return Ok(true);
         }
         // What could not be copied is found by the next survey, and planned from other holders or for another node.
@@ -53,12 +55,17 @@ impl Repair {
     /// Copies the chunks of a task; true if some are left.
     async fn carry_out(&self, lease: Lease, chunks: Vec<ChunkRef>) -> Result<bool, Error> {
         let mut pulls = stream::iter(chunks)
-            .map(|chunk| async move { (chunk.id, self.pull(chunk).await) })
+            .map(|chunk| async move {
+                self.0.transfers.copying(chunk.id);
+                (chunk.id, self.pull(chunk).await)
+            })
             .buffer_unordered(AT_ONCE);
         let (mut ready, mut left): (Vec<ChunkId>, bool) = (Vec::new(), false);
         let mut kept_at = self.0.clock.now();
         while let Some((id, pulled)) = pulls.next().await {
-            match pulled? {
+            let pulled = pulled?;
+            self.0.transfers.pulled(id, &pulled);
+            match pulled {
                 // A chunk that is gone is struck off by the same command.
                 Pulled::Here(_) | Pulled::Gone => ready.push(id),
                 Pulled::Told | Pulled::Failed(_) => left = true,

@@ -264,6 +264,44 @@ pub struct FsckArgs {
     pub client: ClientArgs,
 }
 
+/// Arguments of `tasks`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla tasks                              what repair has planned, all clusters
+  flotilla tasks --json | jq -r 'select(.state == \"leased\") | .id'
+
+A cluster that has nothing to mend has no tasks. Root credential only.")]
+pub struct TasksArgs {
+    /// Only these clusters; all by default
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<flotilla_api::ClusterName>,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `transfers`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla transfers                          copies on their way, the last ones, and links
+  flotilla transfers --chunks                 every chunk of them
+  flotilla transfers --json | jq '.links'
+
+Root credential only.")]
+pub struct TransfersArgs {
+    /// Only these clusters; all by default
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<flotilla_api::ClusterName>,
+    /// Show every chunk
+    #[arg(long)]
+    pub chunks: bool,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// Arguments of `loadtest`.
 #[derive(Debug, Args)]
 #[command(after_help = "\

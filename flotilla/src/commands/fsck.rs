@@ -19,10 +19,7 @@ use crate::{
 /// A cluster can't be asked, or its answer breaks off.
 pub async fn run(args: FsckArgs) -> Result<Exit, Failure> {
     let session = Session::open(&args.client)?;
-    let clusters = match args.cluster.is_empty() {
-        true => session.client.clusters().await?.clusters.into_iter().map(|cluster| cluster.name).collect(),
-        false => args.cluster,
-    };
+    let clusters = session.clusters(args.cluster).await?;
     let mut summaries = Vec::new();
     for cluster in &clusters {
         summaries.push(check(&session, cluster, args.verify).await?);

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use flotilla_api::{ClusterName, Code, codec, route};
+use flotilla_api::{Code, codec, route};
 use flotilla_client::{Lane, body};
 use flotilla_http_server::{ApiError, Caller};
 use http::{
@@ -16,10 +16,7 @@ use http::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 
-use super::{
-    Late, Service,
-    error::{cluster_unavailable, of_directory},
-};
+use super::{Late, Service, admin::registered, error::cluster_unavailable};
 
 /// How long a node may take to begin.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,10 +32,7 @@ pub(super) async fn fsck(
     if !caller.root {
         return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
     }
-    let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
-    let known = |name: &ClusterName| registered.iter().any(|(known, _)| known == name);
-    let cluster = cluster.parse::<ClusterName>().ok().filter(known);
-    let cluster = cluster.ok_or_else(|| ApiError::new(Code::RouteNotFound, "there is no such cluster"))?;
+    let cluster = registered(service, &cluster)?;
     let verify = uri.query().is_some_and(|query| query.split('&').any(|part| part == "verify=true"));
     let forwarder = &service.forwarder;
     let node = forwarder.clusters.wait_for(|known| known.gateway(&cluster, &[])).await;

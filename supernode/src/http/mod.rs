@@ -1,5 +1,6 @@
 //! The supernode's routes: clients on the public listener, nodes on the peer listener.
 
+mod admin;
 mod copy;
 mod documents;
 pub mod error;
@@ -18,7 +19,7 @@ use axum::{
     routing::{get, post, put},
 };
 use flotilla_api::route;
-use flotilla_http_server::{DocumentCache, Sealer};
+use flotilla_http_server::{DocumentCache, Sealer, admin::with_routes};
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -58,14 +59,13 @@ pub type Late<T> = flotilla_http_server::Late<T>;
 pub fn public_router(service: Late<Service>) -> Router {
     let file =
         get(files::get).put(files::put).delete(files::delete).head(files::get).post(copy::post).patch(files::patch);
-    Router::new()
+    let router = Router::new()
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
         .route(route::BUCKETS, get(documents::buckets))
         .route(route::CLUSTERS, get(documents::clusters))
-        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(service)
+        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck));
+    with_routes(router, admin::admin).layer(DefaultBodyLimit::disable()).with_state(service)
 }
 
 /// Makes the router of the peer listener.
@@ -99,7 +99,8 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
         Some(path) if path.starts_with(route::BUCKETS) => "buckets",
         Some(route::CLUSTERS) => "clusters",
-        Some(path) if path.starts_with(route::CLUSTERS) => "fsck",
+        Some(path) if path.starts_with(route::CLUSTERS) && path.ends_with(route::FSCK) => "fsck",
+        Some(path) if path.starts_with(route::CLUSTERS) => "admin",
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
         Some(route::PEER_LOOKUP | route::PEER_BUCKET | route::PEER_NODES) => "lookup",

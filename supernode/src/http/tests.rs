@@ -1,7 +1,10 @@
 //! Every route of the table with every credential, in memory: nothing is answered to anybody without a right one.
 
 use axum::body::Body;
-use flotilla_api::peer::auth::{self, FleetSecret};
+use flotilla_api::{
+    admin::ROUTES,
+    peer::auth::{self, FleetSecret},
+};
 use flotilla_env::{clock, disk::RealDisk, entropy};
 use flotilla_http_server::{
     Authenticator, Caller, Edge, Guard, PeerAuth, RequestMetrics, credentials, peers, problem::with_fallbacks,
@@ -27,8 +30,10 @@ impl Authenticator for OneToken {
 fn paths() -> Vec<String> {
     let source = include_str!("../../../api/src/route.rs");
     let named = source.lines().filter_map(|line| line.split_once("= \"/")?.1.strip_suffix("\";"));
+    let asked = ROUTES.iter().map(|(_, rest)| format!("{}/a/{}", route::CLUSTERS, rest.replace("{node}", "7")));
     let paths: Vec<_> = named
         .flat_map(|route| ["", "/demo", "/demo/key", "/demo/fsck"].map(|rest| format!("/{route}{rest}")))
+        .chain(asked)
         .collect();
     assert!(paths.len() > 50, "the source has another form");
     paths

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use flotilla_api::{
-    FileName,
+    FileName, admin,
     capability::Deed,
     peer::auth::{self, FleetSecret},
 };
@@ -35,8 +35,10 @@ impl Authenticator for OneToken {
 fn paths() -> Vec<String> {
     let source = include_str!("../../../../api/src/route.rs");
     let named = source.lines().filter_map(|line| line.split_once("= \"/")?.1.strip_suffix("\";"));
+    let asked = admin::ROUTES.iter().map(|(_, rest)| format!("{}/a/{}", route::CLUSTERS, rest.replace("{node}", "7")));
     let paths: Vec<_> = named
         .flat_map(|route| ["", "/demo", "/demo/key", "/demo/fsck"].map(|rest| format!("/{route}{rest}")))
+        .chain(asked)
         .collect();
     assert!(paths.len() > 50, "the source has another form");
     paths

@@ -53,6 +53,12 @@ impl TaskId {
     }
 }
 
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
@@ -99,7 +105,9 @@ pub fn plan(state: &mut dyn Txn, work: Vec<Work>, at: Position) -> Result<Answer
             break;
         }
         let id = TaskId(at.index, number);
-        put(state, keys::TASKS, id.to_bytes(), &TaskRow { work, lease: None, until_ms: 0, taken: 0 });
+        let Work::Copy { chunks, .. } = &work;
+        let planned = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        put(state, keys::TASKS, id.to_bytes(), &TaskRow { work, lease: None, until_ms: 0, taken: 0, planned });
         count += 1;
     }
     count_standing(state, standing + count);

@@ -272,7 +272,7 @@ mod tests {
             batch.put(keys::UNLINKS, keys::unlink(NodeId(4), id(1, 1)), codec::encode(&7u64));
             let chunks = vec![ChunkRef { id: id(1, 1), length: 3, cv: [1; 32] }];
             let work = tasks::Work::Copy { to: NodeId(5), chunks };
-            let task = TaskRow { work, lease: None, until_ms: 0, taken: 0 };
+            let task = TaskRow { work, lease: None, until_ms: 0, taken: 0, planned: 1 };
             batch.put(keys::TASKS, tasks::TaskId(8, 0).to_bytes(), codec::encode(&task));
         });
         let check = |node, id, expect: fn(&Standing) -> bool| {

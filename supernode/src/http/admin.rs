@@ -1,0 +1,58 @@
+//! Questions of operators to a cluster: passed on to one of its nodes.
+
+use std::time::Duration;
+
+use axum::{
+    Extension,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use flotilla_api::{ClusterName, Code, route};
+use flotilla_client::{Lane, peer};
+use flotilla_http_server::{ApiError, Caller, admin};
+use http::{HeaderValue, Method, Uri, header::CONTENT_TYPE};
+
+use super::{
+    Late, Service,
+    error::{cluster_unavailable, of_directory},
+};
+
+/// How long a cluster may take: a change of its members is two commits.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Passes a question on; for root alone.
+pub(super) async fn admin(
+    State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let service = service.ready()?;
+    let (cluster, request) = admin::request(&caller, &method, &uri)?;
+    let cluster = registered(service, cluster)?;
+    let forwarder = &service.forwarder;
+    let node = forwarder.clusters.wait_for(|known| known.gateway(&cluster, &[])).await;
+    let node = node.ok_or_else(|| cluster_unavailable(&cluster))?;
+    let asked = forwarder.peers.post(Lane::Control, &node, route::PEER_ADMIN, &request, DEADLINE).await;
+    let answer: String = asked.map_err(|error| match error {
+        peer::Error::Problem(problem) => (*problem).into(),
+        error => {
+            tracing::warn!(%node, %error, "node does not answer for its cluster");
+            cluster_unavailable(&cluster)
+        }
+    })?;
+    let mut response = answer.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// Reads a cluster's name.
+///
+/// # Errors
+/// 404 if no such cluster has registered.
+pub(super) fn registered(service: &Service, name: &str) -> Result<ClusterName, ApiError> {
+    let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
+    let known = |name: &ClusterName| registered.iter().any(|(known, _)| known == name);
+    let cluster = name.parse::<ClusterName>().ok().filter(known);
+    cluster.ok_or_else(|| ApiError::new(Code::RouteNotFound, "there is no such cluster"))
+}
