@@ -11,10 +11,31 @@ pub enum Request {
     Tasks,
     /// `GET transfers`: copies on their way between nodes, and the last ones that ended.
     Transfers,
+    /// `GET nodes`: the members.
+    Nodes,
+    /// `POST nodes/{node}/drain`, and `DELETE` to take it back: moves all data off a node.
+    Drain {
+        /// The node.
+        node: NodeId,
+        /// Whether it drains from now on.
+        on: bool,
+    },
+    /// `POST nodes/{node}/stop`: the node hands over and ends.
+    Stop {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 /// The methods and paths behind `/v1/clusters/{cluster}/`, as routers write them.
-pub const ROUTES: &[(&str, &str)] = &[("GET", "tasks"), ("GET", "transfers")];
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "tasks"),
+    ("GET", "transfers"),
+    ("GET", "nodes"),
+    ("POST", "nodes/{node}/drain"),
+    ("DELETE", "nodes/{node}/drain"),
+    ("POST", "nodes/{node}/stop"),
+];
 
 impl Request {
     /// Reads the part of the path behind the cluster's name, for one of [`ROUTES`].
@@ -23,9 +44,87 @@ impl Request {
         match (method, rest) {
             ("GET", "tasks") => Some(Self::Tasks),
             ("GET", "transfers") => Some(Self::Transfers),
-            _ => None,
+            ("GET", "nodes") => Some(Self::Nodes),
+            _ => {
+                let (node, what) = rest.strip_prefix("nodes/")?.split_once('/')?;
+                let node = node.parse().ok()?;
+                match (method, what) {
+                    ("POST", "drain") => Some(Self::Drain { node, on: true }),
+                    ("DELETE", "drain") => Some(Self::Drain { node, on: false }),
+                    ("POST", "stop") => Some(Self::Stop { node }),
+                    _ => None,
+                }
+            }
         }
     }
+}
+
+/// The answer to [`Request::Nodes`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct NodeList {
+    /// The members, by id.
+    pub items: Vec<Node>,
+}
+
+/// A member of a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id; never given to another one.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its peer address.
+    pub peer: String,
+    /// Its zone, as far as it is known.
+    pub zone: Option<String>,
+    /// What it is in the cluster's Raft group.
+    pub role: Role,
+    /// Whether the leader hears of it.
+    pub standing: Standing,
+    /// Copies on its disk, as it said last.
+    pub copies: u64,
+    /// Free bytes of its disk, as it said last.
+    pub disk_free_bytes: u64,
+    /// How far its drain is; none for a node that does not drain.
+    pub drain: Option<Drain>,
+}
+
+/// How far the drain of a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Chunks that the metadata names the node for, counted for this answer.
+    pub named: u64,
+    /// Whether nothing is lost if the node ends for ever: it is named for no chunk, and has none on its disk.
+    pub safe_to_stop: bool,
+}
+
+/// What a node is in a Raft group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It votes.
+    Voter,
+    /// It follows.
+    Learner,
+}
+
+/// How a node stands with its leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Heard lately.
+    Up,
+    /// Silent.
+    Silent,
+}
+
+/// The answer to an order that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The node.
+    pub node: NodeId,
 }
 
 /// The answer to [`Request::Tasks`].
@@ -155,7 +254,7 @@ mod tests {
         for (method, rest) in ROUTES {
             assert!(Request::parse(method, &rest.replace("{node}", "7")).is_some(), "{method} {rest}");
         }
-        for (method, rest) in [("POST", "tasks"), ("GET", ""), ("GET", "task"), ("GET", "tasks/"), ("GET", "tasks/1")] {
+        for (method, rest) in [("POST", "tasks"), ("GET", ""), ("GET", "task"), ("GET", "tasks/"), ("GET", "nodes/x/drain"), ("POST", "nodes/7/")] {
             assert_eq!(Request::parse(method, rest), None, "{method} {rest}");
         }
     }

@@ -56,6 +56,12 @@ pub const PEER_INSPECT: &str = "/peer/v1/inspect";
 pub const PEER_FSCK: &str = "/peer/v1/fsck";
 /// Peers: what an operator asks of a cluster, to any of its nodes.
 pub const PEER_ADMIN: &str = "/peer/v1/admin";
+/// Peers: whether a node that drains has no chunk left.
+pub const PEER_DRAINED: &str = "/peer/v1/drained";
+/// Peers: the members of the group, to its leader.
+pub const PEER_MEMBERS: &str = "/peer/v1/members";
+/// Peers: the node asked hands over and ends.
+pub const PEER_STOP: &str = "/peer/v1/stop";
 /// Peers: a node's transfers.
 pub const PEER_TRANSFERS: &str = "/peer/v1/transfers";
 /// A cluster's metadata against its disks: `GET /v1/clusters/{cluster}/fsck`; the last segment.

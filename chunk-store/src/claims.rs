@@ -24,6 +24,8 @@ struct State {
     reserved_bytes: u64,
     /// The part of `reserved_bytes` that the file system does not count as used yet.
     unallocated_bytes: u64,
+    /// Whether no id can be claimed any more.
+    drains: bool,
 }
 
 /// The right to write one chunk; dropping it makes the id free again and the chunk, if it is there, visible.
@@ -40,6 +42,9 @@ impl Claims {
     /// Claims an id and promises it `bytes` of space.
     pub(crate) fn take(self: &Arc<Self>, id: ChunkId, bytes: u64) -> Result<Claim, Error> {
         let mut state = self.state();
+        if state.drains {
+            return Err(Error::Draining);
+        }
         if state.ids.contains(&id) {
             return Err(Error::Busy(id));
         }
@@ -54,6 +59,17 @@ impl Claims {
 
     pub(crate) fn holds(&self, id: ChunkId) -> bool {
         self.state().ids.contains(&id)
+    }
+
+    /// Refuses new claims from now on, or takes them again.
+    pub(crate) fn drain(&self, on: bool) {
+        self.state().drains = on;
+    }
+
+    /// Whether no chunk is being written, and none will be.
+    pub(crate) fn is_drained(&self) -> bool {
+        let state = self.state();
+        state.drains && state.reserved_bytes == 0
     }
 
     pub(crate) fn reserved_bytes(&self) -> u64 {

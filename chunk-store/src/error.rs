@@ -19,6 +19,9 @@ pub enum Error {
     /// As many chunks are being written as the store takes.
     #[error("{} chunks are being written already", crate::WRITERS_MAX)]
     Overloaded,
+    /// All chunks are to go off this disk: new ones are not taken.
+    #[error("the disk drains and takes no new chunks")]
+    Draining,
     /// The caller asked for something that can't be.
     #[error("{0}")]
     Invalid(&'static str),
@@ -113,7 +116,7 @@ impl Error {
             Self::Exists(_) | Self::Busy(_) => Kind::Conflict,
             Self::Invalid(_) => Kind::Invalid,
             Self::Full => Kind::Full,
-            Self::Overloaded | Self::Poisoned | Self::Marked(_) | Self::Closed => Kind::Unavailable,
+            Self::Overloaded | Self::Draining | Self::Poisoned | Self::Marked(_) | Self::Closed => Kind::Unavailable,
             Self::Corrupt { .. } => Kind::Corrupt,
             Self::Io { .. } => Kind::Internal,
         }

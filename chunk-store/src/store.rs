@@ -240,6 +240,18 @@ impl ChunkStore {
         self.0.volumes.compact().await
     }
 
+    /// Refuses new chunks from now on, or takes them again. Those that are being written end as they would.
+    pub fn drain(&self, on: bool) {
+        self.0.claims.drain(on);
+    }
+
+    /// Whether the store drains, and has no chunk: none that is synced, none that is being written, none to come.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        // In this order: a chunk that is no longer being written is counted.
+        self.0.claims.is_drained() && self.usage().chunks == 0
+    }
+
     /// Tells how full and how well the store is, with the free space as it was at the last write, removal or measurement.
     #[must_use]
     pub fn usage(&self) -> Usage {

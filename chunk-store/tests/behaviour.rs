@@ -163,6 +163,26 @@ async fn removed_chunks_are_gone_and_give_their_space_back() {
 }
 
 #[tokio::test]
+async fn a_store_that_drains_takes_nothing_and_is_empty_only_when_all_is_written_and_gone() {
+    let (store, _) = open(&mem()).await;
+    assert!(store.settled().await);
+    for (seq, reserve) in [(1, FILE), (3, 1000)] {
+        let mut writer = store.put(id(seq), 0, reserve).await.expect("begun");
+        assert!(!store.is_drained(), "it takes chunks");
+        store.drain(true);
+        assert!(!store.is_drained(), "one is being written");
+        assert!(matches!(store.put(id(2), 0, reserve).await, Err(Error::Draining)));
+        writer.write(Bytes::from_static(b"abc")).await.expect("written");
+        writer.finish(cv_at(0, b"abc")).await.expect("a chunk that was begun is ended");
+        assert!(!store.is_drained(), "it lies here");
+        store.remove(vec![id(seq)]).await.expect("removed");
+        assert!(store.is_drained());
+        store.drain(false);
+        assert!(!store.is_drained());
+    }
+}
+
+#[tokio::test]
 async fn space_reserved_beyond_the_end_is_given_back() {
     let (store, _) = open(&mem()).await;
     let free = store.usage().free_bytes;

@@ -141,6 +141,9 @@ impl Teller {
         // Measured anew: somebody else may have freed or taken space.
         let usage = self.store.measure().await.unwrap_or_else(|_| self.store.usage());
         let inflight_bytes = self.budget.held_bytes();
+        // While it can't be read, as during a snapshot, the store goes on as it was told last.
+        let drains = self.metadata.is_draining(self.card.node);
+        let _ = drains.as_ref().map(|on| self.store.drain(*on));
         self.gauges.show(&usage, inflight_bytes);
         NodeStats {
             cpu_busy: host.cpu_busy,
@@ -151,9 +154,10 @@ impl Teller {
             inflight_bytes,
             requests: self.under_way.count(),
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
-            accepts_chunks: !usage.full && !usage.poisoned,
+            accepts_chunks: !usage.full && !usage.poisoned && !drains.unwrap_or(false),
             full: usage.full,
             serves: !self.metadata.group().status().catching_up,
+            chunks: usage.chunks,
         }
     }
 

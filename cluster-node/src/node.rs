@@ -221,6 +221,9 @@ async fn serve(
             metadata: metadata.clone(),
             peers: peers.clone(),
             transfers: transfers.clone(),
+            board: board.clone(),
+            stop: stop.clone(),
+            entropy: seams.entropy.clone(),
         };
         let repair = Repair::new(repair::Parts {
             node: identity.node,

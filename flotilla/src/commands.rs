@@ -10,6 +10,7 @@ mod get;
 mod loadtest;
 mod ls;
 mod man;
+mod node;
 mod put;
 mod rm;
 pub mod server;

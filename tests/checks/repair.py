@@ -2,39 +2,16 @@
 
 import json
 import os
-import random
 import subprocess
 import time
 from pathlib import Path
 
-from census import census, chunks_of, holds
+from census import census, chunks_of, fill, fsck, holds
 from dev import Dev, Process, fail, ledger_verdict, note
 
 COPIES = 2
 SMALL, BIG = 60, 8
 WITHIN_S = 40
-
-
-def fill(dev: Dev) -> dict[str, bytes]:
-    """Files whose chunks are records, and files whose chunks are files, through every listener."""
-    chance = random.Random(7)
-    urls = [dev.api] + [p.public for p in dev.nodes]
-    clients = [dev.client(url) for url in urls]
-    contents = {}
-    for number in range(SMALL + BIG):
-        size = chance.randrange(5000, 200_000) if number < SMALL else chance.randrange(3 << 20, 9 << 20)
-        key = f"repair/{number}"
-        contents[key] = chance.randbytes(size)
-        answer = clients[number % len(clients)].file("PUT", key, contents[key])
-        if answer.status != 201:
-            fail(f"{key}: PUT answered {answer.status} {answer.code()}")
-    return contents
-
-
-def fsck(*arguments: str) -> tuple[int, str]:
-    command = [os.environ["FLOTILLA"], "fsck", *arguments]
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    return result.returncode, result.stdout + result.stderr
 
 
 def told(command: str) -> list[dict]:
@@ -45,7 +22,7 @@ def told(command: str) -> list[dict]:
 class Check:
     def __init__(self, dev: Dev):
         self.dev = dev
-        self.contents = fill(dev)
+        self.contents = fill(dev, SMALL, BIG)
         self.chunks = sum(len(chunks_of(dev.client(), key)) for key in self.contents)
         self.seconds: dict[str, float] = {}
 

@@ -89,6 +89,8 @@ pub struct NodeStats {
     pub full: bool,
     /// Whether metadata is served at once: the node is not behind with a snapshot.
     pub serves: bool,
+    /// Copies of chunks on its disk.
+    pub chunks: u64,
 }
 
 /// The most damaged copies that one heartbeat names: 16 KiB, and far more than can be mended until the next one.

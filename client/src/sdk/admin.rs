@@ -1,12 +1,14 @@
 //! What operators ask of a cluster.
 
 use flotilla_api::{
-    ClusterName,
-    admin::{TaskList, TransferList},
+    ClusterName, NodeId,
+    admin::{NodeList, Taken, TaskList, TransferList},
     route,
 };
 
-use super::{client::Client, error::Error, list::read};
+use http::Method;
+
+use super::{client::Client, error::Error, exchange::Call, list::read};
 
 /// The most bytes of an answer: a thousand tasks, or the transfers of a hundred nodes.
 const ANSWER_MAX_BYTES: usize = 32 << 20;
@@ -18,6 +20,33 @@ impl Client {
     /// See [`Error::kind`].
     pub async fn tasks(&self, cluster: &ClusterName) -> Result<TaskList, Error> {
         self.run_json(&read(format!("{}/{cluster}/tasks", route::CLUSTERS)), ANSWER_MAX_BYTES).await
+    }
+
+    /// Asks for the members of a cluster; for the root principal.
+    ///
+    /// # Errors
+    /// See [`Error::kind`].
+    pub async fn nodes(&self, cluster: &ClusterName) -> Result<NodeList, Error> {
+        self.run_json(&read(format!("{}/{cluster}/nodes", route::CLUSTERS)), ANSWER_MAX_BYTES).await
+    }
+
+    /// Moves all data off a node, or stops doing so; for the root principal. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// See [`Error::kind`].
+    pub async fn drain(&self, cluster: &ClusterName, node: NodeId, on: bool) -> Result<Taken, Error> {
+        let method = if on { Method::POST } else { Method::DELETE };
+        let route = format!("{}/{cluster}/nodes/{node}/drain", route::CLUSTERS);
+        self.run_json(&Call { method, ..read(route) }, ANSWER_MAX_BYTES).await
+    }
+
+    /// Has a node hand over and end; for the root principal.
+    ///
+    /// # Errors
+    /// See [`Error::kind`].
+    pub async fn stop(&self, cluster: &ClusterName, node: NodeId) -> Result<Taken, Error> {
+        let route = format!("{}/{cluster}/nodes/{node}/stop", route::CLUSTERS);
+        self.run_json(&Call { method: Method::POST, ..read(route) }, ANSWER_MAX_BYTES).await
     }
 
     /// Asks for the transfers of a cluster's nodes; for the root principal.

@@ -1,6 +1,6 @@
 //! What operators ask of the cluster, answered by any of its nodes: for clients of this node, and for supernodes on behalf of theirs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -8,14 +8,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_api::{
-    ClusterName, Code, NodeId,
-    admin::{Request, Task, TaskKind, TaskList, TaskState, TransferList},
+    ClusterName, Code, NodeId, Problem,
+    admin::{
+        Drain, Node, NodeList, Request, Role, Standing, Taken, Task, TaskKind, TaskList, TaskState, TransferList,
+    },
     route,
 };
-use flotilla_client::{Lane, PeerClient};
+use flotilla_client::{Lane, PeerClient, peer};
+use flotilla_env::Entropy;
 use flotilla_http_server::{ApiError, Caller, Coded, Late, admin};
+use flotilla_kv::View;
+use flotilla_raft_store::Member;
 use http::{HeaderValue, Method, Uri, header::CONTENT_TYPE};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     error::of_metadata,
@@ -23,14 +29,19 @@ use super::{
     routes::{PeerState, wrong_cluster},
 };
 use crate::{
+    board::{Board, SILENT_AFTER},
     metadata::{
-        Metadata,
+        Command, Metadata,
         heal::{TaskId, Work, tasks},
+        life::queues,
+        nodes,
         rows::TaskRow,
     },
     repair::transfers::Transfers,
 };
 
+/// How long the leader may take: it counts chunks where a node drains.
+const LEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a node may take to say what it knows.
 const NODE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -45,6 +56,12 @@ pub struct Admin {
     pub peers: PeerClient,
     /// What this node copied.
     pub transfers: Transfers,
+    /// What this node knows as the leader.
+    pub board: Board,
+    /// Ends this node in order.
+    pub stop: CancellationToken,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 impl Admin {
@@ -56,17 +73,119 @@ impl Admin {
         match request {
             Request::Tasks => json(&self.tasks().await?),
             Request::Transfers => json(&self.all_transfers().await),
+            Request::Nodes => json(&self.nodes().await?),
+            Request::Drain { node, on } => json(&self.drain(node, on).await?),
+            Request::Stop { node } => json(&self.stop(node).await?),
         }
+    }
+
+    /// Tells of the members, as the leader knows them.
+    async fn nodes(&self) -> Result<NodeList, ApiError> {
+        let status = self.metadata.group().status();
+        if status.is_leader {
+            return self.members().await;
+        }
+        let none = || ApiError::new(Code::NoLeader, "no leader is known");
+        let leader = status.leader.and_then(|id| status.members.get(&id)).ok_or_else(none)?;
+        let asked = self.peers.post(Lane::Control, &leader.peer, route::PEER_MEMBERS, &(), LEADER_DEADLINE).await;
+        asked.map_err(|error| match error {
+            peer::Error::Problem(problem) => (*problem).into(),
+            error => {
+                tracing::debug!(%error, "leader does not tell of the members");
+                none()
+            }
+        })
+    }
+
+    /// As [`Admin::nodes`], at the leader.
+    async fn members(&self) -> Result<NodeList, ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        let draining = self.view(|view| nodes::draining(view)).await?;
+        let (status, known) = (self.metadata.group().status(), self.board.roll());
+        let mut list = NodeList::default();
+        for (id, member) in status.members {
+            let known = known.iter().find(|known| known.candidate.node == id);
+            let stats = known.map(|known| known.candidate.stats.clone()).unwrap_or_default();
+            let drain = match draining.contains(&id) {
+                true => {
+                    // In this order: what it does not hold can be named only by what it took before.
+                    let empty = self.has_nothing(id, &member.peer).await;
+                    let named = self.view(move |view| queues::named_for(view, id)).await?;
+                    Some(Drain { named, safe_to_stop: empty && named == 0 })
+                }
+                false => None,
+            };
+            list.items.push(Node {
+                id,
+                name: member.name,
+                peer: member.peer,
+                zone: known.and_then(|known| known.candidate.zone.clone()),
+                role: match id {
+                    id if status.leader == Some(id) => Role::Leader,
+                    id if status.voters.contains(&id) => Role::Voter,
+                    _ => Role::Learner,
+                },
+                standing: match known {
+                    Some(known) if known.silent_for < SILENT_AFTER => Standing::Up,
+                    Some(_) | None => Standing::Silent,
+                },
+                copies: stats.chunks,
+                disk_free_bytes: stats.disk_free_bytes,
+                drain,
+            });
+        }
+        Ok(list)
+    }
+
+    /// Whether a node's disk holds no chunk, and will not get one.
+    async fn has_nothing(&self, node: NodeId, peer: &str) -> bool {
+        let asked = self.peers.post(Lane::Control, peer, route::PEER_DRAINED, &(), NODE_DEADLINE).await;
+        asked.inspect_err(|error| tracing::debug!(%node, %error, "node does not say what it holds")).unwrap_or(false)
+    }
+
+    /// Begins to move all data off a node, or stops doing so.
+    async fn drain(&self, node: NodeId, on: bool) -> Result<Taken, ApiError> {
+        self.member(node)?;
+        let id = self.metadata.fresh_id(&*self.entropy);
+        let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Drain { node, on })).await;
+        told.map_err(|error| of_metadata(&error))?;
+        Ok(Taken { node })
+    }
+
+    /// Has a node hand over and end.
+    async fn stop(&self, node: NodeId) -> Result<Taken, ApiError> {
+        if node == self.node {
+            self.stop.cancel();
+            return Ok(Taken { node });
+        }
+        let peer = self.member(node)?.peer;
+        let asked = self.peers.post(Lane::Control, &peer, route::PEER_STOP, &(), NODE_DEADLINE).await;
+        asked.map(|()| Taken { node }).map_err(|error| {
+            let problem = Problem::new(Code::NotReady, format!("node {node} does not answer: {error}"));
+            problem.hint("it may have ended already; 'flotilla node list' tells").into()
+        })
+    }
+
+    fn member(&self, node: NodeId) -> Result<Member, ApiError> {
+        let problem = || Problem::new(Code::RouteNotFound, format!("node {node} is no member of this cluster"));
+        self.metadata.group().member(node).ok_or_else(|| problem().hint("'flotilla node list' shows the members").into())
+    }
+
+    async fn view<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, queues::Error> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let read = self.metadata.with_view(read).await.map_err(|error| of_metadata(&error))?;
+        read.map_err(|error| {
+            tracing::error!(%error, "the metadata can't be read");
+            ApiError::new(Code::Internal, "the metadata can't be read")
+        })
     }
 
     /// Gives the tasks that stand, as of now.
     async fn tasks(&self) -> Result<TaskList, ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
-        let read = self.metadata.with_view(|view| tasks::all(view)).await.map_err(|error| of_metadata(&error))?;
-        let rows = read.map_err(|error| {
-            tracing::error!(%error, "tasks can't be read");
-            ApiError::new(Code::Internal, "the tasks can't be read")
-        })?;
+        let rows = self.view(|view| tasks::all(view)).await?;
         Ok(TaskList { items: rows.iter().map(|(id, row)| task(*id, row)).collect() })
     }
 
@@ -149,4 +268,28 @@ pub(super) async fn transfers(
     Coded(()): Coded<()>,
 ) -> Result<Coded<TransferList>, ApiError> {
     Ok(Coded(state.files.ready()?.admin.transfers.list()))
+}
+
+/// Tells another node of the members, as their leader.
+pub(super) async fn members(
+    State(state): State<PeerState>,
+    Coded(()): Coded<()>,
+) -> Result<Coded<NodeList>, ApiError> {
+    let admin = &state.files.ready()?.admin;
+    if !admin.metadata.group().status().is_leader {
+        return Err(ApiError::new(Code::NoLeader, "this node is not the leader"));
+    }
+    Ok(Coded(admin.members().await?))
+}
+
+/// Hands over and ends, as after SIGTERM.
+pub(super) async fn stop(State(state): State<PeerState>, Coded(()): Coded<()>) -> Result<Coded<()>, ApiError> {
+    tracing::info!("stopping by order of an operator");
+    state.files.ready()?.admin.stop.cancel();
+    Ok(Coded(()))
+}
+
+/// Says whether this node drains and has no chunk left.
+pub(super) async fn drained(State(state): State<PeerState>, Coded(()): Coded<()>) -> Result<Coded<bool>, ApiError> {
+    Ok(Coded(state.member.ready()?.store.is_drained()))
 }

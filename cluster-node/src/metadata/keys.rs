@@ -30,6 +30,8 @@ pub const CLOSED: Family = "sm_closed";
 pub const DROPPED: Family = "sm_dropped";
 /// Key: `TaskId::to_bytes`. Value: [`super::rows::TaskRow`].
 pub const TASKS: Family = "sm_tasks";
+/// Key: [`node`]. Value: [`super::rows::NodeRow`].
+pub const NODES: Family = "sm_nodes";
 /// Key: a name below. Value: as told there.
 pub const SYSTEM: Family = "sm_system";
 
@@ -48,6 +50,7 @@ pub const FAMILIES: &[Family] = &[
     CLOSED,
     DROPPED,
     TASKS,
+    NODES,
     SYSTEM,
 ];
 

@@ -9,7 +9,7 @@ use super::{
     commit::{self, Commit, Probe},
     copy::{self, Copy},
     delete::{self, Delete},
-    heal, keys, life,
+    heal, keys, life, nodes,
     rows::Etag,
     segments::{self, SegmentAppend},
     table::{get, put},
@@ -40,6 +40,8 @@ pub enum Command {
     Life(life::Command),
     /// A step of healing: tasks and replica sets.
     Heal(heal::Command),
+    /// A decision about a node.
+    Nodes(nodes::Command),
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -133,6 +135,7 @@ impl Machine for FileMachine {
             Command::Copy(copy) => copy::copy_file(state, *copy, at)?,
             Command::Life(command) => Ok(Answer::Life(life::apply(state, command, at)?)),
             Command::Heal(command) => Ok(Answer::Heal(heal::apply(state, command, at)?)),
+            Command::Nodes(command) => Ok(nodes::apply(state, &command)?),
         };
         Ok(outcome.unwrap_or_else(Answer::Refused))
     }

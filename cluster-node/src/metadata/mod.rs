@@ -9,6 +9,7 @@ pub mod keys;
 pub mod life;
 pub mod list;
 pub mod machine;
+pub mod nodes;
 pub mod precondition;
 pub mod read;
 pub mod rows;

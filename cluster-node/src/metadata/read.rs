@@ -17,7 +17,7 @@ use super::{
     Answer, Command, FileMachine,
     keys::{self, SegmentId},
     list,
-    rows::{ChunkRef, ChunkRow, Content, FileRow, KeyRow, SegmentRow},
+    rows::{ChunkRef, ChunkRow, Content, FileRow, KeyRow, NodeRow, SegmentRow},
 };
 
 /// How long a read barrier may take; a new leader is elected well within it.
@@ -161,6 +161,15 @@ impl Metadata {
     /// As [`Metadata::key`].
     pub fn documents(&self) -> Result<Documents, Error> {
         Ok(self.row(keys::SYSTEM, keys::DOCUMENTS)?.unwrap_or_default())
+    }
+
+    /// Whether all data is to go off a node, as applied here.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn is_draining(&self, node: NodeId) -> Result<bool, Error> {
+        let row: Option<NodeRow> = self.row(keys::NODES, &keys::node(node))?;
+        Ok(row.is_some_and(|row| row.draining))
     }
 
     /// Brings decoded documents up to what is applied here.

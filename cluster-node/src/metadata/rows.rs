@@ -188,6 +188,13 @@ pub struct ReclaimRow {
     pub segments: Vec<SegmentId>,
 }
 
+/// What was decided about a node; a node without a row is an ordinary one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// Whether all its data is to go to others.
+    pub draining: bool,
+}
+
 /// A task that stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRow {

@@ -119,7 +119,7 @@ impl Repair {
 fn candidate(fleet: &Fleet, chunk: ChunkId, holders: &[NodeId], wanted: usize) -> Option<Candidate> {
     let from = fleet.least_needed(chunk, holders, wanted)?;
     let corrupt = fleet.is_corrupt(chunk, from);
-    let gives = |node: &&NodeId| **node != from && fleet.gives(chunk, **node);
+    let gives = |node: &&NodeId| **node != from && fleet.gives(chunk, **node) && fleet.counts(chunk, **node);
     let others: Vec<NodeId> = holders.iter().filter(gives).take(if corrupt { 1 } else { wanted }).copied().collect();
     // The rule counts as well; this only spares the reading.
     let enough = others.len() >= if corrupt { 1 } else { wanted };

@@ -34,6 +34,7 @@ struct Node {
 pub struct Fleet {
     nodes: BTreeMap<NodeId, Node>,
     corrupt: HashSet<(ChunkId, NodeId)>,
+    draining: BTreeSet<NodeId>,
 }
 
 /// What a survey depends on: if it changes, what was found before may be wrong.
@@ -42,6 +43,7 @@ pub struct Shape {
     counted: BTreeSet<NodeId>,
     sources: BTreeSet<NodeId>,
     takers: BTreeSet<NodeId>,
+    draining: BTreeSet<NodeId>,
 }
 
 impl Fleet {
@@ -52,6 +54,7 @@ impl Fleet {
         led_for: Duration,
         grace: Duration,
         corrupt: Vec<(ChunkId, NodeId)>,
+        draining: BTreeSet<NodeId>,
     ) -> Self {
         let mut known: BTreeMap<NodeId, Known> = known.into_iter().map(|known| (known.candidate.node, known)).collect();
         let node = |id: NodeId| {
@@ -64,7 +67,8 @@ impl Fleet {
             };
             (id, Node { standing, candidate: known.map(|known| known.candidate) })
         };
-        Self { nodes: members.into_iter().map(node).collect(), corrupt: corrupt.into_iter().collect() }
+        let corrupt = corrupt.into_iter().collect();
+        Self { nodes: members.into_iter().map(node).collect(), corrupt, draining }
     }
 
     /// What surveys depend on.
@@ -76,6 +80,7 @@ impl Fleet {
             counted: all(&|node| node.standing != Standing::Down),
             sources: all(&|node| node.standing == Standing::Up),
             takers: all(&|node| node.takes(0)),
+            draining: self.draining.clone(),
         }
     }
 
@@ -94,14 +99,24 @@ impl Fleet {
         self.nodes.contains_key(&node)
     }
 
+    /// Whether all copies are to go off a node.
+    pub fn is_draining(&self, node: NodeId) -> bool {
+        self.draining.contains(&node)
+    }
+
     /// Whether a node told that its copy is damaged or gone.
     pub fn is_corrupt(&self, chunk: ChunkId, node: NodeId) -> bool {
         self.corrupt.contains(&(chunk, node))
     }
 
+    /// Whether a copy is of no use once there are enough others: its node is no member or drains, or it is damaged.
+    pub fn is_useless(&self, chunk: ChunkId, node: NodeId) -> bool {
+        !self.is_member(node) || self.draining.contains(&node) || self.is_corrupt(chunk, node)
+    }
+
     /// Whether a node's copy counts as one.
     pub fn counts(&self, chunk: ChunkId, node: NodeId) -> bool {
-        self.standing(node) != Standing::Down && !self.is_corrupt(chunk, node)
+        self.standing(node) != Standing::Down && !self.is_useless(chunk, node)
     }
 
     /// Whether a node can give its copy now.
@@ -121,7 +136,7 @@ impl Fleet {
         let zone = |id: &NodeId| self.nodes.get(id)?.candidate.as_ref()?.zone.as_deref();
         let zones: Vec<&str> = holders.iter().filter(|id| self.counts(chunk, **id)).filter_map(zone).collect();
         let free = self.nodes.iter().filter(|(id, node)| {
-            node.standing == Standing::Up && !holders.contains(id) && !self.is_corrupt(chunk, **id) && may(**id)
+            node.standing == Standing::Up && !holders.contains(id) && !self.is_useless(chunk, **id) && may(**id)
         });
         let chosen = choose_one(free.filter_map(|(_, node)| node.candidate.as_ref()), &zones, bytes, chance)?;
         if let Some(candidate) = self.nodes.get_mut(&chosen).and_then(|node| node.candidate.as_mut()) {
@@ -130,7 +145,7 @@ impl Fleet {
         Some(chosen)
     }
 
-    /// Gives the holder whose copy is needed least: one that is no member, one that is damaged, else that of the fullest disk whose
+    /// Gives the holder whose copy is needed least: one that is no member, one that is damaged, one whose node drains, else that of the fullest disk whose
     /// zone another copy is in too, if there is one.
     pub fn least_needed(&self, chunk: ChunkId, holders: &[NodeId], wanted: usize) -> Option<NodeId> {
         if let Some(gone) = holders.iter().find(|id| !self.is_member(**id)) {
@@ -138,6 +153,9 @@ impl Fleet {
         }
         if let Some(bad) = holders.iter().find(|id| self.is_corrupt(chunk, **id)) {
             return Some(*bad);
+        }
+        if let Some(drains) = holders.iter().find(|id| self.draining.contains(id)) {
+            return Some(*drains);
         }
         let counted: Vec<NodeId> = holders.iter().copied().filter(|id| self.counts(chunk, *id)).collect();
         if counted.len() <= wanted {
@@ -184,7 +202,7 @@ mod tests {
 
     fn fleet(known: Vec<Known>, led_for_s: u64) -> Fleet {
         let members = (1..=4).map(NodeId);
-        Fleet::new(members, known, Duration::from_secs(led_for_s), GRACE, vec![(CHUNK, NodeId(2))])
+        Fleet::new(members, known, Duration::from_secs(led_for_s), GRACE, vec![(CHUNK, NodeId(2))], BTreeSet::new())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! begins anew.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use crate::metadata::{
         Command, TaskId, Work,
         tasks::{CHUNKS_MAX, PLANS_MAX},
     },
+    nodes,
     rows::{ChunkRef, TaskRow},
 };
 
@@ -71,7 +72,11 @@ impl Planner {
 
     /// Makes one round; true if there is more to do at once.
     pub(super) async fn round(&mut self) -> Result<bool, Error> {
-        let Some(mut fleet) = self.fleet() else { return Ok(false) };
+        if !self.leads() {
+            return Ok(false);
+        }
+        let draining = self.repair.0.metadata.with_view(|view| nodes::draining(view)).await??;
+        let mut fleet = self.fleet(draining);
         let standing = self.repair.tasks().await?;
         self.show(&standing);
         self.forget(&fleet, &standing).await?;
@@ -103,27 +108,32 @@ impl Planner {
         Ok(planned || dropped)
     }
 
-    /// Judges the nodes, if this node leads.
-    fn fleet(&mut self) -> Option<Fleet> {
-        let Parts { metadata, board, clock, down_grace, .. } = &*self.repair.0;
+    /// Whether this node leads, and since when.
+    fn leads(&mut self) -> bool {
+        let Parts { metadata, clock, .. } = &*self.repair.0;
         let (status, now) = (metadata.group().status(), clock.now());
         let slept = now.duration_since(self.awake_at) > ASLEEP;
         self.awake_at = now;
         if !status.is_leader || status.catching_up {
             self.term = None;
-            return None;
+            return false;
         }
         let is_new = self.term.replace(status.term) != Some(status.term);
         if is_new || slept {
             self.led_since = now;
         }
-        let led_for = now.duration_since(self.led_since);
-        let fleet = Fleet::new(status.members.into_keys(), board.roll(), led_for, down_grace.0, board.corrupt());
         if is_new {
-            self.shape = fleet.shape();
             self.begin_anew();
         }
-        Some(fleet)
+        true
+    }
+
+    /// Judges the nodes.
+    fn fleet(&self, draining: BTreeSet<NodeId>) -> Fleet {
+        let Parts { metadata, board, clock, down_grace, .. } = &*self.repair.0;
+        let led_for = clock.now().duration_since(self.led_since);
+        let members = metadata.group().status().members.into_keys();
+        Fleet::new(members, board.roll(), led_for, down_grace.0, board.corrupt(), draining)
     }
 
     fn begin_anew(&mut self) {
@@ -230,7 +240,7 @@ impl Planner {
     async fn forget(&self, fleet: &Fleet, standing: &[(TaskId, TaskRow)]) -> Result<(), Error> {
         for (task, row) in standing {
             let Work::Copy { to, .. } = &row.work;
-            if fleet.standing(*to) == Standing::Down {
+            if fleet.standing(*to) == Standing::Down || fleet.is_draining(*to) {
                 self.repair.step(Command::Forget { task: *task }).await?;
             }
         }

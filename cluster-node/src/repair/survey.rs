@@ -84,7 +84,7 @@ impl Survey {
         let holders = row.replicas;
         let counted = holders.iter().filter(|node| fleet.counts(chunk.id, **node)).count();
         let gives = holders.iter().any(|node| fleet.gives(chunk.id, *node));
-        let useless = |node: &NodeId| !fleet.is_member(*node) || fleet.is_corrupt(chunk.id, *node);
+        let useless = |node: &NodeId| fleet.is_useless(chunk.id, *node);
         // Of a chunk that is short a damaged copy goes as soon as another one gives: it may hold the only free place.
         let damaged = holders.iter().any(|node| fleet.is_corrupt(chunk.id, *node));
         if gives && (counted > wanted || (counted == wanted && holders.iter().any(useless)) || damaged) {
@@ -126,12 +126,17 @@ mod tests {
     use crate::{board::Known, placement::Candidate};
 
     fn fleet(up: &[u64], corrupt: Vec<(ChunkId, NodeId)>) -> Fleet {
+        fleet_with(up, corrupt, &[])
+    }
+
+    fn fleet_with(up: &[u64], corrupt: Vec<(ChunkId, NodeId)>, draining: &[u64]) -> Fleet {
         let known = |id: &u64| Known {
             candidate: Candidate { node: NodeId(*id), zone: None, stats: Default::default(), reserved_bytes: 0 },
             silent_for: Duration::ZERO,
         };
         let led_for = Duration::from_secs(99);
-        Fleet::new((1..=4).map(NodeId), up.iter().map(known).collect(), led_for, Duration::from_secs(9), corrupt)
+        let draining = draining.iter().copied().map(NodeId).collect();
+        Fleet::new((1..=4).map(NodeId), up.iter().map(known).collect(), led_for, Duration::from_secs(9), corrupt, draining)
     }
 
     fn chunk(seq: u64) -> ChunkRef {
@@ -180,6 +185,14 @@ mod tests {
         let damaged = vec![(chunk(5).id, NodeId(3))];
         let (short, surplus, _) = walk(&kv, &fleet(&[1, 2, 3], damaged), 2, &[]);
         assert_eq!((short, surplus), (vec![4], vec![1, 3, 5]), "what node 4 has may count again");
+    }
+
+    #[test]
+    fn a_draining_node_gives_and_does_not_count() {
+        let kv = store(&[(1, &[1, 2]), (2, &[2, 3]), (3, &[1, 2, 3]), (4, &[3])]);
+        let (short, surplus, counts) = walk(&kv, &fleet_with(&[1, 2, 3], Vec::new(), &[3]), 2, &[]);
+        assert_eq!((short, surplus), (vec![4, 2], vec![3]));
+        assert_eq!(counts.missing, 0, "node 3 gives");
     }
 
     #[test]

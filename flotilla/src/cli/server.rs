@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use flotilla_api::{ClusterName, NodeId};
+
+use super::ClientArgs;
 
 /// What both servers take.
 #[derive(Debug, Args)]
@@ -79,9 +82,15 @@ pub struct NodeArgs {
     zone: Option<String>,
 }
 
-/// What can be done with a node that does not run.
+/// What can be done with nodes.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
+    /// Show the members of clusters
+    List(NodeListArgs),
+    /// Move all data off a node, until nothing is lost when it ends for ever
+    Drain(DrainArgs),
+    /// Have a node hand over and end
+    Stop(StopArgs),
     /// Trust a disk again after a node ended with exit code 74: removes the mark that keeps it from starting
     AcceptDisk {
         /// The node's data folder
@@ -96,6 +105,66 @@ impl NodeArgs {
         let own = [("cluster", &self.cluster), ("supernodes", &self.supernodes), ("zone", &self.zone)];
         given(self.server.pairs().into_iter().chain(own))
     }
+}
+
+/// Arguments of `node list`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node list
+  flotilla node list --json | jq -r 'select(.standing == \"silent\") | .name'")]
+pub struct NodeListArgs {
+    /// Only these clusters; all by default
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<ClusterName>,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `node drain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node drain 3                       wait until it is safe to stop
+  flotilla node drain 3 --undo                it takes data again
+
+What is safe is counted: no chunk names the node, and no chunk lies on its disk. The node serves on until it is stopped.")]
+pub struct DrainArgs {
+    /// The node's id, as 'flotilla node list' shows it
+    #[arg(value_name = "ID")]
+    pub node: NodeId,
+    /// Its cluster; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<ClusterName>,
+    /// Let it take data again
+    #[arg(long)]
+    pub undo: bool,
+    /// Return at once; 'flotilla node list' shows how far it is
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `node stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node stop 3
+
+It takes no new requests, gives the leadership away, ends what it has begun and exits with 0, as after SIGTERM.")]
+pub struct StopArgs {
+    /// The node's id, as 'flotilla node list' shows it
+    #[arg(value_name = "ID")]
+    pub node: NodeId,
+    /// Its cluster; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<ClusterName>,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// Arguments of `supernode`.

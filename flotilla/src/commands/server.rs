@@ -14,10 +14,12 @@ use crate::{
     settings::{self, Sources},
 };
 
-/// Runs a node, or does what is to be done with one that does not run.
+/// Runs a node, or does what else is to be done with nodes.
 pub fn node(args: &NodeArgs) -> u8 {
-    if let Some(NodeCommand::AcceptDisk { data_dir }) = &args.command {
-        return accept_disk(data_dir);
+    match &args.command {
+        Some(NodeCommand::AcceptDisk { data_dir }) => return accept_disk(data_dir),
+        Some(command) => return super::node::run(command),
+        None => {}
     }
     serve::<flotilla_cluster_node::Settings, _, _>("node", &args.server, args.pairs(), |settings, stop| async move {
         flotilla_cluster_node::run(settings, stop).await.map_err(|e| (e.exit_code(), chain(&e)))

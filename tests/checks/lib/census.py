@@ -1,8 +1,11 @@
 """Counts copies where they lie: on the disks, past every server."""
 
 import json
+import os
+import random
+import subprocess
 
-from dev import Client, fail
+from dev import Client, Dev, fail
 
 
 def chunks_of(client: Client, key: str) -> list[tuple[int, dict]]:
@@ -37,3 +40,25 @@ def census(client: Client, contents: dict[str, bytes], without: set[int] = froze
             good = sum(copy["node"] not in without and holds(copy, want) for copy in chunk["replicas"])
             counts[good] = counts.get(good, 0) + 1
     return counts
+
+
+def fill(dev: Dev, small: int, big: int) -> dict[str, bytes]:
+    """Files whose chunks are records, and files whose chunks are files, through every listener."""
+    chance = random.Random(7)
+    urls = [dev.api] + [p.public for p in dev.nodes]
+    clients = [dev.client(url) for url in urls]
+    contents = {}
+    for number in range(small + big):
+        size = chance.randrange(5000, 200_000) if number < small else chance.randrange(3 << 20, 9 << 20)
+        key = f"filled/{number}"
+        contents[key] = chance.randbytes(size)
+        answer = clients[number % len(clients)].file("PUT", key, contents[key])
+        if answer.status != 201:
+            fail(f"{key}: PUT answered {answer.status} {answer.code()}")
+    return contents
+
+
+def fsck(*arguments: str) -> tuple[int, str]:
+    command = [os.environ["FLOTILLA"], "fsck", *arguments]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    return result.returncode, result.stdout + result.stderr

@@ -12,6 +12,9 @@ use super::super::{
     rows::{ChunkRow, ClosedRow, GarbageRow, UploadRow},
 };
 
+/// Chunks per step when those of a node are counted.
+const NAMED_PAGE: usize = 4096;
+
 /// Why a queue could not be read: as for a page of a list.
 pub type Error = list::Error;
 
@@ -199,6 +202,25 @@ pub fn named(view: &dyn View, after: Option<ChunkId>, limit: usize) -> Result<Ve
     let rows = view.scan(keys::CHUNKS, &from, None, limit)?;
     let id = |key: &[u8]| key.try_into().ok().map(ChunkId::from_bytes);
     rows.iter().filter_map(|(key, row)| id(key).map(|id| Ok((id, codec::decode(row)?)))).collect()
+}
+
+/// Counts the chunks that a node is named for.
+///
+/// # Bounds
+/// Reads all chunks: some 100 ms for a hundred thousand.
+///
+/// # Errors
+/// As [`waiting`].
+pub fn named_for(view: &dyn View, node: NodeId) -> Result<u64, Error> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = named(view, after, NAMED_PAGE)?;
+        count += page.iter().filter(|(_, row)| row.replicas.contains(&node)).count() as u64;
+        match page.last().filter(|_| page.len() == NAMED_PAGE) {
+            Some((last, _)) => after = Some(*last),
+            None => return Ok(count),
+        }
+    }
 }
 
 /// Whether writers live, each looked up once.

@@ -1,0 +1,188 @@
+//! `flotilla node list|drain|stop`: the members of clusters, and what an operator does with them.
+
+use std::time::Duration;
+
+use flotilla_api::{
+    ClusterName, NodeId,
+    admin::{Node, Role, Standing},
+};
+use serde::Serialize;
+
+use crate::{
+    cli::{DrainArgs, NodeCommand, NodeListArgs, StopArgs},
+    connect::Session,
+    exit::{Exit, Failure},
+    output::{self, Report},
+    runtime,
+};
+
+/// How often a drain is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A member as one line of JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    cluster: &'a ClusterName,
+    #[serde(flatten)]
+    node: &'a Node,
+}
+
+/// Runs one of the commands that are for a client.
+pub fn run(command: &NodeCommand) -> u8 {
+    runtime::run("node", runtime::CLIENT, async {
+        let (json, result) = match command {
+            NodeCommand::List(args) => (args.client.json, Box::pin(list(args)).await),
+            NodeCommand::Drain(args) => (args.client.json, Box::pin(drain(args)).await),
+            NodeCommand::Stop(args) => (args.client.json, Box::pin(stop(args)).await),
+            NodeCommand::AcceptDisk { .. } => (false, Ok(Exit::Usage)),
+        };
+        result.map_or_else(
+            |failure| {
+                Report::new(json).failure(&failure);
+                failure.exit().code()
+            },
+            Exit::code,
+        )
+    })
+}
+
+async fn list(args: &NodeListArgs) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client)?;
+    let heading = ["CLUSTER", "ID", "NAME", "ROLE", "STATE", "COPIES", "DISK FREE", "PEER"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for cluster in session.clusters(args.cluster.clone()).await? {
+        for node in session.client.nodes(&cluster).await?.items {
+            match session.report.is_json() {
+                true => output::json(&Shown { cluster: &cluster, node: &node })?,
+                false => rows.push(row(&cluster, &node)),
+            }
+        }
+    }
+    if !session.report.is_json() {
+        output::line(output::table(&rows))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn row(cluster: &ClusterName, node: &Node) -> Vec<String> {
+    let role = match node.role {
+        Role::Leader => "leader",
+        Role::Voter => "voter",
+        Role::Learner => "learner",
+    };
+    let state = match (node.standing, node.drain) {
+        (Standing::Silent, None) => "silent".to_owned(),
+        (Standing::Silent, Some(drain)) => format!("silent, drains: {} chunks left", drain.named),
+        (Standing::Up, None) => "up".to_owned(),
+        (Standing::Up, Some(drain)) if drain.safe_to_stop => "safe to stop".to_owned(),
+        (Standing::Up, Some(drain)) => format!("drains: {} chunks left", drain.named),
+    };
+    vec![
+        cluster.to_string(),
+        node.id.to_string(),
+        node.name.clone(),
+        role.to_owned(),
+        state,
+        node.copies.to_string(),
+        output::size(node.disk_free_bytes),
+        node.peer.clone(),
+    ]
+}
+
+/// Tells a node to drain, and waits until it is safe to stop.
+async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client)?;
+    let cluster = one(&session, args.cluster.clone()).await?;
+    session.client.drain(&cluster, args.node, !args.undo).await?;
+    if args.undo || args.no_wait {
+        let node = find(&session, &cluster, args.node).await?;
+        return tell(&session, &cluster, &node, if args.undo { "takes data again" } else { "drains" });
+    }
+    let mut told = None;
+    loop {
+        let node = find(&session, &cluster, args.node).await?;
+        match node.drain {
+            None => return Err(Failure::new(Exit::Precondition, "somebody took the drain back").about(args.node)),
+            Some(drain) if drain.safe_to_stop => return tell(&session, &cluster, &node, "safe to stop"),
+            Some(drain) if told != Some((drain.named, node.copies)) => {
+                told = Some((drain.named, node.copies));
+                let (named, copies) = (drain.named, node.copies);
+                output::note(format_args!("{named} chunks name the node, {copies} copies lie on its disk"));
+            }
+            Some(_) => {}
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn stop(args: &StopArgs) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client)?;
+    let cluster = one(&session, args.cluster.clone()).await?;
+    let node = find(&session, &cluster, args.node).await?;
+    session.client.stop(&cluster, args.node).await?;
+    tell(&session, &cluster, &node, "stops")
+}
+
+fn tell(session: &Session, cluster: &ClusterName, node: &Node, what: &str) -> Result<Exit, Failure> {
+    match session.report.is_json() {
+        true => output::json(&Shown { cluster, node })?,
+        false => output::line(format_args!("node {} ({}) of cluster {cluster}: {what}", node.id, node.name))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Finds a member.
+async fn find(session: &Session, cluster: &ClusterName, id: NodeId) -> Result<Node, Failure> {
+    let nodes = session.client.nodes(cluster).await?.items;
+    nodes.into_iter().find(|node| node.id == id).ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("cluster {cluster} has no node {id}; 'flotilla node list' shows them"))
+    })
+}
+
+/// Gives the cluster that was named, or the only one.
+async fn one(session: &Session, named: Option<ClusterName>) -> Result<ClusterName, Failure> {
+    let all = session.clusters(named.into_iter().collect()).await?;
+    match &all[..] {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::new(Exit::NotFound, "no cluster has reported yet")),
+        [..] => {
+            let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+            Err(Failure::new(Exit::Usage, format!("say which cluster: --cluster with one of {}", names.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::admin::Drain;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_safe_to_stop_only_if_it_was_counted() {
+        let mut node = Node {
+            id: NodeId(3),
+            name: "a-n3".to_owned(),
+            peer: "h:1".to_owned(),
+            zone: None,
+            role: Role::Voter,
+            standing: Standing::Up,
+            copies: 0,
+            disk_free_bytes: 0,
+            drain: None,
+        };
+        let cluster = "a".parse().expect("a good name");
+        let cases = [
+            (None, "up"),
+            (Some(Drain { named: 7, safe_to_stop: false }), "drains: 7 chunks left"),
+            (Some(Drain { named: 0, safe_to_stop: false }), "drains: 0 chunks left"),
+            (Some(Drain { named: 0, safe_to_stop: true }), "safe to stop"),
+        ];
+        for (drain, state) in cases {
+            node.drain = drain;
+            assert_eq!(row(&cluster, &node)[4], state);
+        }
+        node.standing = Standing::Silent;
+        assert!(row(&cluster, &node)[4].starts_with("silent"), "what is silent can't be asked");
+    }
+}
