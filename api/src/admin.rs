@@ -254,7 +254,14 @@ mod tests {
         for (method, rest) in ROUTES {
             assert!(Request::parse(method, &rest.replace("{node}", "7")).is_some(), "{method} {rest}");
         }
-        for (method, rest) in [("POST", "tasks"), ("GET", ""), ("GET", "task"), ("GET", "tasks/"), ("GET", "nodes/x/drain"), ("POST", "nodes/7/")] {
+        for (method, rest) in [
+            ("POST", "tasks"),
+            ("GET", ""),
+            ("GET", "task"),
+            ("GET", "tasks/"),
+            ("GET", "nodes/x/drain"),
+            ("POST", "nodes/7/"),
+        ] {
             assert_eq!(Request::parse(method, rest), None, "{method} {rest}");
         }
     }

@@ -20,6 +20,8 @@ use crate::placement::{self, Candidate};
 pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 /// A node that was silent for three heartbeats gets no new chunks.
 pub const SILENT_AFTER: Duration = Duration::from_millis(1600);
+/// A process that told nothing for so long was asleep, or cut off.
+const ASLEEP: Duration = Duration::from_secs(5);
 /// The most chunks that one request places.
 pub const PLACE_COUNT_MAX: u32 = 64;
 
@@ -29,6 +31,8 @@ const SUSPECT_FOR: Duration = Duration::from_secs(2);
 struct Seen {
     heartbeat: Heartbeat,
     at: Instant,
+    /// Since when it was never silent for [`ASLEEP`].
+    steady_since: Instant,
     reserved_bytes: u64,
     suspect_until: Option<Instant>,
 }
@@ -72,8 +76,13 @@ impl Board {
     /// Takes a node's heartbeat.
     pub fn heard(&self, heartbeat: Heartbeat) {
         // A heartbeat says that the node lives, not that a gateway can reach it.
-        let suspect_until = self.lock().get(&heartbeat.node).and_then(|seen| seen.suspect_until);
-        let seen = Seen { at: self.clock.now(), reserved_bytes: 0, suspect_until, heartbeat };
+        let now = self.clock.now();
+        let (suspect_until, steady_since) = match self.lock().get(&heartbeat.node) {
+            Some(seen) if now.duration_since(seen.at) < ASLEEP => (seen.suspect_until, seen.steady_since),
+            Some(seen) => (seen.suspect_until, now),
+            None => (None, now),
+        };
+        let seen = Seen { at: now, steady_since, reserved_bytes: 0, suspect_until, heartbeat };
         let (node, told) = (seen.heartbeat.node, seen.heartbeat.corrupt.len());
         let before = self.lock().insert(node, seen).map_or(0, |before| before.heartbeat.corrupt.len());
         if told > before {
@@ -144,6 +153,17 @@ impl Board {
         answer
     }
 
+    /// For how long a node was heard of without a pause; asked of the leader itself, for how long it knows what it knows: one that
+    /// slept has heard nobody.
+    #[must_use]
+    pub fn steady_for(&self, node: NodeId) -> Duration {
+        let now = self.clock.now();
+        match self.lock().get(&node) {
+            Some(seen) if now.duration_since(seen.at) < ASLEEP => now.duration_since(seen.steady_since),
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
     /// Gives what is known of every node heard of.
     #[must_use]
     pub fn roll(&self) -> Vec<Known> {
@@ -169,5 +189,37 @@ impl Board {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Seen>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_env::{clock, entropy};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_slept_knows_nothing_from_before() {
+        let board = Board::new(clock::system(), entropy::seeded(1));
+        let own = NodeId(1);
+        let beat = || Heartbeat {
+            node: own,
+            peer: String::new(),
+            public: String::new(),
+            zone: None,
+            stats: Default::default(),
+            corrupt: Vec::new(),
+        };
+        assert_eq!(board.steady_for(own), Duration::ZERO, "never heard");
+        for _ in 0..20 {
+            board.heard(beat());
+            tokio::time::advance(HEARTBEAT_EVERY).await;
+        }
+        assert_eq!(board.steady_for(own), 20 * HEARTBEAT_EVERY);
+        tokio::time::advance(ASLEEP).await;
+        assert_eq!(board.steady_for(own), Duration::ZERO, "it has not even told itself that it is awake");
+        board.heard(beat());
+        tokio::time::advance(HEARTBEAT_EVERY).await;
+        assert_eq!(board.steady_for(own), HEARTBEAT_EVERY);
     }
 }

@@ -28,7 +28,9 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_FORM) => "form",
         Some(route::PEER_SETTLE) => "settle",
         Some(route::PEER_FSCK) => "fsck",
-        Some(route::PEER_ADMIN | route::PEER_TRANSFERS | route::PEER_MEMBERS | route::PEER_STOP | route::PEER_DRAINED) => "admin",
+        Some(
+            route::PEER_ADMIN | route::PEER_TRANSFERS | route::PEER_MEMBERS | route::PEER_STOP | route::PEER_DRAINED,
+        ) => "admin",
         Some(path) if path.starts_with(route::CLUSTERS) && path.ends_with(route::FSCK) => "fsck",
         Some(path) if path.starts_with(route::CLUSTERS) => "admin",
         Some(route::PEER_INVENTORY | route::PEER_INSPECT) => "inspect",

@@ -9,9 +9,7 @@ use axum::{
 };
 use flotilla_api::{
     ClusterName, Code, NodeId, Problem,
-    admin::{
-        Drain, Node, NodeList, Request, Role, Standing, Taken, Task, TaskKind, TaskList, TaskState, TransferList,
-    },
+    admin::{Drain, Node, NodeList, Request, Role, Standing, Taken, Task, TaskKind, TaskList, TaskState, TransferList},
     route,
 };
 use flotilla_client::{Lane, PeerClient, peer};
@@ -168,7 +166,10 @@ impl Admin {
 
     fn member(&self, node: NodeId) -> Result<Member, ApiError> {
         let problem = || Problem::new(Code::RouteNotFound, format!("node {node} is no member of this cluster"));
-        self.metadata.group().member(node).ok_or_else(|| problem().hint("'flotilla node list' shows the members").into())
+        self.metadata
+            .group()
+            .member(node)
+            .ok_or_else(|| problem().hint("'flotilla node list' shows the members").into())
     }
 
     async fn view<T: Send + 'static>(
@@ -271,10 +272,7 @@ pub(super) async fn transfers(
 }
 
 /// Tells another node of the members, as their leader.
-pub(super) async fn members(
-    State(state): State<PeerState>,
-    Coded(()): Coded<()>,
-) -> Result<Coded<NodeList>, ApiError> {
+pub(super) async fn members(State(state): State<PeerState>, Coded(()): Coded<()>) -> Result<Coded<NodeList>, ApiError> {
     let admin = &state.files.ready()?.admin;
     if !admin.metadata.group().status().is_leader {
         return Err(ApiError::new(Code::NoLeader, "this node is not the leader"));

@@ -20,6 +20,7 @@ use crate::metadata::{
         Command, TaskId, Work,
         tasks::{CHUNKS_MAX, PLANS_MAX},
     },
+    life::queues,
     nodes,
     rows::{ChunkRef, TaskRow},
 };
@@ -32,14 +33,11 @@ const TASK_BYTES_MAX: u64 = 64 << 20;
 const PAGES: usize = 16;
 /// The pause between surveys that change nothing doubles up to the longest one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// A leader that did not come to itself for so long was asleep: what it knows of others is as old as that.
-const ASLEEP: Duration = Duration::from_secs(5);
 
 pub(super) struct Planner {
     repair: Repair,
     term: Option<u64>,
     led_since: Instant,
-    awake_at: Instant,
     shape: Shape,
     corrupt: usize,
     survey: Option<Survey>,
@@ -58,7 +56,6 @@ impl Planner {
             repair,
             term: None,
             led_since: now,
-            awake_at: now,
             shape: Shape::default(),
             survey: None,
             next_survey: now,
@@ -112,17 +109,13 @@ impl Planner {
     fn leads(&mut self) -> bool {
         let Parts { metadata, clock, .. } = &*self.repair.0;
         let (status, now) = (metadata.group().status(), clock.now());
-        let slept = now.duration_since(self.awake_at) > ASLEEP;
-        self.awake_at = now;
         if !status.is_leader || status.catching_up {
             self.term = None;
             return false;
         }
         let is_new = self.term.replace(status.term) != Some(status.term);
-        if is_new || slept {
-            self.led_since = now;
-        }
         if is_new {
+            self.led_since = now;
             self.begin_anew();
         }
         true
@@ -130,8 +123,8 @@ impl Planner {
 
     /// Judges the nodes.
     fn fleet(&self, draining: BTreeSet<NodeId>) -> Fleet {
-        let Parts { metadata, board, clock, down_grace, .. } = &*self.repair.0;
-        let led_for = clock.now().duration_since(self.led_since);
+        let Parts { node, metadata, board, clock, down_grace, .. } = &*self.repair.0;
+        let led_for = clock.now().duration_since(self.led_since).min(board.steady_for(*node));
         let members = metadata.group().status().members.into_keys();
         Fleet::new(members, board.roll(), led_for, down_grace.0, board.corrupt(), draining)
     }
@@ -156,7 +149,7 @@ impl Planner {
                     return Ok((survey, false));
                 }
             }
-            Ok::<_, crate::metadata::life::queues::Error>((survey, true))
+            Ok::<_, queues::Error>((survey, true))
         });
         let (survey, more) = walked.await??;
         if more {
@@ -238,7 +231,11 @@ impl Planner {
 
     /// Drops tasks of nodes that will not come back to them, so that their chunks are planned for others.
     async fn forget(&self, fleet: &Fleet, standing: &[(TaskId, TaskRow)]) -> Result<(), Error> {
-        for (task, row) in standing {
+        if standing.is_empty() {
+            return Ok(());
+        }
+        let now_ms = self.repair.0.metadata.with_view(|view| queues::waiting(view)).await??.clock_ms;
+        for (task, row) in standing.iter().filter(|(_, row)| row.lease.is_none() || row.until_ms <= now_ms) {
             let Work::Copy { to, .. } = &row.work;
             if fleet.standing(*to) == Standing::Down || fleet.is_draining(*to) {
                 self.repair.step(Command::Forget { task: *task }).await?;

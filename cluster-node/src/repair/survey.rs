@@ -136,7 +136,14 @@ mod tests {
         };
         let led_for = Duration::from_secs(99);
         let draining = draining.iter().copied().map(NodeId).collect();
-        Fleet::new((1..=4).map(NodeId), up.iter().map(known).collect(), led_for, Duration::from_secs(9), corrupt, draining)
+        Fleet::new(
+            (1..=4).map(NodeId),
+            up.iter().map(known).collect(),
+            led_for,
+            Duration::from_secs(9),
+            corrupt,
+            draining,
+        )
     }
 
     fn chunk(seq: u64) -> ChunkRef {
