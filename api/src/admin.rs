@@ -94,7 +94,10 @@ pub struct Node {
 pub struct Drain {
     /// Chunks that the metadata names the node for, counted for this answer.
     pub named: u64,
-    /// Whether nothing is lost if the node ends for ever: it is named for no chunk, and has none on its disk.
+    /// Whether no chunk is on its disk or on its way there, and none names it.
+    pub empty: bool,
+    /// Whether nothing is lost if the node ends for ever: it is empty, and without it and all others that drain or are silent a
+    /// quorum of the voters is left.
     pub safe_to_stop: bool,
 }
 

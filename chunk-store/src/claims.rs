@@ -41,10 +41,19 @@ pub(crate) struct Claim {
 impl Claims {
     /// Claims an id and promises it `bytes` of space.
     pub(crate) fn take(self: &Arc<Self>, id: ChunkId, bytes: u64) -> Result<Claim, Error> {
-        let mut state = self.state();
+        let state = self.state();
         if state.drains {
             return Err(Error::Draining);
         }
+        self.take_of(state, id, bytes)
+    }
+
+    /// Claims an id to remove what an unfinished write left, also while the store drains.
+    pub(crate) fn take_to_remove(self: &Arc<Self>, id: ChunkId) -> Result<Claim, Error> {
+        self.take_of(self.state(), id, 0)
+    }
+
+    fn take_of(self: &Arc<Self>, mut state: MutexGuard<'_, State>, id: ChunkId, bytes: u64) -> Result<Claim, Error> {
         if state.ids.contains(&id) {
             return Err(Error::Busy(id));
         }

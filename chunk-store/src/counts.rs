@@ -61,6 +61,11 @@ impl Counts {
         settled.is_ok_and(|counted| counted == SHELVES)
     }
 
+    /// Whether all shelves are counted.
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.counted.borrow() == SHELVES
+    }
+
     /// Ends the counting, whether it came to its end or not.
     pub(crate) fn give_up(&self) {
         self.counted.send_if_modified(|counted| *counted < SHELVES && std::mem::replace(counted, u8::MAX) < SHELVES);

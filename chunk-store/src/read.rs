@@ -94,7 +94,8 @@ impl ChunkStore {
         Ok(Bytes::from_owner(buffer).slice(small(range.start - start)..small(range.end - start)))
     }
 
-    /// Reads a whole chunk from the device and checks all of it: header, checksums and BLAKE3 value. For scrubs.
+    /// Reads a whole chunk from the device and checks all of it: header, checksums and BLAKE3 value. For scrubs. A damaged copy is
+    /// never given again until it is written anew, removed, or the process restarts.
     ///
     /// # Errors
     /// NotFound, Corrupt.
@@ -102,6 +103,16 @@ impl ChunkStore {
     /// # Bounds
     /// One call reads one chunk at full speed; whoever calls sets the pace.
     pub async fn verify(&self, id: ChunkId) -> Result<(), Error> {
+        let verified = self.verify_once(id).await;
+        if let Err(Error::Corrupt { flaw, .. }) = &verified
+            && self.0.trust.distrust(id, *flaw)
+        {
+            tracing::error!(chunk = %id, %flaw, "copy is corrupt, it is not offered any more");
+        }
+        verified
+    }
+
+    async fn verify_once(&self, id: ChunkId) -> Result<(), Error> {
         if self.verify_record(id).await?.is_some() {
             return Ok(());
         }

@@ -219,7 +219,7 @@ fn tidy_shelf(store: &Inner, shelf: u8) -> Result<HashMap<ChunkId, u64>, Error> 
             Found::Chunk(id) if !entry.dir => drop(there.insert(id, entry.length)),
             Found::Temporary(id) if !entry.dir => {
                 // Nobody begins this chunk while its old file goes; one that is being written already keeps its file.
-                let Ok(_claim) = store.claims.take(id, 0) else { continue };
+                let Ok(_claim) = store.claims.take_to_remove(id) else { continue };
                 match store.disk.remove(&entry.path) {
                     Err(error) if Cause::of(&error) != Cause::Missing => {
                         return Err(io_error("remove an unfinished chunk")(error));

@@ -248,8 +248,8 @@ impl ChunkStore {
     /// Whether the store drains, and has no chunk: none that is synced, none that is being written, none to come.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        // In this order: a chunk that is no longer being written is counted.
-        self.0.claims.is_drained() && self.usage().chunks == 0
+        // In this order: a chunk that is no longer being written is counted. What was never counted may be there.
+        self.0.claims.is_drained() && self.0.counts.is_settled() && self.usage().chunks == 0
     }
 
     /// Tells how full and how well the store is, with the free space as it was at the last write, removal or measurement.

@@ -295,7 +295,7 @@ impl Fsck {
 fn suspect(node: NodeId, chunk: ChunkId, wanted: u32, copy: Copy) -> Option<Suspect> {
     let (what, file, detail) = match copy {
         Copy::Whole { length, .. } if length == u64::from(wanted) => return None,
-        Copy::Whole { length, file } => (What::Short, file, format!("it has {length} of {wanted} bytes")),
+        Copy::Whole { length, file, .. } => (What::Short, file, format!("it has {length} of {wanted} bytes")),
         Copy::Missing => (What::Missing, String::new(), "it is not there".to_owned()),
         Copy::Short { why, file } => (What::Short, file, why),
         Copy::Corrupt { why, file } => (What::Corrupt, file, why),
@@ -365,7 +365,7 @@ mod tests {
     fn a_copy_that_differs_from_the_metadata_is_named_for_what_it_is() {
         let id = ChunkId { writer: WriterId(1), seq: 2 };
         let check = |copy, expect| assert_eq!(suspect(NodeId(1), id, 10, copy).map(|found| found.what), expect);
-        let whole = |length| Copy::Whole { length, file: "/f".into() };
+        let whole = |length| Copy::Whole { length, cv: [0; 32], file: "/f".into() };
         check(whole(10), None);
         check(whole(9), Some(What::Short));
         check(Copy::Missing, Some(What::Missing));

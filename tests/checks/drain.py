@@ -32,7 +32,7 @@ def drain(dev: Dev, contents: dict[str, bytes], victim: Process) -> float:
     if result.returncode != 0 or "safe to stop" not in result.stdout:
         fail(f"drain ended with {result.returncode}: {result.stdout}{result.stderr}")
     entry = listed(victim.node_id)
-    if entry["drain"] != {"named": 0, "safe_to_stop": True}:
+    if entry["drain"] != {"named": 0, "empty": True, "safe_to_stop": True} or entry["copies"] != 0:
         fail(f"{victim.name} is listed as {entry}")
     left = [path for path in (victim.data_dir / "chunks" / "chunks").rglob("*") if path.is_file()]
     if left:

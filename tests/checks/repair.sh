@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lost copies are made anew without a hand, and those that are too many go again.
 #
-# check: a node dies, comes back, loses a file, is emptied: two good copies of all chunks again, counted on disk, under load
+# check: a node dies, comes back, loses a file, has damaged ones: two good copies of all chunks again, counted on disk, under load
 # ci: yes
 set -euo pipefail
 # shellcheck source=lib/common.sh

@@ -349,6 +349,8 @@ pub enum Copy {
     Whole {
         /// Length of its data, in bytes.
         length: u64,
+        /// The hash that it says it has, and has if it was read whole: a chaining value at its offset in its tree.
+        cv: [u8; 32],
         /// Absolute path of the file that holds it.
         file: String,
     },

@@ -1,6 +1,6 @@
 //! What operators ask of the cluster, answered by any of its nodes: for clients of this node, and for supernodes on behalf of theirs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -89,8 +89,8 @@ impl Admin {
         asked.map_err(|error| match error {
             peer::Error::Problem(problem) => (*problem).into(),
             error => {
-                tracing::debug!(%error, "leader does not tell of the members");
-                none()
+                let problem = Problem::new(Code::NotReady, format!("the leader does not tell of the members: {error}"));
+                problem.retry_after_ms(1000).into()
             }
         })
     }
@@ -100,19 +100,29 @@ impl Admin {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
         let draining = self.view(|view| nodes::draining(view)).await?;
         let (status, known) = (self.metadata.group().status(), self.board.roll());
+        let is_up =
+            |id: &NodeId| known.iter().any(|known| known.candidate.node == *id && known.silent_for < SILENT_AFTER);
+        let quorum =
+            status.voters.iter().filter(|id| is_up(id) && !draining.contains(id)).count() > status.voters.len() / 2;
+        // In this order: what a node does not hold can be named only by what it took before.
+        let asked = status.members.iter().filter(|(id, _)| draining.contains(id));
+        let asked = asked.map(|(id, member)| async move { (*id, self.has_nothing(*id, &member.peer).await) });
+        let empty: BTreeMap<NodeId, bool> = futures::future::join_all(asked).await.into_iter().collect();
+        let counted = draining.clone();
+        let named = match draining.is_empty() {
+            true => BTreeMap::new(),
+            false => self.view(move |view| queues::named_for(view, &counted)).await?,
+        };
         let mut list = NodeList::default();
         for (id, member) in status.members {
             let known = known.iter().find(|known| known.candidate.node == id);
             let stats = known.map(|known| known.candidate.stats.clone()).unwrap_or_default();
-            let drain = match draining.contains(&id) {
-                true => {
-                    // In this order: what it does not hold can be named only by what it took before.
-                    let empty = self.has_nothing(id, &member.peer).await;
-                    let named = self.view(move |view| queues::named_for(view, id)).await?;
-                    Some(Drain { named, safe_to_stop: empty && named == 0 })
-                }
-                false => None,
-            };
+            let drain = draining.contains(&id).then(|| {
+                let named = named.get(&id).copied().unwrap_or_default();
+                let empty = named == 0 && empty.get(&id).copied().unwrap_or_default();
+                let needed = status.voters.contains(&id) && !quorum;
+                Drain { named, empty, safe_to_stop: empty && !needed }
+            });
             list.items.push(Node {
                 id,
                 name: member.name,

@@ -111,7 +111,12 @@ pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, A
         }
         false => {
             let info = store.stat(id).await.map_err(|error| of_store(&error))?;
-            (store.read(id, part).await.map_err(|error| of_store(&error))?, info.tree_offset)
+            let read = store.read(id, part).await;
+            if matches!(read, Err(flotilla_chunk_store::Error::Corrupt { .. })) {
+                // Looked at past all caches: what is damaged is told, and made anew from another copy.
+                store.verify(id).await.map_err(|error| of_store(&error))?;
+            }
+            (read.map_err(|error| of_store(&error))?, info.tree_offset)
         }
     };
     let mut sums = Sums::default();

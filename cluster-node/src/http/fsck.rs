@@ -100,8 +100,14 @@ async fn look(store: &ChunkStore, id: ChunkId, verify: bool) -> Result<Copy, Api
         Err(error) => return flawed(error, id, String::new()),
     };
     let file = place.path.display().to_string();
-    match if verify { store.verify(id).await } else { Ok(()) } {
-        Ok(()) => Ok(Copy::Whole { length: place.length, file }),
+    let whole = async {
+        if verify {
+            store.verify(id).await?;
+        }
+        store.stat(id).await
+    };
+    match whole.await {
+        Ok(info) => Ok(Copy::Whole { length: place.length, cv: info.cv, file }),
         Err(error) => flawed(error, id, file),
     }
 }

@@ -129,7 +129,7 @@ impl Keeper {
         if !missing.is_empty() {
             tracing::error!(copies = missing.len(), first = %missing[0], "copies that this node is named for are not on its disk");
         }
-        self.lost.looked(&ids, &missing);
+        self.lost.looked(after, inventory.looked_for, &missing);
         Ok(())
     }
 }

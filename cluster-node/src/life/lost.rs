@@ -15,13 +15,12 @@ pub const LOST_MAX: usize = 4096;
 pub struct Lost(Arc<Mutex<BTreeSet<ChunkId>>>);
 
 impl Lost {
-    /// Notes what a part of a walk looked for, and what of it is lost.
-    pub fn looked(&self, named: &[ChunkId], lost: &[ChunkId]) {
+    /// Notes what is lost among all chunks behind `after` up to `last`, or to the end: what was lost there before is forgotten,
+    /// it was found again or this node is not named for it any more.
+    pub fn looked(&self, after: Option<ChunkId>, last: Option<ChunkId>, lost: &[ChunkId]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(first), Some(last)) = (named.first(), named.last()) {
-            let before: BTreeSet<ChunkId> = kept.range(first..=last).copied().collect();
-            kept.retain(|id| !before.contains(id));
-        }
+        let looked = |id: &ChunkId| after.is_none_or(|after| *id > after) && last.is_none_or(|last| *id <= last);
+        kept.retain(|id| !looked(id));
         let room = LOST_MAX.saturating_sub(kept.len());
         kept.extend(lost.iter().take(room));
     }
@@ -40,14 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_looked_for_again_and_found_is_not_lost_any_more() {
+    fn what_was_found_again_or_is_no_longer_named_is_not_lost_any_more() {
         let ids: Vec<ChunkId> = (1..=9).map(|seq| ChunkId { writer: WriterId(1), seq }).collect();
         let lost = Lost::default();
-        lost.looked(&ids[..5], &ids[1..3]);
-        lost.looked(&ids[5..], &ids[6..7]);
-        assert_eq!(lost.list(9), [ids[1], ids[2], ids[6]]);
-        lost.looked(&ids[..5], &ids[2..3]);
-        assert_eq!(lost.list(9), [ids[2], ids[6]]);
-        assert_eq!(lost.list(1), [ids[2]]);
+        lost.looked(None, Some(ids[4]), &[ids[0], ids[2], ids[4]]);
+        lost.looked(Some(ids[4]), None, &[ids[8]]);
+        assert_eq!(lost.list(9), [ids[0], ids[2], ids[4], ids[8]]);
+        assert_eq!(lost.list(1), [ids[0]]);
+        lost.looked(None, Some(ids[4]), &[ids[2]]);
+        assert_eq!(lost.list(9), [ids[2], ids[8]], "the first and the last of a page as well");
+        lost.looked(None, None, &[]);
+        assert_eq!(lost.list(9), []);
     }
 }

@@ -14,7 +14,10 @@ use flotilla_client::Lane;
 use metrics::counter;
 
 use super::{Error, Repair, fleet::Fleet, survey::Found};
-use crate::metadata::heal::{Answer, Command, Surplus};
+use crate::metadata::{
+    heal::{Answer, Command, Surplus},
+    rows::ChunkRef,
+};
 
 /// Chunks of one batch, and its bytes: every copy that stays is read.
 const BATCH: usize = 64;
@@ -28,10 +31,17 @@ type Verified = (ChunkId, Vec<NodeId>);
 /// A copy that may go if the others are good.
 struct Candidate {
     chunk: ChunkId,
+    /// What the others must be; if that is not known, they must be the same.
+    facts: Option<Facts>,
     from: NodeId,
     corrupt: bool,
     others: Vec<NodeId>,
+    /// How many of them must be good.
+    needed: usize,
 }
+
+/// Length and hash of a chunk.
+type Facts = (u64, [u8; 32]);
 
 impl Repair {
     /// Drops one batch of copies that are too many; true if the log was told of any.
@@ -40,23 +50,45 @@ impl Repair {
         while batch.len() < BATCH && bytes < BATCH_BYTES_MAX {
             let Some(Found { chunk, holders }) = surplus.pop_front() else { break };
             bytes += u64::from(chunk.length);
-            batch.extend(candidate(fleet, chunk.id, &holders, self.0.replicas));
+            batch.extend(candidate(fleet, chunk, &holders, self.0.replicas));
         }
-        self.0.pace.take(bytes).await;
-        self.tell_drops(batch).await
+        self.tell_drops(batch, bytes).await
+    }
+
+    /// Drops copies on this node's disk that no metadata names, where another one is good: one batch of them.
+    ///
+    /// # Errors
+    /// [`Error`]; what was not dropped is found again.
+    pub async fn drop_own(&self, ids: Vec<ChunkId>) -> Result<(), Error> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for chunk in ids.into_iter().take(BATCH) {
+            let Ok(place) = self.0.store.locate(chunk).await else { continue };
+            bytes += place.length;
+            let others = self.0.metadata.replicas_of(chunk)?;
+            batch.push(Candidate { chunk, facts: None, from: self.0.node, corrupt: false, others, needed: 1 });
+            if bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+        }
+        self.tell_drops(batch, bytes).await?;
+        Ok(())
     }
 
     /// Verifies the copies that stay and tells the log which ones go; true if there were any.
-    async fn tell_drops(&self, batch: Vec<Candidate>) -> Result<bool, Error> {
-        let verified = self.verify(&batch).await;
+    async fn tell_drops(&self, batch: Vec<Candidate>, bytes: u64) -> Result<bool, Error> {
+        self.0.pace.take(bytes).await;
+        let mut found = self.verify(&batch).await;
         let mut drops: BTreeMap<(NodeId, bool), Vec<Verified>> = BTreeMap::new();
         for candidate in batch {
-            let good = verified.get(&candidate.chunk).cloned().unwrap_or_default();
-            drops.entry((candidate.from, candidate.corrupt)).or_default().push((candidate.chunk, good));
+            let good = candidate.good(found.remove(&candidate.chunk).unwrap_or_default());
+            if good.len() >= candidate.needed {
+                drops.entry((candidate.from, candidate.corrupt)).or_default().push((candidate.chunk, good));
+            }
         }
         let mut told = false;
         for ((node, corrupt), ids) in drops {
-            let why = if corrupt { Surplus::Corrupt } else { self.many() };
+            let keep = u8::try_from(self.0.replicas).unwrap_or(u8::MAX);
+            let why = if corrupt { Surplus::Corrupt } else { Surplus::Many { keep } };
             if let Answer::Done { count, .. } = self.step(Command::DropReplicas { node, why, ids }).await? {
                 counter!("flotilla_replicas_dropped_total").increment(count.into());
                 told |= count > 0;
@@ -65,47 +97,26 @@ impl Repair {
         Ok(told)
     }
 
-    /// Drops copies on this node's disk that no metadata names, where enough others are good.
-    ///
-    /// # Errors
-    /// [`Error`]; what was not dropped is found again.
-    pub async fn drop_own(&self, ids: Vec<ChunkId>) -> Result<(), Error> {
-        for page in ids.chunks(BATCH) {
-            let mut batch = Vec::new();
-            for id in page {
-                let others = self.0.metadata.replicas_of(*id)?.into_iter().take(self.0.replicas).collect();
-                batch.push(Candidate { chunk: *id, from: self.0.node, corrupt: false, others });
-            }
-            self.tell_drops(batch).await?;
-        }
-        Ok(())
-    }
-
-    /// What has to be left where a copy is only too many.
-    pub(super) fn many(&self) -> Surplus {
-        Surplus::Many { keep: u8::try_from(self.0.replicas).unwrap_or(u8::MAX) }
-    }
-
-    /// Asks the other holders to read their copies, and gives those that are good.
-    async fn verify(&self, batch: &[Candidate]) -> BTreeMap<ChunkId, Vec<NodeId>> {
+    /// Asks the other holders to read their copies, and gives what those that are whole say of themselves.
+    async fn verify(&self, batch: &[Candidate]) -> BTreeMap<ChunkId, Vec<(NodeId, Facts)>> {
         let mut by_node: BTreeMap<NodeId, Vec<ChunkId>> = BTreeMap::new();
         for candidate in batch {
             candidate.others.iter().for_each(|node| by_node.entry(*node).or_default().push(candidate.chunk));
         }
         let asked = by_node.iter().map(|(node, ids)| self.inspect(*node, ids.clone()));
-        let mut good: BTreeMap<ChunkId, Vec<NodeId>> = BTreeMap::new();
+        let mut whole: BTreeMap<ChunkId, Vec<(NodeId, Facts)>> = BTreeMap::new();
         for ((node, ids), copies) in by_node.iter().zip(futures::future::join_all(asked).await) {
             for (id, copy) in ids.iter().zip(copies.unwrap_or_default()) {
-                if matches!(copy, Copy::Whole { .. }) {
-                    good.entry(*id).or_default().push(*node);
+                if let Copy::Whole { length, cv, .. } = copy {
+                    whole.entry(*id).or_default().push((*node, (length, cv)));
                 }
             }
         }
-        good
+        whole
     }
 
     /// Gives how copies look to a node that reads them whole; nothing if it does not answer.
-    pub(super) async fn inspect(&self, node: NodeId, ids: Vec<ChunkId>) -> Option<Vec<Copy>> {
+    async fn inspect(&self, node: NodeId, ids: Vec<ChunkId>) -> Option<Vec<Copy>> {
         let peer = self.0.holders.address(node)?;
         let (count, request) = (ids.len(), InspectRequest { ids, verify: true });
         let asked = self.0.peers.post(Lane::Control, &peer, route::PEER_INSPECT, &request, VERIFY_DEADLINE).await;
@@ -115,13 +126,46 @@ impl Repair {
     }
 }
 
+impl Candidate {
+    /// Gives the nodes whose copies are the chunk. A copy that is whole may still be another chunk's.
+    fn good(&self, found: Vec<(NodeId, Facts)>) -> Vec<NodeId> {
+        let Some(wanted) = self.facts.or_else(|| found.first().map(|(_, facts)| *facts)) else { return Vec::new() };
+        if self.facts.is_none() && found.iter().any(|(_, facts)| *facts != wanted) {
+            return Vec::new();
+        }
+        found.into_iter().filter(|(_, facts)| *facts == wanted).map(|(node, _)| node).collect()
+    }
+}
+
 /// Chooses the copy that may go, and those that have to be good for it.
-fn candidate(fleet: &Fleet, chunk: ChunkId, holders: &[NodeId], wanted: usize) -> Option<Candidate> {
-    let from = fleet.least_needed(chunk, holders, wanted)?;
-    let corrupt = fleet.is_corrupt(chunk, from);
-    let gives = |node: &&NodeId| **node != from && fleet.gives(chunk, **node) && fleet.counts(chunk, **node);
-    let others: Vec<NodeId> = holders.iter().filter(gives).take(if corrupt { 1 } else { wanted }).copied().collect();
-    // The rule counts as well; this only spares the reading.
-    let enough = others.len() >= if corrupt { 1 } else { wanted };
-    enough.then_some(Candidate { chunk, from, corrupt, others })
+fn candidate(fleet: &Fleet, chunk: ChunkRef, holders: &[NodeId], wanted: usize) -> Option<Candidate> {
+    let from = fleet.least_needed(chunk.id, holders, wanted)?;
+    let corrupt = fleet.is_corrupt(chunk.id, from);
+    let needed = if corrupt { 1 } else { wanted };
+    let gives = |node: &&NodeId| **node != from && fleet.gives(chunk.id, **node) && fleet.counts(chunk.id, **node);
+    let others: Vec<NodeId> = holders.iter().filter(gives).take(needed).copied().collect();
+    let facts = Some((u64::from(chunk.length), chunk.cv));
+    (others.len() >= needed).then_some(Candidate { chunk: chunk.id, facts, from, corrupt, others, needed })
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::WriterId;
+
+    use super::*;
+
+    #[test]
+    fn only_copies_that_are_the_chunk_are_good() {
+        let (right, wrong) = ((3, [1; 32]), (3, [2; 32]));
+        let id = ChunkId { writer: WriterId(1), seq: 1 };
+        let with =
+            |facts| Candidate { chunk: id, facts, from: NodeId(9), corrupt: false, others: Vec::new(), needed: 2 };
+        let found = |of: &[(u64, Facts)]| of.iter().map(|(node, facts)| (NodeId(*node), *facts)).collect::<Vec<_>>();
+        let good = |facts, of: &[(u64, Facts)]| with(facts).good(found(of)).iter().map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(good(Some(right), &[(1, right), (2, wrong), (3, right)]), [1, 3]);
+        assert_eq!(good(Some(right), &[(1, (4, [1; 32]))]), [0; 0], "another length");
+        assert_eq!(good(None, &[(1, right), (2, right)]), [1, 2]);
+        assert_eq!(good(None, &[(1, right), (2, wrong)]), [0; 0], "who is right is not known here");
+        assert_eq!(good(None, &[]), [0; 0]);
+    }
 }

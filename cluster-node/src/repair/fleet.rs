@@ -40,10 +40,11 @@ pub struct Fleet {
 /// What a survey depends on: if it changes, what was found before may be wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shape {
-    counted: BTreeSet<NodeId>,
+    /// Nodes whose copies count.
+    pub counted: BTreeSet<NodeId>,
     sources: BTreeSet<NodeId>,
     takers: BTreeSet<NodeId>,
-    draining: BTreeSet<NodeId>,
+    corrupt: BTreeSet<(ChunkId, NodeId)>,
 }
 
 impl Fleet {
@@ -77,16 +78,11 @@ impl Fleet {
             self.nodes.iter().filter(|(_, node)| test(node)).map(|(id, _)| *id).collect::<BTreeSet<_>>()
         };
         Shape {
-            counted: all(&|node| node.standing != Standing::Down),
+            counted: &all(&|node| node.standing != Standing::Down) - &self.draining,
             sources: all(&|node| node.standing == Standing::Up),
             takers: all(&|node| node.takes(0)),
-            draining: self.draining.clone(),
+            corrupt: self.corrupt.iter().copied().collect(),
         }
-    }
-
-    /// How many copies were told to be damaged or gone.
-    pub fn corrupt(&self) -> usize {
-        self.corrupt.len()
     }
 
     /// How a node stands; one that is no member is down.
@@ -99,9 +95,9 @@ impl Fleet {
         self.nodes.contains_key(&node)
     }
 
-    /// Whether all copies are to go off a node.
-    pub fn is_draining(&self, node: NodeId) -> bool {
-        self.draining.contains(&node)
+    /// Whether a node can get copies now.
+    pub fn takes(&self, node: NodeId) -> bool {
+        !self.draining.contains(&node) && self.nodes.get(&node).is_some_and(|node| node.takes(0))
     }
 
     /// Whether a node told that its copy is damaged or gone.
@@ -124,35 +120,32 @@ impl Fleet {
         self.standing(node) == Standing::Up && !self.is_corrupt(chunk, node)
     }
 
-    /// Chooses a node for one more copy of a chunk that `holders` are named for, and counts its bytes there.
-    pub fn choose(
-        &mut self,
-        chunk: ChunkId,
-        bytes: u64,
-        holders: &[NodeId],
-        may: impl Fn(NodeId) -> bool,
-        chance: f64,
-    ) -> Option<NodeId> {
+    /// Chooses a node for one more copy of a chunk that `holders` are named for.
+    pub fn choose(&self, chunk: ChunkId, bytes: u64, holders: &[NodeId], chance: f64) -> Option<NodeId> {
         let zone = |id: &NodeId| self.nodes.get(id)?.candidate.as_ref()?.zone.as_deref();
         let zones: Vec<&str> = holders.iter().filter(|id| self.counts(chunk, **id)).filter_map(zone).collect();
         let free = self.nodes.iter().filter(|(id, node)| {
-            node.standing == Standing::Up && !holders.contains(id) && !self.is_useless(chunk, **id) && may(**id)
+            node.standing == Standing::Up && !holders.contains(id) && !self.is_useless(chunk, **id)
         });
-        let chosen = choose_one(free.filter_map(|(_, node)| node.candidate.as_ref()), &zones, bytes, chance)?;
-        if let Some(candidate) = self.nodes.get_mut(&chosen).and_then(|node| node.candidate.as_mut()) {
-            candidate.reserved_bytes += bytes;
-        }
-        Some(chosen)
+        choose_one(free.filter_map(|(_, node)| node.candidate.as_ref()), &zones, bytes, chance)
     }
 
-    /// Gives the holder whose copy is needed least: one that is no member, one that is damaged, one whose node drains, else that of the fullest disk whose
+    /// Counts bytes that are planned for a node.
+    pub fn reserve(&mut self, node: NodeId, bytes: u64) {
+        if let Some(candidate) = self.nodes.get_mut(&node).and_then(|node| node.candidate.as_mut()) {
+            candidate.reserved_bytes += bytes;
+        }
+    }
+
+    /// Gives the holder whose copy is needed least: one that is damaged, one that is no member, one whose node drains, else that of the fullest disk whose
     /// zone another copy is in too, if there is one.
     pub fn least_needed(&self, chunk: ChunkId, holders: &[NodeId], wanted: usize) -> Option<NodeId> {
-        if let Some(gone) = holders.iter().find(|id| !self.is_member(**id)) {
-            return Some(*gone);
-        }
+        // A damaged copy first: it needs one good copy only, and may hold the only free place.
         if let Some(bad) = holders.iter().find(|id| self.is_corrupt(chunk, **id)) {
             return Some(*bad);
+        }
+        if let Some(gone) = holders.iter().find(|id| !self.is_member(**id)) {
+            return Some(*gone);
         }
         if let Some(drains) = holders.iter().find(|id| self.draining.contains(id)) {
             return Some(*drains);
@@ -225,22 +218,22 @@ mod tests {
             ],
             99,
         );
-        let any = |_| true;
-        assert_eq!(
-            fleet.choose(CHUNK, 10, &[NodeId(1)], any, 0.0),
-            Some(NodeId(4)),
-            "another zone; node 2's copy is damaged"
-        );
-        assert_eq!(fleet.choose(CHUNK, 10, &[NodeId(1), NodeId(4)], any, 0.5), Some(NodeId(3)), "there is no other");
-        assert_eq!(fleet.choose(CHUNK, 10, &[NodeId(1)], |id| id != NodeId(4), 0.5), Some(NodeId(3)));
-        assert_eq!(fleet.choose(CHUNK, 950, &[NodeId(1)], any, 0.5), None, "nobody has space");
-        // What was planned counts: 850 are left after the first one, of which 50 stay free.
-        assert_eq!(fleet.choose(CHUNK, 800, &[NodeId(1), NodeId(3)], any, 0.5), Some(NodeId(4)));
-        assert_eq!(fleet.choose(CHUNK, 800, &[NodeId(1), NodeId(3)], any, 0.5), None);
+        let mut choose = |bytes, holders: &[u64]| {
+            let holders: Vec<NodeId> = holders.iter().copied().map(NodeId).collect();
+            let chosen = fleet.choose(CHUNK, bytes, &holders, 0.5)?;
+            fleet.reserve(chosen, bytes);
+            Some(chosen.0)
+        };
+        assert_eq!(choose(10, &[1]), Some(4), "another zone; node 2's copy is damaged");
+        assert_eq!(choose(10, &[1, 4]), Some(3), "there is no other");
+        assert_eq!(choose(950, &[1]), None, "nobody has space");
+        // What was planned counts: 890 are left after the first one, of which 50 stay free.
+        assert_eq!(choose(800, &[1, 3]), Some(4));
+        assert_eq!(choose(800, &[1, 3]), None);
     }
 
     #[test]
-    fn the_copy_needed_least_is_the_lost_then_the_damaged_then_the_one_in_the_fullest_place() {
+    fn the_copy_needed_least_is_the_damaged_then_the_lost_then_the_one_in_the_fullest_place() {
         let fleet = fleet(
             vec![
                 known(1, 0, Some("x"), 500),
@@ -254,7 +247,8 @@ mod tests {
             let holders: Vec<NodeId> = holders.iter().copied().map(NodeId).collect();
             fleet.least_needed(CHUNK, &holders, 2).map(|id| id.0)
         };
-        assert_eq!(least(&[1, 2, 3, 9]), Some(9));
+        assert_eq!(least(&[1, 3, 9]), Some(9));
+        assert_eq!(least(&[1, 2, 3, 9]), Some(2));
         assert_eq!(least(&[1, 2, 3]), Some(2));
         assert_eq!(least(&[1, 3, 4]), Some(3), "node 4 is fuller, and alone in its zone");
         assert_eq!(least(&[1, 4]), None);

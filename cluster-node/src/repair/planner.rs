@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::{
     Error, Parts, Repair,
-    fleet::{Fleet, Shape, Standing},
-    survey::{Found, Survey},
+    fleet::{Fleet, Shape},
+    survey::{Counts, Found, Survey},
 };
 use crate::metadata::{
     heal::{
@@ -29,6 +29,8 @@ use crate::metadata::{
 const TASKS_PER_NODE: usize = 4;
 /// The most bytes of one task, so that a lease is not the unit in which progress is lost.
 const TASK_BYTES_MAX: u64 = 64 << 20;
+/// Chunks that are set aside in one round because their node has enough to do; beyond that nobody has room.
+const ASIDE_MAX: usize = 512;
 /// Pages of a survey in one round: some ten thousand chunks, in milliseconds.
 const PAGES: usize = 16;
 /// The pause between surveys that change nothing doubles up to the longest one.
@@ -39,7 +41,6 @@ pub(super) struct Planner {
     term: Option<u64>,
     led_since: Instant,
     shape: Shape,
-    corrupt: usize,
     survey: Option<Survey>,
     next_survey: Instant,
     pause: Duration,
@@ -61,7 +62,6 @@ impl Planner {
             next_survey: now,
             pause: PAUSE_MIN,
             left: u64::MAX,
-            corrupt: 0,
             short: VecDeque::new(),
             surplus: VecDeque::new(),
         }
@@ -77,20 +77,24 @@ impl Planner {
         let standing = self.repair.tasks().await?;
         self.show(&standing);
         self.forget(&fleet, &standing).await?;
-        if fleet.shape() != self.shape {
-            self.shape = fleet.shape();
+        let shape = fleet.shape();
+        if shape.counted != self.shape.counted {
+            // What was found may be wrong, and what is lost now is more urgent.
             self.begin_anew();
-        } else if fleet.corrupt() != self.corrupt {
+        } else if shape != self.shape {
             // A damaged copy is more urgent than one too many, which is found again.
             self.surplus.clear();
             self.pause = PAUSE_MIN;
             self.next_survey = self.repair.0.clock.now();
         }
-        self.corrupt = fleet.corrupt();
+        self.shape = shape;
         if self.survey.is_some() {
             return self.go_on(&fleet).await;
         }
-        let planned = self.plan(&mut fleet, &standing).await?;
+        if self.plan(&mut fleet, &standing).await? {
+            // The next look at the tasks sees what was planned: a survey before it would find the same chunks again.
+            return Ok(true);
+        }
         let dropped = self.drop_surplus(&fleet).await?;
         let now = self.repair.0.clock.now();
         if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
@@ -102,7 +106,7 @@ impl Planner {
             self.survey = Some(Survey::new(planned));
             return Ok(true);
         }
-        Ok(planned || dropped)
+        Ok(dropped)
     }
 
     /// Whether this node leads, and since when.
@@ -110,7 +114,11 @@ impl Planner {
         let Parts { metadata, clock, .. } = &*self.repair.0;
         let (status, now) = (metadata.group().status(), clock.now());
         if !status.is_leader || status.catching_up {
-            self.term = None;
+            if self.term.take().is_some() {
+                // Another one tells from now on.
+                self.show(&[]);
+                show_counts(Counts::default());
+            }
             return false;
         }
         let is_new = self.term.replace(status.term) != Some(status.term);
@@ -166,10 +174,7 @@ impl Planner {
                 "surveyed"
             );
         }
-        #[allow(clippy::cast_precision_loss)] // gauges are floats
-        for (state, count) in [("short", counts.short), ("missing", counts.missing)] {
-            gauge!("flotilla_chunks", "state" => state).set(count as f64);
-        }
+        show_counts(counts);
         let longest = self.repair.0.survey_every;
         let (found, left) = (!(short.is_empty() && surplus.is_empty()), counts.short + counts.surplus);
         // What was found is soon looked at again, later and later if that changes nothing.
@@ -200,16 +205,18 @@ impl Planner {
                 break;
             }
             let (id, bytes) = (short.chunk.id, u64::from(short.chunk.length));
-            let has_room = |node| room.get(&node).is_none_or(|tasks| *tasks < TASKS_PER_NODE);
             let chance = self.repair.0.entropy.u64() as f64 / u64::MAX as f64;
-            let Some(to) = fleet.choose(id, bytes, &short.holders, has_room, chance) else {
-                // Its turn comes when a task has ended; if there is no place at all, the next survey finds it again.
-                if fleet.choose(id, bytes, &short.holders, |_| true, chance).is_some() {
-                    left.push_back(short);
+            // Chosen as if all had room: one more copy in the wrong zone would stay there. Its turn comes when a task has ended; if
+            // there is no place at all, the next survey finds it again.
+            let Some(to) = fleet.choose(id, bytes, &short.holders, chance) else { continue };
+            if room.get(&to).is_some_and(|tasks| *tasks >= TASKS_PER_NODE) {
+                left.push_back(short);
+                if left.len() >= ASIDE_MAX {
                     break;
                 }
                 continue;
-            };
+            }
+            fleet.reserve(to, bytes);
             let task = open.entry(to).or_default();
             task.0.push(short.chunk);
             task.1 += bytes;
@@ -229,7 +236,7 @@ impl Planner {
         Ok(true)
     }
 
-    /// Drops tasks of nodes that will not come back to them, so that their chunks are planned for others.
+    /// Drops tasks of nodes that are down, drain or can't store anything, so that their chunks are planned for others.
     async fn forget(&self, fleet: &Fleet, standing: &[(TaskId, TaskRow)]) -> Result<(), Error> {
         if standing.is_empty() {
             return Ok(());
@@ -237,7 +244,8 @@ impl Planner {
         let now_ms = self.repair.0.metadata.with_view(|view| queues::waiting(view)).await??.clock_ms;
         for (task, row) in standing.iter().filter(|(_, row)| row.lease.is_none() || row.until_ms <= now_ms) {
             let Work::Copy { to, .. } = &row.work;
-            if fleet.standing(*to) == Standing::Down || fleet.is_draining(*to) {
+            // Nobody else may take it, and its chunks count as planned as long as it stands.
+            if !fleet.takes(*to) {
                 self.repair.step(Command::Forget { task: *task }).await?;
             }
         }
@@ -257,5 +265,12 @@ impl Planner {
         for (state, count) in [("leased", leased), ("waiting", standing.len() - leased)] {
             gauge!("flotilla_tasks", "kind" => "copy", "state" => state).set(count as f64);
         }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // gauges are floats
+fn show_counts(counts: Counts) {
+    for (state, count) in [("short", counts.short), ("missing", counts.missing)] {
+        gauge!("flotilla_chunks", "state" => state).set(count as f64);
     }
 }

@@ -17,6 +17,9 @@ use crate::{
 
 /// How long a holder may take for one piece.
 const PIECE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a copy of an earlier try may take to be taken back, and how often that is looked at.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+const BUSY_STEP: Duration = Duration::from_millis(10);
 /// How long the end of a copy, its sync, may take.
 const SYNC_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -98,7 +101,7 @@ impl Repair {
 
     /// Copies from one holder; false if this node was told to unlink the chunk meanwhile.
     async fn copy(&self, chunk: ChunkRef, from: NodeId, address: &str) -> Result<Result<bool, String>, Error> {
-        let Parts { store, peers, pace, gate, .. } = &*self.0;
+        let Parts { peers, pace, gate, .. } = &*self.0;
         let length = u64::from(chunk.length);
         let mut open: Option<(Writer, ChunkHasher)> = None;
         let mut at = 0;
@@ -119,7 +122,7 @@ impl Repair {
                 let Some(tree_offset) = part.tree_offset else {
                     return Ok(Err("it does not say where it begins".into()));
                 };
-                match store.put(chunk.id, tree_offset, length).await {
+                match self.begin(chunk.id, tree_offset, length).await {
                     Ok(writer) => open = Some((writer, ChunkHasher::new(tree_offset))),
                     Err(error) => return Ok(Err(own(&error))),
                 }
@@ -146,6 +149,20 @@ impl Repair {
             Ok(Err(error)) => Err(own(&error)),
             Err(_) => Err(format!("not synced here within {SYNC_DEADLINE:?}")),
         })
+    }
+
+    /// Begins the copy. One of an earlier try, from another holder, is waited for while it is taken back.
+    async fn begin(&self, id: ChunkId, tree_offset: u64, length: u64) -> Result<Writer, StoreError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.0.store.put(id, tree_offset, length).await {
+                Err(StoreError::Busy(_)) if waited < BUSY_WAIT => {
+                    tokio::time::sleep(BUSY_STEP).await;
+                    waited += BUSY_STEP;
+                }
+                begun => return begun,
+            }
+        }
     }
 
     /// Looks up a chunk as it is applied here.

@@ -93,11 +93,11 @@ impl Survey {
                 self.surplus.push(Found { chunk, holders: holders.clone() });
             }
         }
-        if counted >= wanted {
+        if !gives {
+            self.counts.missing += 1;
             return;
         }
-        if !gives {
-            self.counts.missing += u64::from(counted == 0);
+        if counted >= wanted {
             return;
         }
         self.counts.short += 1;

@@ -3,6 +3,7 @@
 use flotilla_api::ChunkId;
 use futures::{StreamExt, stream};
 use metrics::counter;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, LEASE, Parts, Repair, pull::Pulled};
 use crate::metadata::{
@@ -55,9 +56,14 @@ impl Repair {
     /// Copies the chunks of a task; true if some are left.
     async fn carry_out(&self, lease: Lease, chunks: Vec<ChunkRef>) -> Result<bool, Error> {
         let mut pulls = stream::iter(chunks)
-            .map(|chunk| async move {
-                self.0.transfers.copying(chunk.id);
-                (chunk.id, self.pull(chunk).await)
+            .map(|chunk| {
+                // Tasks of their own: they go on while the log is told.
+                let this = self.clone();
+                let pull = AbortOnDropHandle::new(tokio::spawn(async move {
+                    this.0.transfers.copying(chunk.id);
+                    this.pull(chunk).await
+                }));
+                async move { (chunk.id, pull.await.unwrap_or_else(|error| Ok(Pulled::Failed(error.to_string())))) }
             })
             .buffer_unordered(AT_ONCE);
         let (mut ready, mut left): (Vec<ChunkId>, bool) = (Vec::new(), false);

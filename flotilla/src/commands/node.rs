@@ -75,6 +75,7 @@ fn row(cluster: &ClusterName, node: &Node) -> Vec<String> {
         (Standing::Silent, Some(drain)) => format!("silent, drains: {} chunks left", drain.named),
         (Standing::Up, None) => "up".to_owned(),
         (Standing::Up, Some(drain)) if drain.safe_to_stop => "safe to stop".to_owned(),
+        (Standing::Up, Some(drain)) if drain.empty => "empty, needed as a voter".to_owned(),
         (Standing::Up, Some(drain)) => format!("drains: {} chunks left", drain.named),
     };
     vec![
@@ -104,6 +105,10 @@ async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
         match node.drain {
             None => return Err(Failure::new(Exit::Precondition, "somebody took the drain back").about(args.node)),
             Some(drain) if drain.safe_to_stop => return tell(&session, &cluster, &node, "safe to stop"),
+            Some(drain) if drain.empty => {
+                let why = "the node is empty, and needed as a voter while others drain or are silent";
+                return Err(Failure::new(Exit::Precondition, why).about(args.node));
+            }
             Some(drain) if told != Some((drain.named, node.copies)) => {
                 told = Some((drain.named, node.copies));
                 let (named, copies) = (drain.named, node.copies);
@@ -174,9 +179,10 @@ mod tests {
         let cluster = "a".parse().expect("a good name");
         let cases = [
             (None, "up"),
-            (Some(Drain { named: 7, safe_to_stop: false }), "drains: 7 chunks left"),
-            (Some(Drain { named: 0, safe_to_stop: false }), "drains: 0 chunks left"),
-            (Some(Drain { named: 0, safe_to_stop: true }), "safe to stop"),
+            (Some(Drain { named: 7, empty: false, safe_to_stop: false }), "drains: 7 chunks left"),
+            (Some(Drain { named: 0, empty: false, safe_to_stop: false }), "drains: 0 chunks left"),
+            (Some(Drain { named: 0, empty: true, safe_to_stop: false }), "empty, needed as a voter"),
+            (Some(Drain { named: 0, empty: true, safe_to_stop: true }), "safe to stop"),
         ];
         for (drain, state) in cases {
             node.drain = drain;

@@ -78,6 +78,8 @@ pub fn drop_of(
         if !row.replicas.contains(&node) && (why == Surplus::Corrupt || told()?.is_some()) {
             continue;
         }
+        // A copy that is not named is no part of the set: another one that is good is enough.
+        let keep = if row.replicas.contains(&node) { keep } else { 1 };
         row.replicas.retain(|held| *held != node);
         let left = row.replicas.iter().filter(|held| verified.contains(held)).count();
         if left < keep {

@@ -192,7 +192,7 @@ fn a_late_word_about_an_unlinked_copy_ends_no_later_drop() {
 
 #[test]
 fn copies_are_dropped_only_if_enough_verified_ones_are_left() {
-    let cases: [(&[u64], Surplus, &[u64], bool); 11] = [
+    let cases: [(&[u64], Surplus, &[u64], bool); 12] = [
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 2], true),
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 2, 3], true),
         (&[1, 2, 3], Surplus::Many { keep: 2 }, &[1, 3], false),
@@ -203,7 +203,8 @@ fn copies_are_dropped_only_if_enough_verified_ones_are_left() {
         (&[1, 3], Surplus::Corrupt, &[], false),
         // A copy that is not named: surplus it is dropped like any other; of a corrupt one nothing is known.
         (&[1, 2], Surplus::Many { keep: 2 }, &[1, 2], true),
-        (&[1, 2], Surplus::Many { keep: 2 }, &[1], false),
+        (&[1, 2], Surplus::Many { keep: 2 }, &[1], true),
+        (&[1, 2], Surplus::Many { keep: 2 }, &[], false),
         (&[1, 2], Surplus::Corrupt, &[1, 2], false),
     ];
     for (holders, why, verified, dropped) in cases {

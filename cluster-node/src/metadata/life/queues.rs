@@ -1,6 +1,6 @@
 //! What waits in the life cycle's queues, page by page, from a consistent view. Reads only; the rules decide again in the log.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use flotilla_api::{ChunkId, Epoch, FileName, NodeId, WriterId, codec};
 use flotilla_kv::{Family, View};
@@ -204,21 +204,23 @@ pub fn named(view: &dyn View, after: Option<ChunkId>, limit: usize) -> Result<Ve
     rows.iter().filter_map(|(key, row)| id(key).map(|id| Ok((id, codec::decode(row)?)))).collect()
 }
 
-/// Counts the chunks that a node is named for.
+/// Counts the chunks that nodes are named for.
 ///
 /// # Bounds
 /// Reads all chunks: some 100 ms for a hundred thousand.
 ///
 /// # Errors
 /// As [`waiting`].
-pub fn named_for(view: &dyn View, node: NodeId) -> Result<u64, Error> {
-    let (mut count, mut after) = (0, None);
+pub fn named_for(view: &dyn View, nodes: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, u64>, Error> {
+    let (mut counts, mut after) = (BTreeMap::new(), None);
     loop {
         let page = named(view, after, NAMED_PAGE)?;
-        count += page.iter().filter(|(_, row)| row.replicas.contains(&node)).count() as u64;
+        for node in page.iter().flat_map(|(_, row)| &row.replicas).filter(|node| nodes.contains(node)) {
+            *counts.entry(*node).or_default() += 1;
+        }
         match page.last().filter(|_| page.len() == NAMED_PAGE) {
             Some((last, _)) => after = Some(*last),
-            None => return Ok(count),
+            None => return Ok(counts),
         }
     }
 }
