@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind, Write},
 };
 
+use flotilla_api::ClusterName;
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -46,6 +47,16 @@ pub fn stdout_failure(error: &io::Error) -> Failure {
         ErrorKind::BrokenPipe => Failure::unheard(),
         _ => Failure::local("stdout can't be written", error),
     }
+}
+
+/// Something of a cluster as one line of JSON: its own fields, and the cluster's name.
+#[derive(Serialize)]
+pub struct OfCluster<'a, T> {
+    /// The cluster.
+    pub cluster: &'a ClusterName,
+    /// What belongs to it.
+    #[serde(flatten)]
+    pub of: &'a T,
 }
 
 /// How failures and warnings of one command are told.

@@ -30,7 +30,7 @@ use crate::{
     board::{Board, SILENT_AFTER},
     metadata::{
         Command, Metadata,
-        heal::{TaskId, Work, tasks},
+        heal::{TaskId, tasks},
         life::queues,
         nodes,
         rows::TaskRow,
@@ -228,12 +228,12 @@ impl Admin {
 }
 
 fn task(id: TaskId, row: &TaskRow) -> Task {
-    let Work::Copy { to, chunks } = &row.work;
+    let chunks = row.work.chunks();
     Task {
         id: id.to_string(),
         kind: TaskKind::Copy,
         state: if row.lease.is_some() { TaskState::Leased } else { TaskState::Waiting },
-        to: *to,
+        to: row.work.target(),
         chunks: row.planned,
         left: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
         left_bytes: chunks.iter().map(|chunk| u64::from(chunk.length)).sum(),

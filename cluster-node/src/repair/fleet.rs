@@ -137,8 +137,8 @@ impl Fleet {
         }
     }
 
-    /// Gives the holder whose copy is needed least: one that is damaged, one that is no member, one whose node drains, else that of the fullest disk whose
-    /// zone another copy is in too, if there is one.
+    /// Gives the holder whose copy is needed least: one that is damaged, one that is no member, one whose node drains, else that
+    /// of the fullest disk whose zone another copy is in too, if there is one.
     pub fn least_needed(&self, chunk: ChunkId, holders: &[NodeId], wanted: usize) -> Option<NodeId> {
         // A damaged copy first: it needs one good copy only, and may hold the only free place.
         if let Some(bad) = holders.iter().find(|id| self.is_corrupt(chunk, **id)) {

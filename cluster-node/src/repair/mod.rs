@@ -35,7 +35,7 @@ use crate::{
 /// The pause between two rounds without work.
 const ROUND: Duration = Duration::from_millis(500);
 /// How long a task is leased for; kept on while it goes on.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Period = Period::secs(20);
 
 /// Why a step could not be made; the next round tries again.
 #[derive(Debug, thiserror::Error)]

@@ -98,11 +98,8 @@ impl Planner {
         let dropped = self.drop_surplus(&fleet).await?;
         let now = self.repair.0.clock.now();
         if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
-            let of = |(_, row): &(TaskId, TaskRow)| {
-                let Work::Copy { chunks, .. } = &row.work;
-                chunks.iter().map(|chunk| chunk.id).collect::<Vec<_>>()
-            };
-            let planned: HashSet<ChunkId> = standing.iter().flat_map(of).collect();
+            let chunks = standing.iter().flat_map(|(_, row)| row.work.chunks());
+            let planned: HashSet<ChunkId> = chunks.map(|chunk| chunk.id).collect();
             self.survey = Some(Survey::new(planned));
             return Ok(true);
         }
@@ -193,8 +190,7 @@ impl Planner {
     async fn plan(&mut self, fleet: &mut Fleet, standing: &[(TaskId, TaskRow)]) -> Result<bool, Error> {
         let mut room: BTreeMap<NodeId, usize> = BTreeMap::new();
         for (_, row) in standing {
-            let Work::Copy { to, .. } = &row.work;
-            *room.entry(*to).or_default() += 1;
+            *room.entry(row.work.target()).or_default() += 1;
         }
         let mut works: Vec<Work> = Vec::new();
         let mut open: BTreeMap<NodeId, (Vec<ChunkRef>, u64)> = BTreeMap::new();
@@ -243,9 +239,8 @@ impl Planner {
         }
         let now_ms = self.repair.0.metadata.with_view(|view| queues::waiting(view)).await??.clock_ms;
         for (task, row) in standing.iter().filter(|(_, row)| row.lease.is_none() || row.until_ms <= now_ms) {
-            let Work::Copy { to, .. } = &row.work;
             // Nobody else may take it, and its chunks count as planned as long as it stands.
-            if !fleet.takes(*to) {
+            if !fleet.takes(row.work.target()) {
                 self.repair.step(Command::Forget { task: *task }).await?;
             }
         }

@@ -25,10 +25,7 @@ impl Repair {
         if status.catching_up || status.leader.is_none() || usage.full || usage.poisoned {
             return Ok(false);
         }
-        let mine = self.tasks().await?.into_iter().find(|(_, row)| {
-            let Work::Copy { to, .. } = &row.work;
-            to == node
-        });
+        let mine = self.tasks().await?.into_iter().find(|(_, row)| row.work.target() == *node);
         let Some((task, row)) = mine else { return Ok(false) };
         let Some(lease) = self.take(task).await? else { return Ok(false) };
         let Work::Copy { chunks, .. } = row.work;
@@ -45,8 +42,9 @@ impl Repair {
 
     /// Leases a task, and waits until all that was decided before is known here.
     async fn take(&self, task: TaskId) -> Result<Option<Lease>, Error> {
-        let lasts_ms = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
-        let Answer::Leased(lease) = self.step(Command::Take { task, node: self.0.node, lasts_ms }).await? else {
+        let Answer::Leased(lease) =
+            self.step(Command::Take { task, node: self.0.node, lasts_ms: LEASE.as_ms() }).await?
+        else {
             return Ok(None);
         };
         self.0.metadata.barrier().await?;
@@ -80,10 +78,9 @@ impl Repair {
                 return Ok(false);
             }
             let now = self.0.clock.now();
-            if now.duration_since(kept_at) > LEASE / 3 {
+            if now.duration_since(kept_at) > LEASE.0 / 3 {
                 kept_at = now;
-                let lasts_ms = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
-                if self.step(Command::Keep { lease, lasts_ms }).await? == Answer::Passed {
+                if self.step(Command::Keep { lease, lasts_ms: LEASE.as_ms() }).await? == Answer::Passed {
                     return Ok(false);
                 }
             }

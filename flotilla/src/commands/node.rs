@@ -6,26 +6,17 @@ use flotilla_api::{
     ClusterName, NodeId,
     admin::{Node, Role, Standing},
 };
-use serde::Serialize;
 
 use crate::{
     cli::{DrainArgs, NodeCommand, NodeListArgs, StopArgs},
     connect::Session,
     exit::{Exit, Failure},
-    output::{self, Report},
+    output::{self, OfCluster, Report},
     runtime,
 };
 
 /// How often a drain is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A member as one line of JSON.
-#[derive(Serialize)]
-struct Shown<'a> {
-    cluster: &'a ClusterName,
-    #[serde(flatten)]
-    node: &'a Node,
-}
 
 /// Runs one of the commands that are for a client.
 pub fn run(command: &NodeCommand) -> u8 {
@@ -53,7 +44,7 @@ async fn list(args: &NodeListArgs) -> Result<Exit, Failure> {
     for cluster in session.clusters(args.cluster.clone()).await? {
         for node in session.client.nodes(&cluster).await?.items {
             match session.report.is_json() {
-                true => output::json(&Shown { cluster: &cluster, node: &node })?,
+                true => output::json(&OfCluster { cluster: &cluster, of: &node })?,
                 false => rows.push(row(&cluster, &node)),
             }
         }
@@ -130,7 +121,7 @@ async fn stop(args: &StopArgs) -> Result<Exit, Failure> {
 
 fn tell(session: &Session, cluster: &ClusterName, node: &Node, what: &str) -> Result<Exit, Failure> {
     match session.report.is_json() {
-        true => output::json(&Shown { cluster, node })?,
+        true => output::json(&OfCluster { cluster, of: node })?,
         false => output::line(format_args!("node {} ({}) of cluster {cluster}: {what}", node.id, node.name))?,
     }
     Ok(Exit::Ok)

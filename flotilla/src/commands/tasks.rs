@@ -4,22 +4,13 @@ use flotilla_api::{
     ClusterName,
     admin::{Task, TaskKind, TaskState},
 };
-use serde::Serialize;
 
 use crate::{
     cli::TasksArgs,
     connect::Session,
     exit::{Exit, Failure},
-    output,
+    output::{self, OfCluster},
 };
-
-/// A task as one line of JSON.
-#[derive(Serialize)]
-struct Shown<'a> {
-    cluster: &'a ClusterName,
-    #[serde(flatten)]
-    task: &'a Task,
-}
 
 /// Runs the command.
 ///
@@ -32,7 +23,7 @@ pub async fn run(args: TasksArgs) -> Result<Exit, Failure> {
     for cluster in session.clusters(args.cluster).await? {
         for task in session.client.tasks(&cluster).await?.items {
             match session.report.is_json() {
-                true => output::json(&Shown { cluster: &cluster, task: &task })?,
+                true => output::json(&OfCluster { cluster: &cluster, of: &task })?,
                 false => rows.push(row(&cluster, &task)),
             }
         }

@@ -4,22 +4,13 @@ use flotilla_api::{
     ClusterName,
     admin::{ChunkState, ChunkTransfer, Transfer, TransferList},
 };
-use serde::Serialize;
 
 use crate::{
     cli::TransfersArgs,
     connect::Session,
     exit::{Exit, Failure},
-    output,
+    output::{self, OfCluster},
 };
-
-/// The transfers of one cluster as one line of JSON.
-#[derive(Serialize)]
-struct Shown<'a> {
-    cluster: &'a ClusterName,
-    #[serde(flatten)]
-    list: &'a TransferList,
-}
 
 /// Runs the command.
 ///
@@ -30,7 +21,7 @@ pub async fn run(args: TransfersArgs) -> Result<Exit, Failure> {
     for cluster in session.clusters(args.cluster).await? {
         let list = session.client.transfers(&cluster).await?;
         match session.report.is_json() {
-            true => output::json(&Shown { cluster: &cluster, list: &list })?,
+            true => output::json(&OfCluster { cluster: &cluster, of: &list })?,
             false => output::line(text(&cluster, &list, args.chunks))?,
         }
         for node in &list.silent {

@@ -72,15 +72,22 @@ pub enum Work {
 }
 
 impl Work {
-    /// Whether a node may carry it out.
-    fn is_for(&self, node: NodeId) -> bool {
+    /// The node that carries it out.
+    #[must_use]
+    pub fn target(&self) -> NodeId {
         let Self::Copy { to, .. } = self;
-        *to == node
+        *to
+    }
+
+    /// The chunks that it is about.
+    #[must_use]
+    pub fn chunks(&self) -> &[ChunkRef] {
+        let Self::Copy { chunks, .. } = self;
+        chunks
     }
 
     fn is_bounded(&self) -> bool {
-        let Self::Copy { chunks, .. } = self;
-        (1..=CHUNKS_MAX).contains(&chunks.len())
+        (1..=CHUNKS_MAX).contains(&self.chunks().len())
     }
 }
 
@@ -105,8 +112,7 @@ pub fn plan(state: &mut dyn Txn, work: Vec<Work>, at: Position) -> Result<Answer
             break;
         }
         let id = TaskId(at.index, number);
-        let Work::Copy { chunks, .. } = &work;
-        let planned = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+        let planned = u32::try_from(work.chunks().len()).unwrap_or(u32::MAX);
         put(state, keys::TASKS, id.to_bytes(), &TaskRow { work, lease: None, until_ms: 0, taken: 0, planned });
         count += 1;
     }
@@ -116,7 +122,7 @@ pub fn plan(state: &mut dyn Txn, work: Vec<Work>, at: Position) -> Result<Answer
 
 /// Takes a task. A node may take its own lease anew: only one process runs on its disk, and that one has lost the old lease.
 pub fn take(state: &mut dyn Txn, id: TaskId, node: NodeId, lasts_ms: u64, at: Position) -> Result<Answer, Fault> {
-    let Some(mut row) = free(state, id, Some(node))?.filter(|row| row.work.is_for(node)) else {
+    let Some(mut row) = free(state, id, Some(node))?.filter(|row| row.work.target() == node) else {
         return Ok(Answer::Passed);
     };
     let lease = Lease { task: id, node, epoch: at.index };
@@ -161,8 +167,7 @@ pub fn held(state: &dyn Txn, lease: Lease) -> Result<Option<TaskRow>, Fault> {
 
 /// Writes down what is left of a task, and ends it if that is nothing.
 pub fn put_left(state: &mut dyn Txn, id: TaskId, row: &TaskRow) -> Result<(), Fault> {
-    let Work::Copy { chunks, .. } = &row.work;
-    if chunks.is_empty() {
+    if row.work.chunks().is_empty() {
         return remove(state, id);
     }
     put(state, keys::TASKS, id.to_bytes(), row);
@@ -187,11 +192,9 @@ pub fn all(view: &dyn View) -> Result<Vec<(TaskId, TaskRow)>, Error> {
 /// # Errors
 /// As [`all`].
 pub fn planned_for(view: &dyn View, node: NodeId) -> Result<HashSet<ChunkId>, Error> {
-    let of = |row: TaskRow| match row.work {
-        Work::Copy { to, chunks } if to == node => chunks,
-        Work::Copy { .. } => Vec::new(),
-    };
-    Ok(all(view)?.into_iter().flat_map(|(_, row)| of(row)).map(|chunk| chunk.id).collect())
+    let rows = all(view)?;
+    let of = rows.iter().filter(|(_, row)| row.work.target() == node);
+    Ok(of.flat_map(|(_, row)| row.work.chunks()).map(|chunk| chunk.id).collect())
 }
 
 /// Gives how many tasks stand.
