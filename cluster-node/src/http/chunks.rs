@@ -110,13 +110,13 @@ pub async fn give(store: &ChunkStore, headers: &HeaderMap) -> Result<Response, A
             (bytes, facts.tree_offset)
         }
         false => {
-            let info = store.stat(id).await.map_err(|error| of_store(&error))?;
-            let read = store.read(id, part).await;
+            let read = async { Ok((store.stat(id).await?.tree_offset, store.read(id, part).await?)) }.await;
             if matches!(read, Err(flotilla_chunk_store::Error::Corrupt { .. })) {
                 // Looked at past all caches: what is damaged is told, and made anew from another copy.
                 store.verify(id).await.map_err(|error| of_store(&error))?;
             }
-            (read.map_err(|error| of_store(&error))?, info.tree_offset)
+            let (tree_offset, bytes) = read.map_err(|error| of_store(&error))?;
+            (bytes, tree_offset)
         }
     };
     let mut sums = Sums::default();

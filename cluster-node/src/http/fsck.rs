@@ -97,7 +97,13 @@ async fn look(store: &ChunkStore, id: ChunkId, verify: bool) -> Result<Copy, Api
     // Found anew, not through a handle that was opened when all was well.
     let place = match store.locate(id).await {
         Ok(place) => place,
-        Err(error) => return flawed(error, id, String::new()),
+        Err(error) => {
+            if matches!(error, StoreError::Corrupt { .. }) {
+                // Read whole, its damage is noted, so that the copy is made anew.
+                drop(store.verify(id).await);
+            }
+            return flawed(error, id, String::new());
+        }
     };
     let file = place.path.display().to_string();
     let whole = async {

@@ -115,8 +115,11 @@ impl Keeper {
         let mut missing = Vec::new();
         for id in &ids {
             // Found anew: a handle that was opened when all was well outlives its file.
-            if matches!(self.store.locate(*id).await, Err(StoreError::NotFound(_))) {
-                missing.push(*id);
+            match self.store.locate(*id).await {
+                Err(StoreError::NotFound(_)) => missing.push(*id),
+                // Read whole, its damage is noted, so that the copy is made anew.
+                Err(StoreError::Corrupt { .. }) => drop(self.store.verify(*id).await),
+                _ => {}
             }
         }
         if !missing.is_empty() {

@@ -60,6 +60,7 @@ impl Repair {
     /// # Errors
     /// [`Error`]; what was not dropped is found again.
     pub async fn drop_own(&self, ids: Vec<ChunkId>) -> Result<(), Error> {
+        fail::fail_point!("repair.drop_own", |_| Ok(()));
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for chunk in ids.into_iter().take(BATCH) {
             let Ok(place) = self.0.store.locate(chunk).await else { continue };
