@@ -25,6 +25,14 @@ pub enum Request {
         /// The node.
         node: NodeId,
     },
+    /// `POST nodes/{node}/remove`: a node without data leaves the cluster for ever; `POST nodes/{node}/remove-lost`: a node that
+    /// is gone does, with whatever it had.
+    Remove {
+        /// The node.
+        node: NodeId,
+        /// Whether it is gone, so that nothing is asked of it.
+        lost: bool,
+    },
 }
 
 /// The methods and paths behind `/v1/clusters/{cluster}/`, as routers write them.
@@ -35,6 +43,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "nodes/{node}/drain"),
     ("DELETE", "nodes/{node}/drain"),
     ("POST", "nodes/{node}/stop"),
+    ("POST", "nodes/{node}/remove"),
+    ("POST", "nodes/{node}/remove-lost"),
 ];
 
 impl Request {
@@ -52,6 +62,8 @@ impl Request {
                     ("POST", "drain") => Some(Self::Drain { node, on: true }),
                     ("DELETE", "drain") => Some(Self::Drain { node, on: false }),
                     ("POST", "stop") => Some(Self::Stop { node }),
+                    ("POST", "remove") => Some(Self::Remove { node, lost: false }),
+                    ("POST", "remove-lost") => Some(Self::Remove { node, lost: true }),
                     _ => None,
                 }
             }
@@ -87,6 +99,8 @@ pub struct Node {
     pub disk_free_bytes: u64,
     /// How far its drain is; none for a node that does not drain.
     pub drain: Option<Drain>,
+    /// Whether it leaves the cluster for ever.
+    pub leaves: bool,
 }
 
 /// How far the drain of a node is.

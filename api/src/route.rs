@@ -34,6 +34,10 @@ pub const PEER_PLACE: &str = "/peer/v1/place";
 pub const PEER_HEARTBEAT: &str = "/peer/v1/heartbeat";
 /// Peers: formation of a new cluster.
 pub const PEER_FORM: &str = "/peer/v1/form";
+/// `POST`: a new node asks for a place in its cluster.
+pub const PEER_JOIN: &str = "/peer/v1/join";
+/// `POST`: a node that starts asks whether it may take part.
+pub const PEER_GREET: &str = "/peer/v1/greet";
 /// Peers: a cluster's report, from its leader to a supernode.
 pub const PEER_REPORT: &str = "/peer/v1/report";
 /// Peers: claim of a key for a cluster, to a supernode.

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     ChunkId, ClusterName, NodeId,
-    peer::{CORRUPT_TOLD_MAX, ClusterReport, Documents, Heartbeat, NodeStats, PlaceAnswer, PlaceRequest, ReportAnswer},
+    peer::{
+        CORRUPT_TOLD_MAX, ClusterReport, Documents, Heartbeat, HeartbeatAnswer, NodeStats, PlaceAnswer, PlaceRequest,
+        ReportAnswer,
+    },
     route,
 };
 use flotilla_chunk_store::ChunkStore;
@@ -72,6 +75,8 @@ pub struct Teller {
     pub gauges: Arc<Gauges>,
     /// Decoded documents.
     pub documents: DocumentCache,
+    /// Raised when the leader says that this node is no member any more.
+    pub removed: CancellationToken,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -120,10 +125,12 @@ impl Teller {
             self.board.keep(|id| status.members.contains_key(&id));
             self.report(status.term).await;
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
-            let told: Result<(), _> =
+            let told: Result<HeartbeatAnswer, _> =
                 self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
-            if let Err(error) = told {
-                tracing::debug!(%error, "leader did not take the heartbeat");
+            match told {
+                Ok(HeartbeatAnswer { removed: true }) => self.removed.cancel(),
+                Ok(HeartbeatAnswer { removed: false }) => {}
+                Err(error) => tracing::debug!(%error, "leader did not take the heartbeat"),
             }
         }
     }
@@ -158,6 +165,7 @@ impl Teller {
             full: usage.full,
             serves: !self.metadata.group().status().catching_up,
             chunks: usage.chunks,
+            chunk_bytes: usage.bytes,
         }
     }
 

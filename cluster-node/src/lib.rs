@@ -10,6 +10,7 @@ mod heartbeat;
 mod homes;
 mod http;
 mod life;
+mod membership;
 mod metadata;
 mod node;
 mod ops;

@@ -33,6 +33,7 @@ use crate::{
     homes::Homes,
     http::{Admin, Direct, FileService, Member, peer_router, public_router},
     life::{Keeper, Lost, Periods, Released},
+    membership::{self, Joiner, Membership},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
@@ -69,6 +70,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         group: settings.cluster.to_string(),
         own: addresses.peer.clone(),
         members: settings.initial_members.clone(),
+        joins: !settings.join.is_empty(),
     };
     let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
     let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
@@ -151,8 +153,16 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let others = FormPeers(peers.clone());
+    let place = async {
+        if formation.has_to_join() {
+            let (dir, cluster, name) = (&*settings.data_dir, &settings.cluster, &*settings.name);
+            let joiner = Joiner { dir, cluster, name, peer: &addresses.peer, members: &settings.join, peers, seams };
+            joiner.join(formation).await?;
+        }
+        Ok::<_, Error>(formation.run(&others).await?)
+    };
     let identity = tokio::select! {
-        identity = formation.run(&others) => identity?,
+        identity = place => identity?,
         () = stop.cancelled() => return Ok(()),
     };
     let dir = &settings.data_dir;
@@ -162,15 +172,27 @@ async fn serve(
     let store = open_store(dir, seams, kv.clone()).await?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
+    // Before it answers anybody: a vote or a copy of an older disk could undo what was acked.
+    membership::greet(&metadata.group().status(), &addresses.peer, peers).await?;
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     if let Err(error) = metadata.refresh(&documents) {
         tracing::error!(%error, "documents can't be read");
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
+    let membership = Membership {
+        node: identity.node,
+        uuid: identity.uuid,
+        metadata: metadata.clone(),
+        board: board.clone(),
+        voter_grace: settings.voter_grace,
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+    };
     let member = Member {
         node: identity.node,
         metadata: metadata.clone(),
+        membership: membership.clone(),
         board: board.clone(),
         store: store.clone(),
         peers: peers.clone(),
@@ -179,6 +201,7 @@ async fn serve(
     };
     late_member.set(member);
 
+    let removed = CancellationToken::new();
     let work = async {
         seat.form(metadata.group(), formation).await?;
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
@@ -271,6 +294,7 @@ async fn serve(
             under_way: under_way.clone(),
             gauges: Arc::default(),
             documents: documents.clone(),
+            removed: removed.clone(),
             entropy: seams.entropy.clone(),
         };
         late_files.set(FileService {
@@ -287,7 +311,8 @@ async fn serve(
             clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
-        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()), Box::pin(repair.run(stop.clone())));
+        let (teller, keeper) = (teller.run(stop.clone()), keeper.run(stop.clone()));
+        tokio::join!(teller, keeper, Box::pin(repair.run(stop.clone())), membership.run(stop.clone()));
         Ok(())
     };
     tokio::select! {
@@ -296,6 +321,7 @@ async fn serve(
             marks::leave(dir, &why);
             Err(Error::Metadata(why))
         }
+        () = removed.cancelled() => Err(membership::removed(identity.node)),
         () = stop.cancelled() => Ok(()),
     }
 }

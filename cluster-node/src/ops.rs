@@ -25,7 +25,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_HEARTBEAT) => "heartbeat",
         Some(route::PEER_ALIVE) => "alive",
         Some(route::PEER_LOCATE | route::PEER_LAYOUT) => "locate",
-        Some(route::PEER_FORM) => "form",
+        Some(route::PEER_FORM | route::PEER_JOIN | route::PEER_GREET) => "form",
         Some(route::PEER_SETTLE) => "settle",
         Some(route::PEER_FSCK) => "fsck",
         Some(

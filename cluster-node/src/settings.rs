@@ -39,7 +39,12 @@ pub struct Settings {
     #[serde(default)]
     pub advertise_public: Option<String>,
     /// Peer addresses of the nodes that form the cluster, this one among them; the first one forms it.
+    #[serde(default)]
     pub initial_members: Vec<String>,
+    /// Peer addresses of nodes that serve: with an empty folder, and not an initial member, this node asks them for a place in
+    /// the cluster.
+    #[serde(default)]
+    pub join: Vec<String>,
     /// Peer addresses of the supernodes.
     #[serde(default)]
     pub supernodes: Vec<String>,
@@ -69,6 +74,9 @@ pub struct Settings {
     /// How long a node may be silent before copies of its chunks are made on others.
     #[serde(default = "Settings::default_down_grace")]
     pub down_grace: Period,
+    /// How long a voter may be away before another node gets its vote.
+    #[serde(default = "Settings::default_voter_grace")]
+    pub voter_grace: Period,
     /// How fast this node copies chunks to mend what was lost, per second; it yields to clients.
     #[serde(default = "Settings::default_repair_rate")]
     pub repair_rate: ByteSize,
@@ -114,6 +122,10 @@ impl Settings {
         Period::secs(5 * 60)
     }
 
+    fn default_voter_grace() -> Period {
+        Period::secs(10 * 60)
+    }
+
     fn default_repair_rate() -> ByteSize {
         ByteSize::mib(64)
     }
@@ -146,7 +158,12 @@ impl Settings {
         if self.repair_rate.as_u64() < REPAIR_RATE_MIN {
             return wrong("repair_rate", format!("is at least 1MiB, not {}", self.repair_rate));
         }
-        addresses::members(&self.initial_members)?;
+        if self.voter_grace.0 < DOWN_GRACE_MIN {
+            return wrong("voter_grace", format!("is at least 2s, not {}", self.voter_grace));
+        }
+        if self.join.is_empty() || !self.initial_members.is_empty() {
+            addresses::members(&self.initial_members)?;
+        }
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
     }
 

@@ -16,7 +16,9 @@ pub use client::{
 };
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
 pub use place::Place;
-pub use server::{DrainArgs, NodeArgs, NodeCommand, NodeListArgs, ServerArgs, StopArgs, SupernodeArgs};
+pub use server::{
+    DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs, SupernodeArgs,
+};
 pub use tools::{CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, ManArgs, Whose};
 
 const EXAMPLES: &str = "\

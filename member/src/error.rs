@@ -45,6 +45,9 @@ pub enum Error {
         "'{0}' says that this disk failed; replace it, or run 'flotilla node accept-disk' on the data folder if you trust it"
     )]
     Marked(String),
+    /// The group has no place for this process and its folder.
+    #[error("{0}")]
+    Refused(String),
     /// A listener failed.
     #[error("listener failed: {0}")]
     Listener(#[from] std::io::Error),
@@ -55,9 +58,12 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Setting { .. } | Self::Secret(_) | Self::Identity(_) | Self::Formation(_) | Self::Bind(_) => {
-                EXIT_CONFIG
-            }
+            Self::Setting { .. }
+            | Self::Secret(_)
+            | Self::Identity(_)
+            | Self::Formation(_)
+            | Self::Refused(_)
+            | Self::Bind(_) => EXIT_CONFIG,
             Self::Kv(flotilla_kv::Error::Locked) => EXIT_CONFIG,
             Self::Kv(_) | Self::Raft(_) | Self::Metadata(_) | Self::Chunks(_) | Self::Marked(_) => EXIT_DISK,
             Self::Listener(_) => 1,

@@ -49,6 +49,8 @@ pub struct Plan {
     pub own: String,
     /// The peer addresses of all initial members; node ids are counted from 1 in this order.
     pub members: Vec<String>,
+    /// Whether the process may have a place without being an initial member: it asks for one.
+    pub joins: bool,
 }
 
 /// Why a process has no place in its group: configuration, so exit code 78.
@@ -128,7 +130,7 @@ impl Formation {
             if identity.group != plan.group {
                 return Err(foreign("group", identity.group.clone(), plan.group));
             }
-        } else if !plan.members.contains(&plan.own) {
+        } else if !plan.joins && !plan.members.contains(&plan.own) {
             return Err(Error::NotListed { own: plan.own });
         }
         Ok(Self { plan, disk, entropy, identity: watch::Sender::new(held), formed: AtomicBool::new(false) })
@@ -143,6 +145,27 @@ impl Formation {
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.plan.members.first() == Some(&self.plan.own)
+    }
+
+    /// Whether this process has to ask the group for a place: it has none, and is no initial member.
+    #[must_use]
+    pub fn has_to_join(&self) -> bool {
+        self.identity.borrow().is_none() && !self.plan.members.contains(&self.plan.own)
+    }
+
+    /// Takes the place that the group gave.
+    ///
+    /// # Durability
+    /// Ok means: the identity is synced.
+    ///
+    /// # Errors
+    /// [`Error::Identity`].
+    pub fn adopt(&self, uuid: Uuid, node: NodeId, disk: Uuid) -> Result<(), Error> {
+        let (fleet, group) = (self.plan.fleet, self.plan.group.clone());
+        let identity = Identity { format: 1, fleet, group, uuid, node, disk };
+        identity.write(&*self.disk, &self.plan.dir)?;
+        self.identity.send_replace(Some(identity));
+        Ok(())
     }
 
     /// Notes that the group is at work, so that empty members are told.
@@ -266,16 +289,6 @@ impl Formation {
     }
 
     fn take(&self, uuid: Uuid, node: NodeId) -> Result<(), Error> {
-        let identity = Identity {
-            format: 1,
-            fleet: self.plan.fleet,
-            group: self.plan.group.clone(),
-            uuid,
-            node,
-            disk: uuid::Builder::from_random_bytes(self.entropy.u128().to_le_bytes()).into_uuid(),
-        };
-        identity.write(&*self.disk, &self.plan.dir)?;
-        self.identity.send_replace(Some(identity));
-        Ok(())
+        self.adopt(uuid, node, uuid::Builder::from_random_bytes(self.entropy.u128().to_le_bytes()).into_uuid())
     }
 }

@@ -57,6 +57,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         group: GROUP.to_owned(),
         own: addresses.peer.clone(),
         members: settings.initial_members.clone(),
+        joins: false,
     };
     let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
     let (service, documents) = (Late::default(), DocumentCache::default());

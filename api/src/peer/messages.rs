@@ -91,6 +91,8 @@ pub struct NodeStats {
     pub serves: bool,
     /// Copies of chunks on its disk.
     pub chunks: u64,
+    /// What they take there, in bytes.
+    pub chunk_bytes: u64,
 }
 
 /// The most damaged copies that one heartbeat names: 16 KiB, and far more than can be mended until the next one.
@@ -111,6 +113,73 @@ pub struct Heartbeat {
     pub stats: NodeStats,
     /// Copies on it that were found damaged or gone, [`CORRUPT_TOLD_MAX`] of them at most.
     pub corrupt: Vec<ChunkId>,
+}
+
+/// The leader's answer to a [`Heartbeat`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// Whether the node is no member of the cluster any more.
+    pub removed: bool,
+}
+
+/// A node with an empty folder asks for a place in a running cluster. Asked again, it is given the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The folder's own identity, written down before it is told.
+    pub disk: Uuid,
+    /// The node's name.
+    pub name: String,
+    /// The node's peer address.
+    pub peer: String,
+}
+
+/// The answer to a [`JoinRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JoinAnswer {
+    /// The place: the cluster's identity and the node's id.
+    Place {
+        /// The cluster's identity.
+        uuid: Uuid,
+        /// The node's id.
+        node: NodeId,
+    },
+    /// The leader is there.
+    Ask {
+        /// Its peer address.
+        peer: String,
+    },
+    /// There is no place for this folder.
+    Refused {
+        /// A sentence that says what to do.
+        why: String,
+    },
+}
+
+/// A node that starts says what it has, before it takes part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GreetRequest {
+    /// The node.
+    pub node: NodeId,
+    /// The last index of its log.
+    pub last_log_index: u64,
+}
+
+/// The answer to a [`GreetRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GreetAnswer {
+    /// The one asked does not lead.
+    NotLeader,
+    /// It may take part.
+    Welcome,
+    /// It is no member of the cluster any more.
+    Removed,
+    /// It has synced more than it has now: its disk is an older copy of itself.
+    Older {
+        /// The index up to which it had the log.
+        had: u64,
+    },
 }
 
 /// One node within a [`ClusterReport`].

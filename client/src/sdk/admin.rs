@@ -49,6 +49,17 @@ impl Client {
         self.run_json(&Call { method: Method::POST, ..read(route) }, ANSWER_MAX_BYTES).await
     }
 
+    /// Has a node leave its cluster for ever: one without data, or one that is lost; for the root principal. It goes on in the
+    /// background until the node is no longer among [`Client::nodes`].
+    ///
+    /// # Errors
+    /// See [`Error::kind`]; 409 `conflict` for a node that has data, or that is up although it was said to be lost.
+    pub async fn remove_node(&self, cluster: &ClusterName, node: NodeId, lost: bool) -> Result<Taken, Error> {
+        let what = if lost { "remove-lost" } else { "remove" };
+        let route = format!("{}/{cluster}/nodes/{node}/{what}", route::CLUSTERS);
+        self.run_json(&Call { method: Method::POST, ..read(route) }, ANSWER_MAX_BYTES).await
+    }
+
     /// Asks for the transfers of a cluster's nodes; for the root principal.
     ///
     /// # Errors

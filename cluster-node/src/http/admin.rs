@@ -1,6 +1,10 @@
 //! What operators ask of the cluster, answered by any of its nodes: for clients of this node, and for supernodes on behalf of theirs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -74,6 +78,7 @@ impl Admin {
             Request::Nodes => json(&self.nodes().await?),
             Request::Drain { node, on } => json(&self.drain(node, on).await?),
             Request::Stop { node } => json(&self.stop(node).await?),
+            Request::Remove { node, lost } => json(&self.remove(node, lost).await?),
         }
     }
 
@@ -98,7 +103,8 @@ impl Admin {
     /// As [`Admin::nodes`], at the leader.
     async fn members(&self) -> Result<NodeList, ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
-        let draining = self.view(|view| nodes::draining(view)).await?;
+        let decided = self.view(|view| nodes::decided(view)).await?;
+        let draining: BTreeSet<NodeId> = decided.iter().filter(|(_, row)| row.draining).map(|(id, _)| *id).collect();
         let (status, known) = (self.metadata.group().status(), self.board.roll());
         let is_up =
             |id: &NodeId| known.iter().any(|known| known.candidate.node == *id && known.silent_for < SILENT_AFTER);
@@ -140,6 +146,7 @@ impl Admin {
                 copies: stats.chunks,
                 disk_free_bytes: stats.disk_free_bytes,
                 drain,
+                leaves: decided.get(&id).is_some_and(|row| row.leaves),
             });
         }
         Ok(list)
@@ -160,6 +167,32 @@ impl Admin {
         Ok(Taken { node })
     }
 
+    /// Has a node leave for ever: one that has no data, or one that is gone with whatever it had.
+    async fn remove(&self, node: NodeId, lost: bool) -> Result<Taken, ApiError> {
+        let members = self.nodes().await?.items;
+        let none = || no_member(node);
+        let of = members.iter().find(|member| member.id == node).ok_or_else(none)?;
+        let refused = |why: String, hint: String| Err(Problem::new(Code::Conflict, why).hint(hint).into());
+        if members.len() == 1 {
+            let why = format!("node {node} is the only one of its cluster");
+            return refused(why, "have another node join first".to_owned());
+        }
+        if lost && of.standing == Standing::Up {
+            let why = format!("node {node} is up, so it is not lost");
+            return refused(why, format!("drain it first: 'flotilla node drain {node}'"));
+        }
+        // The leader counted: no chunk names it, and its disk has none.
+        if !lost && !of.leaves && !of.drain.is_some_and(|drain| drain.empty) {
+            let why = format!("node {node} still has data, or may get some");
+            let hint = format!("drain it first: 'flotilla node drain {node}'; or say --lost if its disk is gone");
+            return refused(why, hint);
+        }
+        let id = self.metadata.fresh_id(&*self.entropy);
+        let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Remove { node })).await;
+        told.map_err(|error| of_metadata(&error))?;
+        Ok(Taken { node })
+    }
+
     /// Has a node hand over and end.
     async fn stop(&self, node: NodeId) -> Result<Taken, ApiError> {
         if node == self.node {
@@ -175,11 +208,7 @@ impl Admin {
     }
 
     fn member(&self, node: NodeId) -> Result<Member, ApiError> {
-        let problem = || Problem::new(Code::RouteNotFound, format!("node {node} is no member of this cluster"));
-        self.metadata
-            .group()
-            .member(node)
-            .ok_or_else(|| problem().hint("'flotilla node list' shows the members").into())
+        self.metadata.group().member(node).ok_or_else(|| no_member(node))
     }
 
     async fn view<T: Send + 'static>(
@@ -225,6 +254,11 @@ impl Admin {
         all.items.sort_by_key(|transfer| (transfer.took_ms.is_some(), transfer.age_ms));
         all
     }
+}
+
+fn no_member(node: NodeId) -> ApiError {
+    let problem = Problem::new(Code::RouteNotFound, format!("node {node} is no member of this cluster"));
+    problem.hint("'flotilla node list' shows the members").into()
 }
 
 fn task(id: TaskId, row: &TaskRow) -> Task {

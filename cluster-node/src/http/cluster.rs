@@ -6,12 +6,18 @@ use axum::{
 };
 use flotilla_api::{
     Code,
-    peer::{FormAnswer, FormRequest, Heartbeat, PlaceAnswer, PlaceRequest},
+    peer::{
+        FormAnswer, FormRequest, GreetAnswer, GreetRequest, Heartbeat, HeartbeatAnswer, JoinAnswer, JoinRequest,
+        PlaceAnswer, PlaceRequest,
+    },
 };
 use flotilla_http_server::{ApiError, Coded, read_all};
 use flotilla_raft_store::{BODY_BYTES_MAX, Rpc};
 
-use super::{error::of_raft, routes::PeerState};
+use super::{
+    error::{of_membership, of_raft},
+    routes::PeerState,
+};
 
 pub(super) async fn form(
     State(state): State<PeerState>,
@@ -41,9 +47,35 @@ pub(super) async fn alive() -> Coded<()> {
 pub(super) async fn heartbeat(
     State(state): State<PeerState>,
     Coded(heartbeat): Coded<Heartbeat>,
-) -> Result<Coded<()>, ApiError> {
-    state.member.ready()?.board.heard(heartbeat);
-    Ok(Coded(()))
+) -> Result<Coded<HeartbeatAnswer>, ApiError> {
+    let member = state.member.ready()?;
+    let removed = member.membership.is_removed(heartbeat.node).await.unwrap_or(false);
+    if !removed {
+        member.board.heard(heartbeat);
+    }
+    Ok(Coded(HeartbeatAnswer { removed }))
+}
+
+/// Gives a new node its place.
+pub(super) async fn join(
+    State(state): State<PeerState>,
+    Coded(request): Coded<JoinRequest>,
+) -> Result<Coded<JoinAnswer>, ApiError> {
+    let cluster = &state.files.ready()?.cluster;
+    if request.cluster != *cluster {
+        let why = format!("the nodes in 'join' are of cluster '{cluster}', not of '{}'", request.cluster);
+        return Ok(Coded(JoinAnswer::Refused { why }));
+    }
+    state.member.ready()?.membership.place(&request).await.map(Coded).map_err(|error| of_membership(&error))
+}
+
+/// Tells a node that starts whether it may take part.
+pub(super) async fn greet(
+    State(state): State<PeerState>,
+    Coded(request): Coded<GreetRequest>,
+) -> Result<Coded<GreetAnswer>, ApiError> {
+    let member = state.member.ready()?;
+    member.membership.greeted(&request).await.map(Coded).map_err(|error| of_membership(&error))
 }
 
 pub(super) async fn place(

@@ -7,7 +7,7 @@ use flotilla_member::problem;
 use super::answer::quoted;
 use crate::{
     gateway::{download, fetch, places, upload},
-    homes,
+    homes, membership,
     metadata::{Refusal, copy::COPY_SEGMENTS_MAX, read, rows::Etag},
 };
 
@@ -29,6 +29,18 @@ pub fn of_metadata(error: &read::Error) -> ApiError {
         read::Error::Kv(_) | read::Error::Corrupt { .. } => {
             tracing::error!(%error, "metadata can't be read");
             ApiError::new(Code::Internal, "the node's metadata can't be read")
+        }
+    }
+}
+
+/// An error of a change of the members as a problem.
+pub fn of_membership(error: &membership::Error) -> ApiError {
+    match error {
+        membership::Error::Metadata(error) => of_metadata(error),
+        membership::Error::Raft(error) => of_raft(error),
+        membership::Error::Queue(_) | membership::Error::Answer(_) => {
+            tracing::error!(%error, "members can't be read or changed");
+            ApiError::new(Code::Internal, "the members can't be read or changed")
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     files::FileService,
     fsck, homes, peer_files,
 };
-use crate::{board::Board, metadata::Metadata, repair::pace::Pace};
+use crate::{board::Board, membership::Membership, metadata::Metadata, repair::pace::Pace};
 
 /// What the node is within its group, once it has an identity.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Member {
     pub node: NodeId,
     /// The group's metadata.
     pub metadata: Metadata,
+    /// Who belongs to the cluster.
+    pub membership: Membership,
     /// What the leader knows of the nodes.
     pub board: Board,
     /// This node's chunks.
@@ -80,6 +82,8 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_PLACE, post(cluster::place))
         .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))
         .route(route::PEER_FORM, post(cluster::form))
+        .route(route::PEER_JOIN, post(cluster::join))
+        .route(route::PEER_GREET, post(cluster::greet))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(cluster::raft))
         .layer(DefaultBodyLimit::disable())
         .with_state(PeerState { formation, member: member.clone(), files })

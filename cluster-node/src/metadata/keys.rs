@@ -32,6 +32,8 @@ pub const DROPPED: Family = "sm_dropped";
 pub const TASKS: Family = "sm_tasks";
 /// Key: [`node`]. Value: [`super::rows::NodeRow`].
 pub const NODES: Family = "sm_nodes";
+/// Key: the uuid of a disk that joined, 16 bytes. Value: the id that its node was given, [`flotilla_api::NodeId`].
+pub const DISKS: Family = "sm_disks";
 /// Key: a name below. Value: as told there.
 pub const SYSTEM: Family = "sm_system";
 
@@ -51,11 +53,14 @@ pub const FAMILIES: &[Family] = &[
     DROPPED,
     TASKS,
     NODES,
+    DISKS,
     SYSTEM,
 ];
 
 /// In [`SYSTEM`]: the next writer id, u64.
 pub const NEXT_WRITER: &[u8] = b"next_writer";
+/// In [`SYSTEM`]: the next node id, u64; ids below it are never given again.
+pub const NEXT_NODE: &[u8] = b"next_node";
 /// In [`SYSTEM`]: the sealed floor, an epoch.
 pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
 /// In [`SYSTEM`]: the supernode group's documents, `flotilla_api::peer::Documents`.

@@ -87,6 +87,8 @@ pub enum Answer {
     Life(life::Answer),
     /// What a step of healing did.
     Heal(heal::Answer),
+    /// The id of a node that joins.
+    Node(NodeId),
 }
 
 /// Why a command changed nothing.

@@ -1,13 +1,21 @@
 //! What the cluster has decided about its nodes. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_api::{NodeId, codec};
 use flotilla_kv::View;
 use flotilla_raft_store::{Fault, Txn};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::{keys, life::queues::Error, machine::Answer, rows::NodeRow, table::put};
+use super::{
+    keys,
+    life::queues::Error,
+    machine::Answer,
+    rows::NodeRow,
+    table::{get, put},
+    writers,
+};
 
 /// The most nodes that are read at once; a cluster has fewer.
 const NODES_MAX: usize = 1024;
@@ -22,29 +30,86 @@ pub enum Command {
         /// Whether it drains from now on.
         on: bool,
     },
+    /// Gives a new node its id: always the same one for the same disk.
+    Join {
+        /// The disk.
+        disk: Uuid,
+        /// Above every member's id, since initial members were given theirs before there was a log.
+        floor: u64,
+    },
+    /// Has a node leave for ever. It writes nothing from now on.
+    Remove {
+        /// The node.
+        node: NodeId,
+    },
+    /// Forgets a node that has left.
+    Forget {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 /// Applies a decision.
 pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
     match command {
-        Command::Drain { node, on: true } => put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true }),
-        Command::Drain { node, on: false } => state.delete(keys::NODES, keys::node(*node)),
+        Command::Drain { node, on } => {
+            let row: Option<NodeRow> = get(state, keys::NODES, &keys::node(*node))?;
+            match (row.is_some_and(|row| row.leaves), on) {
+                // There is no way back.
+                (true, _) => {}
+                (false, true) => {
+                    put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true, leaves: false });
+                }
+                (false, false) => state.delete(keys::NODES, keys::node(*node)),
+            }
+        }
+        Command::Join { disk, floor } => {
+            if let Some(known) = get::<NodeId>(state, keys::DISKS, disk.as_bytes())? {
+                return Ok(Answer::Node(known));
+            }
+            let next: u64 = get(state, keys::SYSTEM, keys::NEXT_NODE)?.unwrap_or(1).max(*floor);
+            put(state, keys::SYSTEM, keys::NEXT_NODE.to_vec(), &(next + 1));
+            put(state, keys::DISKS, disk.as_bytes().to_vec(), &NodeId(next));
+            return Ok(Answer::Node(NodeId(next)));
+        }
+        Command::Remove { node } => {
+            put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true, leaves: true });
+            // Whether or not it joined by a command: its id is used up.
+            let next: u64 = get(state, keys::SYSTEM, keys::NEXT_NODE)?.unwrap_or(1);
+            put(state, keys::SYSTEM, keys::NEXT_NODE.to_vec(), &next.max(node.0 + 1));
+            // An empty folder of that node, if it asks once more, gets another id.
+            for (disk, row) in state.scan(keys::DISKS, &[], None, NODES_MAX)? {
+                if row == codec::encode(node) {
+                    state.delete(keys::DISKS, disk);
+                }
+            }
+            writers::retire(state, *node)?;
+        }
+        Command::Forget { node } => state.delete(keys::NODES, keys::node(*node)),
     }
     Ok(Answer::Done)
+}
+
+/// Gives what was decided about nodes.
+///
+/// # Errors
+/// [`Error`]; trying again does not help.
+pub fn decided(view: &dyn View) -> Result<BTreeMap<NodeId, NodeRow>, Error> {
+    let mut decided = BTreeMap::new();
+    for (key, row) in view.scan(keys::NODES, &[], None, NODES_MAX)? {
+        if let Some(id) = key.first_chunk() {
+            decided.insert(NodeId(u64::from_be_bytes(*id)), codec::decode(&row)?);
+        }
+    }
+    Ok(decided)
 }
 
 /// Gives the nodes that drain.
 ///
 /// # Errors
-/// [`Error`]; trying again does not help.
+/// As [`decided`].
 pub fn draining(view: &dyn View) -> Result<BTreeSet<NodeId>, Error> {
-    let mut draining = BTreeSet::new();
-    for (key, row) in view.scan(keys::NODES, &[], None, NODES_MAX)? {
-        if codec::decode::<NodeRow>(&row)?.draining {
-            draining.extend(key.first_chunk().map(|id| NodeId(u64::from_be_bytes(*id))));
-        }
-    }
-    Ok(draining)
+    Ok(decided(view)?.into_iter().filter(|(_, row)| row.draining).map(|(node, _)| node).collect())
 }
 
 #[cfg(test)]
@@ -52,23 +117,56 @@ mod tests {
     use flotilla_kv::{Batch, Kv as _, MemKv};
 
     use super::*;
-    use crate::metadata::{Command as Any, testing::Cluster};
+    use crate::metadata::{Command as Any, Refusal, testing::Cluster};
+
+    fn draining(cluster: &Cluster) -> Vec<u64> {
+        let kv = MemKv::inline(keys::FAMILIES);
+        let mut batch = Batch::default();
+        for ((family, key), row) in &cluster.state.rows {
+            batch.put(family, key.clone(), row.clone());
+        }
+        kv.write(batch).expect("in memory");
+        decided(&kv).expect("in memory").into_iter().filter(|(_, row)| row.draining).map(|(node, _)| node.0).collect()
+    }
 
     #[test]
     fn a_node_drains_until_it_is_told_otherwise() {
         let mut cluster = Cluster::default();
-        let draining = |cluster: &Cluster| {
-            let kv = MemKv::inline(keys::FAMILIES);
-            let mut batch = Batch::default();
-            for ((family, key), row) in &cluster.state.rows {
-                batch.put(family, key.clone(), row.clone());
-            }
-            kv.write(batch).expect("in memory");
-            draining(&kv).expect("in memory").into_iter().map(|node| node.0).collect::<Vec<_>>()
-        };
         for (node, on, expect) in [(2, true, &[2][..]), (2, true, &[2]), (3, true, &[2, 3]), (2, false, &[3])] {
             assert_eq!(cluster.apply(Any::Nodes(Command::Drain { node: NodeId(node), on })), Answer::Done);
             assert_eq!(draining(&cluster), expect);
         }
+    }
+
+    #[test]
+    fn ids_are_never_given_twice_and_a_disk_keeps_its_own() {
+        let mut cluster = Cluster::default();
+        let join = |cluster: &mut Cluster, disk, floor| match cluster
+            .apply(Any::Nodes(Command::Join { disk: Uuid::from_u128(disk), floor }))
+        {
+            Answer::Node(node) => node.0,
+            other => panic!("{other:?}"),
+        };
+        let joined = [(1, 4), (2, 4), (1, 9), (2, 4)].map(|(disk, floor)| join(&mut cluster, disk, floor));
+        assert_eq!(joined, [4, 5, 4, 5]);
+        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(9) }));
+        assert_eq!(join(&mut cluster, 3, 6), 10, "the id of a member that was removed is used up");
+        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(5) }));
+        assert_eq!(join(&mut cluster, 2, 4), 11, "a disk whose node was removed is a new node");
+    }
+
+    #[test]
+    fn a_node_that_leaves_writes_nothing_and_does_not_come_back() {
+        let mut cluster = Cluster::default();
+        let node = NodeId(2);
+        assert!(matches!(cluster.apply(Any::GrantWriter { node }), Answer::Writer(_)));
+        cluster.apply(Any::Nodes(Command::Remove { node }));
+        assert_eq!(draining(&cluster), [2]);
+        assert!(!cluster.state.rows.keys().any(|(family, _)| *family == keys::LIVE_WRITERS), "its writer is retired");
+        cluster.apply(Any::Nodes(Command::Drain { node, on: false }));
+        assert_eq!(draining(&cluster), [2]);
+        assert_eq!(cluster.apply(Any::GrantWriter { node }), Answer::Refused(Refusal::ChunkGone));
+        cluster.apply(Any::Nodes(Command::Forget { node }));
+        assert_eq!(draining(&cluster), [0; 0]);
     }
 }

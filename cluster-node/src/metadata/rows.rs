@@ -193,6 +193,8 @@ pub struct ReclaimRow {
 pub struct NodeRow {
     /// Whether all its data is to go to others.
     pub draining: bool,
+    /// Whether it leaves the cluster for ever.
+    pub leaves: bool,
 }
 
 /// A task that stands.

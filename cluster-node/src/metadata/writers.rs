@@ -5,11 +5,15 @@ use flotilla_raft_store::{Fault, Txn};
 
 use super::{
     keys,
-    machine::{Answer, Outcome},
+    machine::{Answer, Outcome, Refusal},
+    rows::NodeRow,
     table::{get, put},
 };
 
 pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome, Fault> {
+    if get::<NodeRow>(state, keys::NODES, &keys::node(node))?.is_some_and(|row| row.leaves) {
+        return Ok(Err(Refusal::ChunkGone));
+    }
     let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
     put(state, keys::SYSTEM, keys::NEXT_WRITER.to_vec(), &(next + 1));
     if let Some(earlier) = get::<WriterId>(state, keys::WRITERS, &keys::node(node))? {
@@ -18,6 +22,15 @@ pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome,
     put(state, keys::WRITERS, keys::node(node), &WriterId(next));
     put(state, keys::LIVE_WRITERS, keys::writer(WriterId(next)), &node);
     Ok(Ok(Answer::Writer(WriterId(next))))
+}
+
+/// Retires a node's writer: it starts no more.
+pub(super) fn retire(state: &mut dyn Txn, node: NodeId) -> Result<(), Fault> {
+    if let Some(writer) = get::<WriterId>(state, keys::WRITERS, &keys::node(node))? {
+        state.delete(keys::LIVE_WRITERS, keys::writer(writer));
+        state.delete(keys::WRITERS, keys::node(node));
+    }
+    Ok(())
 }
 
 pub(super) fn writer_is_live(state: &dyn Txn, node: NodeId, writer: WriterId) -> Result<bool, Fault> {

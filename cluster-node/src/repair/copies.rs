@@ -48,7 +48,7 @@ impl Repair {
     pub(super) async fn drop_copies(&self, fleet: &Fleet, surplus: &mut VecDeque<Found>) -> Result<bool, Error> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH && bytes < BATCH_BYTES_MAX {
-            let Some(Found { chunk, holders }) = surplus.pop_front() else { break };
+            let Some(Found { chunk, holders, .. }) = surplus.pop_front() else { break };
             bytes += u64::from(chunk.length);
             batch.extend(candidate(fleet, chunk, &holders, self.0.replicas));
         }

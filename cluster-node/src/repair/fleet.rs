@@ -7,6 +7,7 @@ use std::{
 
 use flotilla_api::{ChunkId, NodeId};
 
+use super::balance::{Load, Moves};
 use crate::{
     board::{Known, SILENT_AFTER},
     placement::{Candidate, choose_one},
@@ -130,6 +131,23 @@ impl Fleet {
         choose_one(free.filter_map(|(_, node)| node.candidate.as_ref()), &zones, bytes, chance)
     }
 
+    /// What should move so that all nodes are filled alike; nothing while one of them is not up.
+    pub fn moves(&self) -> Moves {
+        if self.nodes.values().any(|node| node.standing != Standing::Up) {
+            return Moves::default();
+        }
+        let takes = self.nodes.iter().filter(|(id, _)| self.takes(**id));
+        let loads: Vec<Load> = takes.filter_map(|(_, node)| node.candidate.as_ref()).map(load).collect();
+        Moves::new(&loads)
+    }
+
+    /// Whether the copies of a chunk lie in as many zones when `to` has the one of `from`.
+    pub fn can_replace(&self, holders: &[NodeId], from: NodeId, to: NodeId) -> bool {
+        let zone = |id: &NodeId| self.nodes.get(id)?.candidate.as_ref()?.zone.as_deref();
+        let Some(new) = zone(&to) else { return true };
+        zone(&from) == Some(new) || !holders.iter().any(|id| *id != from && zone(id) == Some(new))
+    }
+
     /// Counts bytes that are planned for a node.
     pub fn reserve(&mut self, node: NodeId, bytes: u64) {
         if let Some(candidate) = self.nodes.get_mut(&node).and_then(|node| node.candidate.as_mut()) {
@@ -158,7 +176,9 @@ impl Fleet {
         let twice = |id: NodeId| {
             zone(id).is_some_and(|of| counted.iter().any(|other| *other != id && zone(*other) == Some(of)))
         };
-        let fullness = |id: NodeId| self.nodes.get(&id).and_then(|node| node.candidate.as_ref()).map_or(0.0, fullness);
+        let fullness = |id: NodeId| {
+            self.nodes.get(&id).and_then(|node| node.candidate.as_ref()).map_or(0.0, |of| load(of).share())
+        };
         counted.iter().copied().max_by(|a, b| twice(*a).cmp(&twice(*b)).then(fullness(*a).total_cmp(&fullness(*b))))
     }
 }
@@ -169,11 +189,10 @@ impl Node {
     }
 }
 
-/// The share of a node's disk that is in use.
-#[allow(clippy::cast_precision_loss)] // a share needs no more digits than a float has
-fn fullness(candidate: &Candidate) -> f64 {
+/// How full a node is with chunks; what else lies on its disk can't be moved.
+fn load(candidate: &Candidate) -> Load {
     let stats = &candidate.stats;
-    1.0 - stats.disk_free_bytes as f64 / stats.disk_total_bytes.max(1) as f64
+    Load { node: candidate.node, used: stats.chunk_bytes, free: stats.disk_free_bytes }
 }
 
 #[cfg(test)]
@@ -186,8 +205,13 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(60);
 
     fn known(id: u64, silent_for_ms: u64, zone: Option<&str>, free: u64) -> Known {
-        let stats =
-            NodeStats { disk_free_bytes: free, disk_total_bytes: 1000, accepts_chunks: true, ..NodeStats::default() };
+        let stats = NodeStats {
+            chunk_bytes: 1000 - free,
+            disk_free_bytes: free,
+            disk_total_bytes: 1000,
+            accepts_chunks: true,
+            ..NodeStats::default()
+        };
         let zone = zone.map(str::to_owned);
         let candidate = Candidate { node: NodeId(id), zone, stats, reserved_bytes: 0 };
         Known { candidate, silent_for: Duration::from_millis(silent_for_ms) }

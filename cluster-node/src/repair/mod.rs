@@ -2,6 +2,7 @@
 //!
 //! It must not know how requests of clients go. What is right is decided by the rules in [`crate::metadata::heal`].
 
+mod balance;
 mod copies;
 mod fleet;
 pub mod gate;

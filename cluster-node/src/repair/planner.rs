@@ -101,7 +101,7 @@ impl Planner {
         if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
             let chunks = standing.iter().flat_map(|(_, row)| row.work.chunks());
             let planned: HashSet<ChunkId> = chunks.map(|chunk| chunk.id).collect();
-            self.survey = Some(Survey::new(planned));
+            self.survey = Some(Survey::new(planned, fleet.moves()));
             return Ok(true);
         }
         Ok(dropped)
@@ -175,8 +175,12 @@ impl Planner {
         show_counts(counts);
         let longest = self.repair.0.survey_every;
         let (found, left) = (!(short.is_empty() && surplus.is_empty()), counts.short + counts.surplus);
+        if left == 0 && found {
+            tracing::info!(chunks = short.len(), "copies move to nodes that have less than others");
+        }
         // What was found is soon looked at again, later and later if that changes nothing.
         self.pause = match left {
+            0 if found => PAUSE_MIN,
             0 => longest,
             left if left < self.left => PAUSE_MIN,
             _ => (self.pause * 2).min(longest),
@@ -205,7 +209,8 @@ impl Planner {
             let chance = self.repair.0.entropy.u64() as f64 / u64::MAX as f64;
             // Chosen as if all had room: one more copy in the wrong zone would stay there. Its turn comes when a task has ended; if
             // there is no place at all, the next survey finds it again.
-            let Some(to) = fleet.choose(id, bytes, &short.holders, chance) else { continue };
+            let best = || fleet.choose(id, bytes, &short.holders, chance);
+            let Some(to) = short.to.or_else(best) else { continue };
             if room.get(&to).is_some_and(|tasks| *tasks >= TASKS_PER_NODE) {
                 left.push_back(short);
                 if left.len() >= ASIDE_MAX {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use flotilla_api::{ChunkId, NodeId, codec};
 use flotilla_kv::View;
 
-use super::fleet::Fleet;
+use super::{balance::Moves, fleet::Fleet};
 use crate::metadata::{
     keys,
     life::queues::Error,
@@ -26,6 +26,8 @@ pub struct Found {
     pub chunk: ChunkRef,
     /// Who is named as a holder, whatever their state.
     pub holders: Vec<NodeId>,
+    /// Where its next copy has to go; the best node if none.
+    pub to: Option<NodeId>,
 }
 
 /// How many chunks stand how; a chunk that several segments name counts as often.
@@ -49,13 +51,16 @@ pub struct Survey {
     /// Chunks with one copy less than wanted last, those with fewer before them.
     short: Vec<Vec<Found>>,
     surplus: Vec<Found>,
+    /// What is still to be moved, and the chunks that were chosen for it.
+    moves: Moves,
+    moved: Vec<Found>,
     counts: Counts,
 }
 
 impl Survey {
-    /// Begins a survey that passes by the chunks of `planned`, which tasks are about already.
-    pub fn new(planned: HashSet<ChunkId>) -> Self {
-        Self { seen: planned, ..Self::default() }
+    /// Begins a survey that passes by the chunks of `planned`, which tasks are about already, and looks for some to move.
+    pub fn new(planned: HashSet<ChunkId>, moves: Moves) -> Self {
+        Self { seen: planned, moves, ..Self::default() }
     }
 
     /// Walks over the next page; false at the end.
@@ -90,7 +95,7 @@ impl Survey {
         if gives && (counted > wanted || (counted == wanted && holders.iter().any(useless)) || damaged) {
             self.counts.surplus += 1;
             if self.surplus.len() < KEPT_MAX {
-                self.surplus.push(Found { chunk, holders: holders.clone() });
+                self.surplus.push(Found { chunk, holders: holders.clone(), to: None });
             }
         }
         if !gives {
@@ -98,6 +103,13 @@ impl Survey {
             return;
         }
         if counted >= wanted {
+            if counted == holders.len() && counted == wanted && !self.seen.contains(&chunk.id) {
+                let fits = |to, from| fleet.can_replace(&holders, from, to);
+                if let to @ Some(_) = self.moves.take(chunk.length.into(), &holders, fits) {
+                    self.seen.insert(chunk.id);
+                    self.moved.push(Found { chunk, holders, to });
+                }
+            }
             return;
         }
         self.counts.short += 1;
@@ -105,13 +117,16 @@ impl Survey {
             self.short.resize_with(counted + 1, Vec::new);
         }
         if self.short[counted].len() < KEPT_MAX && self.seen.insert(chunk.id) {
-            self.short[counted].push(Found { chunk, holders });
+            self.short[counted].push(Found { chunk, holders, to: None });
         }
     }
 
     /// Ends the survey: chunks that are short, fewest copies first, those with a copy too many, and how many of each there are.
+    /// Only if nothing is short or too many, those that should move are given as short.
     pub fn finish(self) -> (Vec<Found>, Vec<Found>, Counts) {
-        (self.short.into_iter().flatten().collect(), self.surplus, self.counts)
+        let short: Vec<Found> = self.short.into_iter().flatten().collect();
+        let whole = self.counts.short + self.counts.surplus + self.counts.missing == 0;
+        (if whole { self.moved } else { short }, self.surplus, self.counts)
     }
 }
 
@@ -123,6 +138,7 @@ mod tests {
     use flotilla_kv::{Batch, Kv as _, MemKv};
 
     use super::*;
+    use crate::repair::balance::Load;
     use crate::{board::Known, placement::Candidate};
 
     fn fleet(up: &[u64], corrupt: Vec<(ChunkId, NodeId)>) -> Fleet {
@@ -168,7 +184,17 @@ mod tests {
     }
 
     fn walk(kv: &MemKv, fleet: &Fleet, wanted: usize, planned: &[u64]) -> (Vec<u64>, Vec<u64>, Counts) {
-        let mut survey = Survey::new(planned.iter().map(|seq| chunk(*seq).id).collect());
+        walk_with(kv, fleet, wanted, planned, Moves::default())
+    }
+
+    fn walk_with(
+        kv: &MemKv,
+        fleet: &Fleet,
+        wanted: usize,
+        planned: &[u64],
+        moves: Moves,
+    ) -> (Vec<u64>, Vec<u64>, Counts) {
+        let mut survey = Survey::new(planned.iter().map(|seq| chunk(*seq).id).collect(), moves);
         while survey.page(kv, fleet, wanted).expect("in memory") {}
         let (short, surplus, counts) = survey.finish();
         let short = short.into_iter().map(|found| found.chunk.id.seq).collect();
@@ -200,6 +226,21 @@ mod tests {
         let (short, surplus, counts) = walk(&kv, &fleet_with(&[1, 2, 3], Vec::new(), &[3]), 2, &[]);
         assert_eq!((short, surplus), (vec![4, 2], vec![3]));
         assert_eq!(counts.missing, 0, "node 3 gives");
+    }
+
+    #[test]
+    fn chunks_move_to_an_empty_node_only_when_nothing_else_is_to_be_done() {
+        let load = |node, used| Load { node: NodeId(node), used, free: 1 << 30 };
+        let moves = || Moves::new(&[load(1, 1 << 30), load(2, 1 << 30), load(3, 0)]);
+        let all: &[(u64, &[u64])] = &[(1, &[1, 2]), (2, &[1, 3]), (3, &[2]), (4, &[1, 2])];
+        let up = fleet(&[1, 2, 3], Vec::new());
+        let (short, ..) = walk_with(&store(all), &up, 2, &[], moves());
+        assert_eq!(short, [3], "a copy is missing");
+        let whole: &[(u64, &[u64])] = &[(1, &[1, 2]), (2, &[1, 3]), (4, &[1, 2]), (4, &[1, 2])];
+        let (moved, _, counts) = walk_with(&store(whole), &up, 2, &[], moves());
+        assert_eq!((moved, counts.short), (vec![1, 4], 0), "each once, and none that is there");
+        let (moved, ..) = walk_with(&store(whole), &up, 2, &[4], moves());
+        assert_eq!(moved, [1], "a task is about the other");
     }
 
     #[test]

@@ -68,6 +68,14 @@ pub struct NodeArgs {
     /// What to do instead of running.
     #[command(subcommand)]
     pub command: Option<NodeCommand>,
+    /// What a node takes.
+    #[command(flatten)]
+    pub node: NodeSettings,
+}
+
+/// What a node takes.
+#[derive(Debug, Args)]
+pub struct NodeSettings {
     /// What both servers take.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -89,6 +97,10 @@ pub enum NodeCommand {
     List(NodeListArgs),
     /// Move all data off a node, until nothing is lost when it ends for ever
     Drain(DrainArgs),
+    /// Run a node that joins a running cluster
+    Join(Box<JoinArgs>),
+    /// Have a node leave its cluster for ever
+    Remove(RemoveArgs),
     /// Have a node hand over and end
     Stop(StopArgs),
     /// Trust a disk again after a node ended with exit code 74: removes the mark that keeps it from starting
@@ -99,7 +111,7 @@ pub enum NodeCommand {
     },
 }
 
-impl NodeArgs {
+impl NodeSettings {
     /// Gives the flags that were given as keys and values.
     pub fn pairs(&self) -> Vec<(String, String)> {
         let own = [("cluster", &self.cluster), ("supernodes", &self.supernodes), ("zone", &self.zone)];
@@ -141,6 +153,52 @@ pub struct DrainArgs {
     #[arg(long)]
     pub undo: bool,
     /// Return at once; 'flotilla node list' shows how far it is
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Which deployment, which output.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// Arguments of `node join`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node join 10.0.0.1:7402,10.0.0.2:7402 --config node.toml
+  flotilla node join 10.0.0.1:7402 --cluster a --data-dir /var/lib/flotilla --fleet-secret-file fleet.secret \\
+    --public 10.0.0.4:7401 --peer 10.0.0.4:7402 --ops 10.0.0.4:7403 --supernodes 10.0.0.9:7402
+
+The fleet's secret is what admits it: copy the file of a node that serves. With an empty data folder it asks the nodes at
+ADDRESS for a place, and copies their metadata; then it serves as any other, until it is stopped. At its next start
+'flotilla node' with the same settings does the same.")]
+pub struct JoinArgs {
+    /// Peer addresses of nodes that serve, parted by commas
+    #[arg(value_name = "ADDRESS,…")]
+    pub members: String,
+    /// What a node takes.
+    #[command(flatten)]
+    pub node: NodeSettings,
+}
+
+/// Arguments of `node remove`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla node drain 3 && flotilla node remove 3     without a copy too few at any time
+  flotilla node remove 3 --lost                       its disk is gone; what it had is copied from others
+
+Its id is never used again; its process ends with exit code 78. An empty folder joins as a new node.")]
+pub struct RemoveArgs {
+    /// The node's id, as 'flotilla node list' shows it
+    #[arg(value_name = "ID")]
+    pub node: NodeId,
+    /// Its cluster; needed if there are several
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<ClusterName>,
+    /// It is gone for good, with whatever it had
+    #[arg(long)]
+    pub lost: bool,
+    /// Return at once; it is removed when 'flotilla node list' does not show it any more
     #[arg(long)]
     pub no_wait: bool,
     /// Which deployment, which output.

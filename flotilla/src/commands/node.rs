@@ -1,4 +1,4 @@
-//! `flotilla node list|drain|stop`: the members of clusters, and what an operator does with them.
+//! `flotilla node list|drain|remove|stop`: the members of clusters, and what an operator does with them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use flotilla_api::{
 };
 
 use crate::{
-    cli::{DrainArgs, NodeCommand, NodeListArgs, StopArgs},
+    cli::{DrainArgs, NodeCommand, NodeListArgs, RemoveArgs, StopArgs},
     connect::Session,
     exit::{Exit, Failure},
     output::{self, OfCluster, Report},
@@ -25,7 +25,8 @@ pub fn run(command: &NodeCommand) -> u8 {
             NodeCommand::List(args) => (args.client.json, Box::pin(list(args)).await),
             NodeCommand::Drain(args) => (args.client.json, Box::pin(drain(args)).await),
             NodeCommand::Stop(args) => (args.client.json, Box::pin(stop(args)).await),
-            NodeCommand::AcceptDisk { .. } => (false, Ok(Exit::Usage)),
+            NodeCommand::Remove(args) => (args.client.json, Box::pin(remove(args)).await),
+            NodeCommand::AcceptDisk { .. } | NodeCommand::Join(_) => (false, Ok(Exit::Usage)),
         };
         result.map_or_else(
             |failure| {
@@ -62,6 +63,7 @@ fn row(cluster: &ClusterName, node: &Node) -> Vec<String> {
         Role::Learner => "learner",
     };
     let state = match (node.standing, node.drain) {
+        _ if node.leaves => "leaves".to_owned(),
         (Standing::Silent, None) => "silent".to_owned(),
         (Standing::Silent, Some(drain)) => format!("silent, drains: {} chunks left", drain.named),
         (Standing::Up, None) => "up".to_owned(),
@@ -119,6 +121,18 @@ async fn stop(args: &StopArgs) -> Result<Exit, Failure> {
     tell(&session, &cluster, &node, "stops")
 }
 
+/// Has a node leave, and waits until it has.
+async fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
+    let session = Session::open(&args.client)?;
+    let cluster = one(&session, args.cluster.clone()).await?;
+    let node = find(&session, &cluster, args.node).await?;
+    session.client.remove_node(&cluster, args.node, args.lost).await?;
+    while !args.no_wait && session.client.nodes(&cluster).await?.items.iter().any(|node| node.id == args.node) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tell(&session, &cluster, &node, if args.no_wait { "leaves" } else { "removed" })
+}
+
 fn tell(session: &Session, cluster: &ClusterName, node: &Node, what: &str) -> Result<Exit, Failure> {
     match session.report.is_json() {
         true => output::json(&OfCluster { cluster, of: node })?,
@@ -166,6 +180,7 @@ mod tests {
             copies: 0,
             disk_free_bytes: 0,
             drain: None,
+            leaves: false,
         };
         let cluster = "a".parse().expect("a good name");
         let cases = [
@@ -179,6 +194,9 @@ mod tests {
             node.drain = drain;
             assert_eq!(row(&cluster, &node)[4], state);
         }
+        node.leaves = true;
+        assert_eq!(row(&cluster, &node)[4], "leaves");
+        node.leaves = false;
         node.standing = Standing::Silent;
         assert!(row(&cluster, &node)[4].starts_with("silent"), "what is silent can't be asked");
     }

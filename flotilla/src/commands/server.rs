@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{NodeArgs, NodeCommand, ServerArgs, SupernodeArgs},
+    cli::{NodeArgs, NodeCommand, NodeSettings, ServerArgs, SupernodeArgs},
     exit::{Exit, Failure, chain},
     logging,
     output::{self, Report},
@@ -17,12 +17,22 @@ use crate::{
 /// Runs a node, or does what else is to be done with nodes.
 pub fn node(args: &NodeArgs) -> u8 {
     match &args.command {
-        Some(NodeCommand::AcceptDisk { data_dir }) => return accept_disk(data_dir),
-        Some(command) => return super::node::run(command),
-        None => {}
+        Some(NodeCommand::AcceptDisk { data_dir }) => accept_disk(data_dir),
+        Some(NodeCommand::Join(args)) => {
+            // No initial members: whatever the file says, this node is to join.
+            let own =
+                [("join", &*args.members), ("initial_members", "")].map(|(key, of)| (key.to_owned(), of.to_owned()));
+            serve_node(&args.node, own.to_vec())
+        }
+        Some(command) => super::node::run(command),
+        None => serve_node(&args.node, Vec::new()),
     }
-    serve::<flotilla_cluster_node::Settings, _, _>("node", &args.server, args.pairs(), |settings, stop| async move {
-        flotilla_cluster_node::run(settings, stop).await.map_err(|e| (e.exit_code(), chain(&e)))
+}
+
+fn serve_node(args: &NodeSettings, more: Vec<(String, String)>) -> u8 {
+    let pairs = args.pairs().into_iter().chain(more).collect();
+    serve::<flotilla_cluster_node::Settings, _, _>("node", &args.server, pairs, |settings, stop| async move {
+        Box::pin(flotilla_cluster_node::run(settings, stop)).await.map_err(|e| (e.exit_code(), chain(&e)))
     })
 }
 

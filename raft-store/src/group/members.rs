@@ -67,6 +67,13 @@ impl Core {
         }
     }
 
+    /// How far a member's log is known to match this leader's.
+    pub(super) fn matched(&self, id: NodeId) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.replication.as_ref()?.get(&id.0)?.as_ref().map(|log_id| log_id.index())
+    }
+
     /// Asks a voter to take over: the one named, or the one whose log reaches furthest.
     pub(super) async fn transfer_leader(&self, to: Option<NodeId>) -> Result<(), Error> {
         let (leader, best) = {

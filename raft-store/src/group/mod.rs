@@ -264,6 +264,13 @@ impl<M> Group<M> {
         self.inner.core.remove_learner(id).await
     }
 
+    /// How far a member's log is known to match this leader's: it has synced everything up to there. None if this node does not
+    /// lead, or has not heard of the member's log.
+    #[must_use]
+    pub fn matched(&self, id: NodeId) -> Option<u64> {
+        self.inner.core.matched(id)
+    }
+
     /// Starts building a snapshot; [`Status::snapshot_index`] shows when it is there.
     ///
     /// # Errors

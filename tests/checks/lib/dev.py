@@ -48,6 +48,15 @@ def start_ticks(pid: int) -> int | None:
     return None if rest[0] == "Z" else int(rest[19])
 
 
+def exit_code(pid: int) -> tuple[int] | None:
+    """The exit code of a child of ours that has ended, in a tuple, since 0 is one."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return (-1,)
+    return (os.waitstatus_to_exitcode(status),) if ended else None
+
+
 def wait_gone(pid: int, ticks: int, within_s: float) -> bool:
     """Waits until the process is gone; reaps it when it is our child."""
     end = time.monotonic() + within_s
@@ -190,6 +199,33 @@ class Dev:
     def leader(self, cluster: str, within_s: float = 10) -> Process:
         found = self.wait(lambda: next((p for p in self.of_cluster(cluster) if p.leads()), None), within_s)
         return found or fail(f"cluster {cluster} has no leader after {within_s} s")
+
+    def newcomer(self, name: str, ports_from: int, like: Process, join: list[str]) -> Process:
+        """A node as `like`, with a folder and ports of its own, that joins the cluster of those peer addresses; not started."""
+        public, peer, ops = (f"127.0.0.1:{ports_from + n}" for n in range(3))
+        own = {"name": name, "data_dir": str(self.dir / like.cluster / name), "public": public, "peer": peer, "ops": ops}
+        kept = [text for text in like.argv[3::2] if text.split("=", 1)[0] not in own]
+        argv = [like.argv[0], "node", "join", ",".join(join)]
+        for text in kept + [f"{key}={value}" for key, value in own.items()]:
+            argv += ["--set", text]
+        entry = {
+            "name": name, "role": "node", "cluster": like.cluster, "node_id": None, "argv": argv, "env": like.env,
+            "cwd": like.cwd, "public": f"http://{public}", "peer": peer, "ops": f"http://{ops}", "pid": 0,
+            "start_ticks": None, "data_dir": own["data_dir"], "log_file": str(self.dir / "log" / f"{name}.log"),
+        }
+        self.nodes.append(Process(entry))
+        return self.nodes[-1]
+
+    def ends_with(self, process: Process, code: int, says: str, within_s: float = 20) -> None:
+        """Starts a process that has to end with this code and a last word like that."""
+        self.start(process)
+        self.ended_with(process, code, says, within_s)
+
+    def ended_with(self, process: Process, code: int, says: str, within_s: float = 20) -> None:
+        status = self.wait(lambda: exit_code(process.pid), within_s)
+        last = Path(process.log_file).read_text().splitlines()[-1]
+        if status != (code,) or says not in last:
+            fail(f"{process.name} should end with {code} and say '{says}'; it ended with {status} and said: {last[-600:]}")
 
     def start(self, process: Process, env: dict | None = None, wrapper: list[str] | None = None) -> None:
         """Starts a process as dev.json says, in a session of its own, and notes its pid for the clean-up."""

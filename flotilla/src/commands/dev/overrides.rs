@@ -20,6 +20,7 @@ const OWN: &[&str] = &[
     "advertise_peer",
     "advertise_public",
     "initial_members",
+    "join",
     "supernodes",
     "fleet_secret_file",
     "root_key_file",

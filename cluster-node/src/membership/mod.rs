@@ -1,0 +1,214 @@
+//! Who belongs to the cluster: new nodes ask for a place, nodes that start say what they have, and the leader changes voters by
+//! rule, one change at a time.
+
+mod join;
+mod rules;
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{
+    NodeId,
+    peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest},
+};
+use flotilla_env::{Clock, Entropy};
+use flotilla_member::Period;
+use flotilla_raft_store::Member;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use self::join::{Joiner, greet, removed};
+use self::rules::{Seat, Standing, Step};
+use crate::{
+    board::{Board, SILENT_AFTER},
+    metadata::{self, Answer, Command, Metadata, life::queues, nodes},
+};
+
+/// Between two looks at the members.
+const ROUND: Duration = Duration::from_secs(1);
+/// A learner that is no further behind can vote: it has the rest in less than a heartbeat.
+const LAG_MAX: u64 = 1000;
+
+/// Why a step could not be made; the next round tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The metadata could not be read or changed.
+    #[error(transparent)]
+    Metadata(#[from] metadata::read::Error),
+    /// A page of it could not be read.
+    #[error(transparent)]
+    Queue(#[from] queues::Error),
+    /// The group did not change.
+    #[error(transparent)]
+    Raft(#[from] flotilla_raft_store::Error),
+    /// A command was answered by another kind of answer.
+    #[error("a step was answered with {0:?}")]
+    Answer(Answer),
+}
+
+/// Keeps the members as the rules want them while this node leads. Cheap to clone.
+#[derive(Clone)]
+pub struct Membership {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's identity.
+    pub uuid: Uuid,
+    /// The cluster's metadata.
+    pub metadata: Metadata,
+    /// What the leader knows of the nodes.
+    pub board: Board,
+    /// How long a voter may be away before another node gets its vote.
+    pub voter_grace: Period,
+    /// The monotonic clock.
+    pub clock: Arc<dyn Clock>,
+    /// Ids of commands.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Membership {
+    /// Works until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut led: Option<(u64, Instant)> = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(ROUND) => {}
+            }
+            let (status, now) = (self.metadata.group().status(), self.clock.now());
+            if !status.is_leader || status.catching_up {
+                led = None;
+                continue;
+            }
+            let since = match led {
+                Some((term, since)) if term == status.term => since,
+                _ => now,
+            };
+            led = Some((status.term, since));
+            if let Err(error) = self.round(now.duration_since(since)).await {
+                tracing::warn!(%error, "the members were not changed; the next round tries again");
+            }
+        }
+    }
+
+    /// Makes one change, if one is due.
+    async fn round(&self, led_for: Duration) -> Result<(), Error> {
+        let decided = self.metadata.with_view(|view| nodes::decided(view)).await??;
+        let group = self.metadata.group();
+        let status = group.status();
+        if let Some(gone) = decided.iter().find(|(id, row)| row.leaves && !status.members.contains_key(id)) {
+            tracing::info!(node = %gone.0, "node has left the cluster");
+            return self.step(nodes::Command::Forget { node: *gone.0 }).await.map(drop);
+        }
+        // A leader that slept has heard nobody, and knows nothing of who is away.
+        let led_for = led_for.min(self.board.steady_for(self.node));
+        let roll = self.board.roll();
+        let seats = status.members.keys().map(|id| {
+            let known = roll.iter().find(|known| known.candidate.node == *id);
+            let silent_for = known.map_or(led_for, |known| known.silent_for);
+            let row = decided.get(id);
+            Seat {
+                node: *id,
+                votes: status.voters.contains(id),
+                zone: known.and_then(|known| known.candidate.zone.clone()),
+                standing: match silent_for {
+                    _ if *id == self.node => Standing::Up,
+                    short if known.is_some() && short < SILENT_AFTER => Standing::Up,
+                    long if long.min(led_for) >= self.voter_grace.0 => Standing::Away,
+                    _ => Standing::Silent,
+                },
+                caught_up: *id == self.node
+                    || known.is_some_and(|known| known.candidate.stats.serves)
+                        && group.matched(*id).is_some_and(|index| index + LAG_MAX >= status.last_log_index),
+                drains: row.is_some_and(|row| row.draining),
+                leaves: row.is_some_and(|row| row.leaves),
+            }
+        });
+        let seats: Vec<Seat> = seats.collect();
+        match rules::next(&seats) {
+            None => Ok(()),
+            Some(Step::Voters(voters)) if !voters.contains(&self.node) => {
+                tracing::info!("this node's vote goes to another one, and the leadership before it");
+                Ok(group.transfer_leader(None).await?)
+            }
+            Some(Step::Voters(voters)) => {
+                tracing::info!(before = ?status.voters, after = ?voters, "voters change");
+                Ok(group.set_voters(voters).await?)
+            }
+            Some(Step::Part(node)) => {
+                tracing::info!(%node, "node is no member any more");
+                Ok(group.remove_learner(node).await?)
+            }
+        }
+    }
+
+    /// Gives a new node its place. Asked again, it is the same one.
+    ///
+    /// # Errors
+    /// [`Error`]; the node asks again.
+    pub async fn place(&self, request: &JoinRequest) -> Result<JoinAnswer, Error> {
+        let group = self.metadata.group();
+        let status = group.status();
+        if !status.is_leader {
+            let leader = status.leader.and_then(|id| status.members.get(&id)).map(|leader| leader.peer.clone());
+            let none = flotilla_raft_store::Error::NoLeader;
+            return leader.map(|peer| JoinAnswer::Ask { peer }).ok_or(Error::Raft(none));
+        }
+        let floor = status.members.keys().last().map_or(1, |last| last.0 + 1);
+        let node = match self.step(nodes::Command::Join { disk: request.disk, floor }).await? {
+            Answer::Node(node) => node,
+            other => return Err(Error::Answer(other)),
+        };
+        // Looked at again: the step proved that this node leads, and took time.
+        let members = group.status().members;
+        if let Some((held, _)) = members.iter().find(|(id, member)| **id != node && member.peer == request.peer) {
+            let why = format!(
+                "node {held} is a member at {} and has another disk; if that disk is gone, run 'flotilla node remove {held} \
+                 --lost' and start this node again, else give it its own disk",
+                request.peer
+            );
+            return Ok(JoinAnswer::Refused { why });
+        }
+        if !members.contains_key(&node) {
+            tracing::info!(%node, peer = request.peer, "node joins");
+            group.add_learner(node, Member { name: request.name.clone(), peer: request.peer.clone() }).await?;
+        }
+        Ok(JoinAnswer::Place { uuid: self.uuid, node })
+    }
+
+    /// Tells a node that starts whether it may take part.
+    ///
+    /// # Errors
+    /// [`Error`]; the node asks others.
+    pub async fn greeted(&self, request: &GreetRequest) -> Result<GreetAnswer, Error> {
+        let group = self.metadata.group();
+        if !group.status().is_leader {
+            return Ok(GreetAnswer::NotLeader);
+        }
+        if self.is_removed(request.node).await? {
+            return Ok(GreetAnswer::Removed);
+        }
+        Ok(match group.matched(request.node) {
+            Some(had) if had > request.last_log_index => GreetAnswer::Older { had },
+            _ => GreetAnswer::Welcome,
+        })
+    }
+
+    /// Whether a node is no member any more, as the leader knows for sure.
+    ///
+    /// # Errors
+    /// [`Error`]: it is not known.
+    pub async fn is_removed(&self, node: NodeId) -> Result<bool, Error> {
+        let is_member = || self.metadata.group().member(node).is_some();
+        if is_member() {
+            return Ok(false);
+        }
+        // One that does not lead any more may not have heard of a node that joined.
+        self.metadata.barrier().await?;
+        Ok(self.metadata.group().status().is_leader && !is_member())
+    }
+
+    async fn step(&self, command: nodes::Command) -> Result<Answer, Error> {
+        let id = self.metadata.fresh_id(&*self.entropy);
+        Ok(self.metadata.propose(id, Command::Nodes(command)).await?.answer)
+    }
+}

@@ -1,0 +1,131 @@
+"""Has nodes join, vote, leave and be lost while a ledger is written."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from census import census, fill, fsck
+from dev import Dev, Process, fail, ledger_verdict, note
+
+COPIES = 2
+SMALL, BIG = 40, 6
+CONFIG = 78
+JOIN_S, REMOVE_S, DRAIN_S, REPAIR_S = 60, 60, 120, 120
+
+
+def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
+    command = [os.environ["FLOTILLA"], "node", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
+
+
+def members() -> dict[int, dict]:
+    result = node("list", "--json")
+    if result.returncode != 0:
+        return {}  # between two leaders nobody tells
+    return {entry["id"]: entry for entry in map(json.loads, result.stdout.splitlines())}
+
+
+def voters() -> list[int]:
+    return sorted(id for id, entry in members().items() if entry["role"] != "learner")
+
+
+def expect_voters(dev: Dev, wanted: list[int], within_s: float) -> float:
+    begun = time.monotonic()
+    if not dev.wait(lambda: voters() == wanted, within_s):
+        fail(f"nodes {wanted} should vote, {voters()} do after {within_s} s; members are {list(members())}")
+    return time.monotonic() - begun
+
+
+def ordered(*arguments: str, within_s: float = 30) -> float:
+    begun = time.monotonic()
+    result = node(*arguments, within_s=within_s)
+    if result.returncode != 0:
+        fail(f"node {arguments} ended with {result.returncode}: {result.stdout}{result.stderr}")
+    return time.monotonic() - begun
+
+
+def refused(*arguments: str, says: str) -> None:
+    result = node(*arguments)
+    if result.returncode != 4 or says not in result.stderr:
+        fail(f"node {arguments} should be refused with '{says}': {result.returncode} {result.stderr}")
+
+
+def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) -> None:
+    for key, content in contents.items():
+        answer = dev.client(gateway.public).file("GET", key)
+        if (answer.status, answer.body) != (200, content):
+            fail(f"{key} read at {gateway.name}: {answer.status} {answer.code()}, {len(answer.body)} bytes")
+
+
+def main() -> None:
+    dev = Dev()
+    first = dev.nodes[0]
+    base = int(first.peer.rsplit(":", 1)[1]) // 100 * 100
+    contents = fill(dev, SMALL, BIG)
+    log = dev.work / "ledger"
+    command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(log), "--clients", "4", "--seconds", "600"]
+    load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        peers = [p.peer for p in dev.nodes]
+        new = [dev.newcomer(f"a-n{n}", base + 40 + 3 * n, first, peers) for n in (4, 5)]
+        for process in new:
+            dev.start(process)
+        dev.wait_ready(new, JOIN_S)
+        joined_s = expect_voters(dev, [1, 2, 3, 4, 5], JOIN_S)
+        ids = {entry["name"]: id for id, entry in members().items()}
+        for process in new:
+            process.node_id = ids[process.name]
+        note(f"two nodes joined and vote {joined_s:.1f} s after they were ready")
+        everything_is_there(dev, contents, new[0])
+        new[0].kill()
+        dev.wait(lambda: not new[0].alive(), 10)
+        dev.start(new[0])
+        dev.wait_ready([new[0]], JOIN_S)
+        if sorted(members()) != [1, 2, 3, 4, 5]:
+            fail(f"a node that started again is another one: {sorted(members())}")
+
+        leader = dev.leader("a")
+        refused("remove", str(leader.node_id), says="still has data")
+        refused("remove", str(leader.node_id), "--lost", says="is up")
+        drained_s = ordered("drain", str(leader.node_id), within_s=DRAIN_S)
+        removed_s = ordered("remove", str(leader.node_id), within_s=REMOVE_S)
+        dev.wait(lambda: not leader.alive(), 20)
+        left = sorted({1, 2, 3, 4, 5} - {leader.node_id})
+        expect_voters(dev, left, 10)
+        note(f"the leader was drained in {drained_s:.1f} s and removed in {removed_s:.1f} s")
+        dev.ends_with(leader, CONFIG, "was removed from its cluster")
+
+        others = [p for p in dev.nodes if p.node_id in left]
+        victim = next(p for p in others if not p.leads())
+        victim.kill()
+        dev.wait(lambda: not victim.alive(), 10)
+        shutil.rmtree(victim.data_dir)
+        if victim not in new:
+            dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")
+        dev.wait(lambda: members()[victim.node_id]["standing"] == "silent", 10)
+        again = dev.newcomer(f"{victim.name}-again", base + 58, first, [p.peer for p in others])
+        ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
+        dev.start(again)
+        dev.wait_ready([again], JOIN_S)
+        left = sorted(set(left) - {victim.node_id} | {6})
+        if sorted(members()) != left:
+            fail(f"the members are {sorted(members())}, not {left}")
+        again.node_id = 6
+        begun = time.monotonic()
+        gone = {leader.node_id, victim.node_id}
+        if not dev.wait(lambda: set(census(dev.client(), contents, gone)) == {COPIES}, REPAIR_S):
+            fail(f"chunks by number of good copies are {census(dev.client(), contents, gone)}")
+        repaired_s = time.monotonic() - begun
+    finally:
+        load.terminate()
+        load.wait(60)
+    everything_is_there(dev, contents, again)
+    if not dev.wait(lambda: fsck()[0] == 0, 30):
+        fail(f"fsck finds: {fsck()[1][-500:]}")
+    verdict = ledger_verdict(log, 200)
+    print(f"joined_in={joined_s:.1f}s drained_in={drained_s:.1f}s removed_in={removed_s:.1f}s repaired_in={repaired_s:.1f}s {verdict}")
+
+
+main()
