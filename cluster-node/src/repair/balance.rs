@@ -43,7 +43,7 @@ impl Load {
 
 impl Moves {
     /// Compares the nodes, all of which can take chunks.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // bounded, and never below 0
     pub fn new(loads: &[Load]) -> Self {
         let room = |load: &Load| (load.used + load.free) as f64;
         let used: f64 = loads.iter().map(|load| load.used as f64).sum();

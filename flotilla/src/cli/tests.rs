@@ -79,7 +79,7 @@ fn server_flags_are_settings() {
     else {
         panic!("a node is started");
     };
-    let pairs = node.pairs();
+    let pairs = node.node.pairs();
     assert_eq!(pairs.len(), 3);
     let all = parse(
         "flotilla supernode --name n --data-dir d --public p --peer q --ops o --initial-members m --fleet-secret-file f \

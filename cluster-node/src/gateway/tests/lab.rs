@@ -22,8 +22,10 @@ use flotilla_env::{
 };
 use flotilla_http_server::Late;
 use flotilla_kv::{Family, MemKv};
+use flotilla_member::Period;
 use flotilla_raft_store::{Group, Member as RaftMember, Options, Rpc, Settings, Transport, TransportError};
 use futures::{Stream, StreamExt, stream};
+use uuid::Uuid;
 
 use super::super::{
     budget::Budget,
@@ -36,6 +38,7 @@ use crate::{
     homes::Homes,
     http::{Member, chunk_routes},
     life::Released,
+    membership::Membership,
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
     repair::pace::Pace,
 };
@@ -139,10 +142,21 @@ impl Lab {
             let options = StoreOptions::new("/chunks", Arc::new(disk.clone()), chunk_index(), 0);
             let (store, _) = ChunkStore::open(options).await.expect("an empty disk");
             let member = Late::default();
+            let board = Board::new(clock.clone(), entropy.clone());
+            let membership = Membership {
+                node: NodeId(id),
+                uuid: Uuid::nil(),
+                metadata: metadata.clone(),
+                board: board.clone(),
+                voter_grace: Period::secs(600),
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+            };
             member.set(Member {
                 node: NodeId(id),
                 metadata: metadata.clone(),
-                board: Board::new(clock.clone(), entropy.clone()),
+                membership,
+                board,
                 store: store.clone(),
                 peers: peers(id),
                 pace: Pace::new(1 << 30, clock.clone()),
