@@ -22,7 +22,7 @@ use crate::{
     gateway::{budget::Budget, places::Placer},
     gauges::Gauges,
     life::Lost,
-    metadata::{Command, Metadata},
+    metadata::{Command, Metadata, read},
     under_way::UnderWay,
 };
 
@@ -108,8 +108,10 @@ impl Teller {
     }
 
     async fn tell(&self) {
-        if let Err(error) = self.metadata.refresh(&self.documents) {
-            tracing::error!(%error, "documents can't be read");
+        match self.metadata.refresh(&self.documents) {
+            // Those of before serve until the snapshot is there.
+            Ok(()) | Err(read::Error::Raft(flotilla_raft_store::Error::CatchingUp)) => {}
+            Err(error) => tracing::error!(%error, "documents can't be read"),
         }
         let status = self.metadata.group().status();
         let heartbeat = Heartbeat {

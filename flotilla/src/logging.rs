@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 /// The variable that sets the level, for example `info` or `warn,flotilla_supernode=debug`.
 pub const VARIABLE: &str = "FLOTILLA_LOG";
 
-/// A server's level where the variable is not set.
-pub const SERVER: &str = "info,openraft=warn";
+/// A server's level where the variable is not set. A member that does not answer is told of by others than openraft, which says
+/// so with every read.
+pub const SERVER: &str = "info,openraft=warn,openraft::core::heartbeat=error";
 /// A client command's level where the variable is not set.
 pub const CLIENT: &str = "off";
 

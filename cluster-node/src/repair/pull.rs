@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flotilla_api::{ChunkId, NodeId};
-use flotilla_chunk_store::{Error as StoreError, Writer};
+use flotilla_chunk_store::{Depth, Error as StoreError, Facts, Writer};
 
 use super::{Error, Parts, Repair};
 use crate::{
@@ -103,7 +103,7 @@ impl Repair {
     async fn copy(&self, chunk: ChunkRef, from: NodeId, address: &str) -> Result<Result<bool, String>, Error> {
         let Parts { peers, pace, gate, .. } = &*self.0;
         let length = u64::from(chunk.length);
-        let mut open: Option<(Writer, ChunkHasher)> = None;
+        let mut open: Option<(Writer, ChunkHasher, u64)> = None;
         let mut at = 0;
         while at < length {
             let range = at..length.min(at + PIECE);
@@ -123,11 +123,11 @@ impl Repair {
                     return Ok(Err("it does not say where it begins".into()));
                 };
                 match self.begin(chunk.id, tree_offset, length).await {
-                    Ok(writer) => open = Some((writer, ChunkHasher::new(tree_offset))),
+                    Ok(writer) => open = Some((writer, ChunkHasher::new(tree_offset), tree_offset)),
                     Err(error) => return Ok(Err(own(&error))),
                 }
             }
-            if let Some((writer, hasher)) = &mut open {
+            if let Some((writer, hasher, _)) = &mut open {
                 hasher.update(&part.bytes);
                 if let Err(error) = writer.write(part.bytes).await {
                     return Ok(Err(own(&error)));
@@ -135,9 +135,11 @@ impl Repair {
             }
             at = range.end;
         }
-        let Some((writer, hasher)) = open else { return Ok(Err("it has no bytes".to_owned())) };
+        let Some((writer, hasher, tree_offset)) = open else { return Ok(Err("it has no bytes".to_owned())) };
         // The holder vouches for its blocks only: that they are this chunk is proven here, before the copy can be seen.
         if hasher.finish().cv != chunk.cv && !trusts_holders() {
+            drop(writer);
+            self.tell_damaged(chunk, from, address, tree_offset).await;
             return Ok(Err("its copy is of another content".to_owned()));
         }
         let _gate = gate.copy().await;
@@ -149,6 +151,16 @@ impl Repair {
             Ok(Err(error)) => Err(own(&error)),
             Err(_) => Err(format!("not synced here within {SYNC_DEADLINE:?}")),
         })
+    }
+
+    /// Has a holder compare its copy with what the chunk should be: found damaged, it is not offered again, and made anew.
+    async fn tell_damaged(&self, chunk: ChunkRef, holder: NodeId, address: &str, tree_offset: u64) {
+        let facts = Facts { length: chunk.length.into(), tree_offset, cv: chunk.cv };
+        let asked =
+            ask::part(&self.0.peers, address, chunk.id, Some((&facts, Depth::Whole)), 0..1, PIECE_DEADLINE).await;
+        if asked.is_ok() {
+            tracing::warn!(chunk = %chunk.id, from = %holder, "its copy is fine by itself: it was damaged on its way");
+        }
     }
 
     /// Begins the copy. One of an earlier try, from another holder, is waited for while it is taken back.

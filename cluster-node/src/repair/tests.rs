@@ -114,6 +114,7 @@ async fn a_copy_of_another_content_is_never_copied() {
     assert!(!repair.work().await.expect("carried out"), "one is left");
     assert_eq!(named(&lab).await, 1, "the other one");
     assert!(repair.0.store.stat(id).await.is_err(), "nothing is left of it");
+    assert_eq!(source.corrupt(9), [id], "node 2 knows, and tells the leader");
     assert_eq!(repair.tasks().await.expect("read").len(), 0, "it is planned anew");
     // With a good holder it is.
     lab.network.heal(&host(3), &host(1));
