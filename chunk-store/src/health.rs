@@ -98,6 +98,7 @@ impl Health {
 
     /// Syncs the names in a folder. Any failure poisons the store: names of several chunks hang on it.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
+        flotilla_env::failpoint!("chunks.dir_sync", |_| Ok(())); // a planted fault
         self.timed(&self.dir_syncs, || self.disk.sync_dir(path)).0.map_err(|error| self.poison("sync a folder", &error))
     }
 

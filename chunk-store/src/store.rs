@@ -306,6 +306,9 @@ impl Inner {
         if self.claims.holds(id) {
             return Err(Error::Busy(id));
         }
+        flotilla_env::failpoint!("chunks.before_unlink", |arg| Err(self
+            .health
+            .judge("remove a chunk", flotilla_env::failpoint::io_error(arg))));
         let path = self.names.chunk(id);
         let removed = self.counts.remove(id, || {
             let file_bytes = self.disk.open(&path)?.length()?;

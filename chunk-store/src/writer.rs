@@ -216,6 +216,9 @@ impl Body {
         tree_offset: u64,
         reserved_bytes: u64,
     ) -> Result<Self, Error> {
+        flotilla_env::failpoint!("chunks.before_create", |arg| Err(store
+            .health
+            .judge("create a chunk", flotilla_env::failpoint::io_error(arg))));
         let path = store.names.temporary(id);
         let file = match store.disk.create(&path) {
             // Its owner is gone, since the claim is ours: a removal failed.
@@ -248,6 +251,10 @@ impl Body {
     }
 
     fn put(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        flotilla_env::failpoint!("chunks.before_write", |arg| Err(self
+            .store
+            .health
+            .judge("write a chunk", flotilla_env::failpoint::io_error(arg))));
         let written = match self.direct {
             true => self.file.write_direct(offset, bytes),
             false => self.file.write_at(offset, &[IoSlice::new(bytes)]),
@@ -279,7 +286,13 @@ impl Body {
         let shelf = shelf_of(id);
         let sync = || {
             store.health.check()?;
+            flotilla_env::failpoint!("chunks.before_dir_sync", |arg| Err(store
+                .health
+                .poison("sync a folder", &flotilla_env::failpoint::io_error(arg))));
             store.health.sync_dir(&store.names.shelf(shelf))?;
+            flotilla_env::failpoint!("chunks.after_dir_sync", |arg| Err(store
+                .health
+                .poison("sync a folder", &flotilla_env::failpoint::io_error(arg))));
             store.health.check()
         };
         store.lanes[usize::from(shelf)].join(waiter, sync, |waiter, synced: &Result<(), Error>| {
@@ -298,8 +311,14 @@ impl Body {
             let cut = self.file.set_len(file_bytes); // gives back what was reserved beyond the end
             cut.map_err(|error| health.judge("cut a chunk's reservation", error))?;
         }
+        flotilla_env::failpoint!("chunks.before_sync", |arg| Err(
+            health.judge("sync a chunk", flotilla_env::failpoint::io_error(arg))
+        ));
         health.sync_file(&*self.file)?;
         health.check()?;
+        flotilla_env::failpoint!("chunks.before_rename", |arg| Err(
+            health.judge("rename a chunk", flotilla_env::failpoint::io_error(arg))
+        ));
         let to = store.names.chunk(self.id);
         store.disk.rename(&self.temporary.path, &to).map_err(|error| health.judge("rename a chunk", error))?;
         self.temporary.renamed = true;

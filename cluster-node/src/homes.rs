@@ -63,6 +63,7 @@ impl Homes {
             Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, .. }) => Ok(epoch),
             Some(KeyRow { home: HomeState::Closed, epoch, .. }) => self.refresh(name, epoch).await,
             None => {
+                flotilla_env::failpoint!("homes.before_claim", |_| Err(Error::Directory("a failpoint".into())));
                 let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: None };
                 let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
                 self.own(answer.home)

@@ -19,6 +19,8 @@ pub use place::Place;
 pub use server::{
     DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs, SupernodeArgs,
 };
+#[cfg(feature = "failpoints")]
+pub use tools::FailpointsArgs;
 pub use tools::{CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, ManArgs, Whose};
 
 const EXAMPLES: &str = "\
@@ -78,6 +80,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print or install manual pages
     Man(ManArgs),
+    /// List the places at which tests make a server of this build fail
+    #[cfg(feature = "failpoints")]
+    Failpoints(FailpointsArgs),
     /// Run a node of a cluster
     Node(NodeArgs),
     /// Run a supernode

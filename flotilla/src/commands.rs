@@ -5,6 +5,8 @@ mod config;
 mod copy;
 pub mod dev;
 mod doctor;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod fsck;
 mod get;
 mod loadtest;
@@ -48,6 +50,8 @@ pub async fn run(command: Command) -> u8 {
             args.client.json
         }
         Command::Completions(_) | Command::Man(_) => false,
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints(args) => args.json,
         Command::Loadtest(_) | Command::Node(_) | Command::Supernode(_) => false,
     };
     let result = match command {
@@ -67,6 +71,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Config(args) => config::run(&args).map(Exit::code),
         Command::Completions(args) => completions::run(&args).map(Exit::code),
         Command::Man(args) => man::run(&args).map(Exit::code),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints(args) => failpoints::run(&args).map(Exit::code),
         Command::Loadtest(args) => Box::pin(loadtest::run(args)).await,
         Command::Node(_) | Command::Supernode(_) => {
             Err(Failure::new(Exit::Other, "servers have a runtime of their own"))

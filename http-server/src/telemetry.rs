@@ -42,6 +42,10 @@ impl Metrics {
     /// Renders all metrics as Prometheus text.
     #[must_use]
     pub fn render(&self) -> String {
+        #[cfg(feature = "failpoints")]
+        for (name, hits) in flotilla_env::failpoint::hits() {
+            counter!("flotilla_failpoint_hits_total", "name" => name).absolute(hits);
+        }
         self.0.render()
     }
 

@@ -150,7 +150,10 @@ struct Wal(Arc<DB>);
 
 impl Engine for Wal {
     fn sync(&self) -> Result<(), Arc<str>> {
-        self.0.flush_wal(true).map_err(|source| source.into_string().into())
+        flotilla_env::failpoint!("kv.before_sync", |_| Err("a failpoint".into()));
+        self.0.flush_wal(true).map_err(|source| source.into_string())?;
+        flotilla_env::failpoint!("kv.after_sync", |_| Err("a failpoint".into()));
+        Ok(())
     }
 }
 

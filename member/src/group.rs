@@ -103,6 +103,7 @@ impl Seat<'_> {
         if !formation.is_first() || group.is_formed() {
             return Ok(());
         }
+        flotilla_env::failpoint!("formation.before_init", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
         let member =
             |(id, peer): (NodeId, &str)| (id, Member { name: format!("{}-n{id}", self.group), peer: peer.to_owned() });
         let members: BTreeMap<NodeId, Member> = formation.members().map(member).collect();

@@ -238,14 +238,17 @@ impl Formation {
                 uuid
             }
         };
+        flotilla_env::failpoint!("formation.proposed");
         let group = self.plan.group.clone();
         for (id, address) in self.members().skip(1) {
             self.until_agreed(peers, address, &FormRequest::Probe { group: group.clone() }, uuid, id).await?;
         }
+        flotilla_env::failpoint!("formation.probed");
         for (id, address) in self.members().skip(1) {
             let assign = FormRequest::Assign { group: group.clone(), uuid, node: id };
             self.until_agreed(peers, address, &assign, uuid, id).await?;
         }
+        flotilla_env::failpoint!("formation.assigned");
         self.take(uuid, NodeId(1))?;
         Ok(self.identity.borrow().clone().expect("the identity was just taken"))
     }

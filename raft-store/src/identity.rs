@@ -97,6 +97,7 @@ pub fn write_synced<T: Serialize>(disk: &dyn Disk, path: &Path, value: &T) -> Re
     let file = disk.create(&temporary).map_err(io)?;
     file.write_at(0, &[IoSlice::new(&bytes)]).map_err(io)?;
     file.sync_data().map_err(io)?;
+    flotilla_env::failpoint!("identity.before_rename", |arg| Err(io(flotilla_env::failpoint::io_error(arg))));
     disk.rename(&temporary, path).map_err(io)?;
     disk.sync_dir(path.parent().unwrap_or(path)).map_err(io)
 }
@@ -124,7 +125,12 @@ impl Identity {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
-        write_synced(disk, &dir.join(FILE), self)
+        write_synced(disk, &dir.join(FILE), self)?;
+        flotilla_env::failpoint!("identity.after_write", |arg| Err(Error::Io {
+            path: dir.join(FILE),
+            source: flotilla_env::failpoint::io_error(arg)
+        }));
+        Ok(())
     }
 }
 

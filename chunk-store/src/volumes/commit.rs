@@ -216,7 +216,13 @@ impl Committer {
         }
         let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         let file = open.volume.opened().expect("opened before records were given places in it");
+        flotilla_env::failpoint!("volumes.before_append", |arg| Err(
+            health.judge("write to a volume", flotilla_env::failpoint::io_error(arg))
+        ));
         file.write_at(open.at - length, &slices).map_err(|error| health.judge("write to a volume", error))?;
+        flotilla_env::failpoint!("volumes.appended", |arg| Err(
+            health.poison("sync a volume", &flotilla_env::failpoint::io_error(arg))
+        ));
         health.sync_volume(&**file)?;
         health.check()?;
         open.begun = true;
@@ -229,6 +235,10 @@ impl Committer {
 
     /// Makes synced records visible.
     fn index(&self, edit: Edit, end: u64) -> Result<(), Error> {
+        flotilla_env::failpoint!("volumes.before_index", |arg| Err(self
+            .shared
+            .health
+            .poison("write the index of the volumes", &flotilla_env::failpoint::io_error(arg))));
         let Volume { number, epoch, .. } = *self.open.as_ref().expect("it was just written to").volume;
         let mark = Mark { order: epoch.order, offset: end };
         let written = self.shared.pool.write(&self.shared.index, edit, Some(mark), |state, edit| {
@@ -237,7 +247,12 @@ impl Committer {
             edit.set_row(number, &slot.row);
         });
         // What is synced but in no index must not be acked, and nothing may be acked behind it.
-        written.map_err(|error| self.shared.health.poison("write the index of the volumes", &error))
+        written.map_err(|error| self.shared.health.poison("write the index of the volumes", &error))?;
+        flotilla_env::failpoint!("volumes.after_index", |arg| Err(self
+            .shared
+            .health
+            .poison("write the index of the volumes", &flotilla_env::failpoint::io_error(arg))));
+        Ok(())
     }
 
     /// Ends the open volume. Its row goes to the index with the next group; a start seals it anyway.

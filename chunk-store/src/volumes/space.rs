@@ -31,6 +31,9 @@ impl Shared {
         let judge = |what| move |error| self.health.judge(what, error);
         let file = volume.file(&*self.disk).map_err(judge("open a volume"))?;
         if punched_bytes > 0 {
+            flotilla_env::failpoint!("volumes.before_refill", |arg| Err(self
+                .health
+                .judge("fill a volume", flotilla_env::failpoint::io_error(arg))));
             file.allocate(volume.capacity).map_err(judge("reserve space for a volume"))?;
             self.fill(&**file)?;
             self.health.sync_volume(&**file)?;
@@ -43,6 +46,9 @@ impl Shared {
 
     /// Puts an emptied volume into the free list, or gives its space back if there are enough.
     pub(super) fn free(&self, volume: Arc<Volume>) -> Result<(), Error> {
+        flotilla_env::failpoint!("volumes.before_free", |arg| Err(self
+            .health
+            .poison("write the index of the volumes", &flotilla_env::failpoint::io_error(arg))));
         let number = volume.number;
         let written = self.pool.write(&self.index, Edit::default(), None, |state, edit| {
             if let Some(slot) = state.slots.get(&number) {
@@ -53,6 +59,9 @@ impl Shared {
         // The copies are synced. From here on nothing that survives a crash points to this volume, and it survives as a free one:
         // the database keeps writes in their order, so this covers the pointers as well.
         self.sync_index()?;
+        flotilla_env::failpoint!("volumes.after_free", |arg| Err(self
+            .health
+            .poison("sync the index of the volumes", &flotilla_env::failpoint::io_error(arg))));
         let enough = {
             let mut state = self.pool.state();
             let free = state.slots.values().filter(|slot| slot.row.stage == Stage::Free).count();

@@ -85,6 +85,9 @@ impl Manifest {
     }
 
     async fn append(&mut self) -> Result<(), Error> {
+        flotilla_env::failpoint!("gateway.before_segment", |_| Err(Error::Metadata(
+            flotilla_raft_store::Error::NoLeader.into()
+        )));
         let parts = self.uploads.parts();
         let id = parts.metadata.fresh_id(&*parts.entropy);
         let chunks = std::mem::take(&mut self.tail);
@@ -93,6 +96,9 @@ impl Manifest {
         let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
         // An append is no commit: whatever became of it, a file that names it can't come to be any more.
         let applied = parts.metadata.propose(id, Command::AppendSegment(append)).await;
+        flotilla_env::failpoint!("gateway.after_segment", |_| Err(Error::Place(places::Error::NoLeader(
+            "a failpoint".into()
+        ))));
         let applied = applied.map_err(|error| match error.is_indeterminate() {
             true => Error::Place(places::Error::NoLeader(error.to_string())),
             false => Error::Metadata(error),

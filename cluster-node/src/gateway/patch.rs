@@ -140,7 +140,9 @@ impl Uploads {
         };
         let few = |count: usize| u32::try_from(count).expect("a manifest has at most 1,024 segments");
         let body = CommitBody::Patch { root, front: few(plan.front), upload, tail, back: few(plan.back) };
-        fail::fail_point!("gateway.before_commit");
+        flotilla_env::failpoint!("gateway.before_commit", |_| Err(Error::Metadata(
+            flotilla_raft_store::Error::NoLeader.into()
+        )));
         self.commit(request, size, root, body, &trace).await
     }
 

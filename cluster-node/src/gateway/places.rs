@@ -174,6 +174,7 @@ impl Places {
     async fn ask(&self, count: u32, replicas: u32, avoid: &[NodeId]) -> Result<Vec<Vec<Hop>>, Error> {
         let request = self.request(count, replicas, avoid);
         let answer = self.inner.placer.place(&request).await.map_err(Error::NoLeader)?;
+        flotilla_env::failpoint!("gateway.placed", |_| Err(Error::NoLeader("a failpoint".into())));
         if answer.chunks.is_empty() {
             return Err(match answer.full {
                 true => Error::Full,

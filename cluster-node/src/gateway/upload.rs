@@ -278,7 +278,9 @@ impl Uploads {
             manifest.push(chunk).await?;
         }
         let (root, body) = manifest.finish().await?;
-        fail::fail_point!("gateway.before_commit");
+        flotilla_env::failpoint!("gateway.before_commit", |_| Err(Error::Metadata(
+            flotilla_raft_store::Error::NoLeader.into()
+        )));
         self.commit(request, size, root, body, &trace).await
     }
 
@@ -342,7 +344,9 @@ impl Uploads {
         if applied.as_ref().is_ok_and(|applied| applied.answer == Answer::Holds) {
             applied = metadata.propose(behind_probe(&id), command).await;
         }
-        fail::fail_point!("gateway.after_commit");
+        flotilla_env::failpoint!("gateway.after_commit", |_| Err(Error::Metadata(
+            flotilla_raft_store::Error::Indeterminate.into()
+        )));
         let (answer, replayed) = match applied {
             Ok(applied) => (applied.answer, applied.replayed),
             Err(error) => {

@@ -162,6 +162,7 @@ impl Admin {
     async fn drain(&self, node: NodeId, on: bool) -> Result<Taken, ApiError> {
         self.member(node)?;
         let id = self.metadata.fresh_id(&*self.entropy);
+        flotilla_env::failpoint!("drain.before_propose", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
         let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Drain { node, on })).await;
         told.map_err(|error| of_metadata(&error))?;
         Ok(Taken { node })
@@ -333,5 +334,6 @@ pub(super) async fn stop(State(state): State<PeerState>, Coded(()): Coded<()>) -
 
 /// Says whether this node drains and has no chunk left.
 pub(super) async fn drained(State(state): State<PeerState>, Coded(()): Coded<()>) -> Result<Coded<bool>, ApiError> {
+    flotilla_env::failpoint!("drain.before_answer", |_| Err(ApiError::new(Code::NotReady, "a failpoint")));
     Ok(Coded(state.member.ready()?.store.is_drained()))
 }

@@ -56,6 +56,7 @@ async fn put(State(member): State<Late<Member>>, headers: HeaderMap, body: Body)
         reserve: own_header(&headers, header::CHUNK_RESERVE)?,
     };
     let hops = hops(&headers)?;
+    flotilla_env::failpoint!("replica.before_write", |_| Err(ApiError::new(Code::Internal, "a failpoint")));
     let mut fan = Fan::begin(head, member.node, Some(&member.store), &member.peers, &hops).await;
     let mut incoming = Incoming::default();
     let mut body = body.into_data_stream();
@@ -75,6 +76,7 @@ async fn put(State(member): State<Late<Member>>, headers: HeaderMap, body: Body)
     let (trailer, length) = incoming.finish().ok_or_else(broken)?;
     let begun = member.clock.now();
     let ack = fan.finish(length, trailer).await;
+    flotilla_env::failpoint!("replica.before_ack", |_| Err(ApiError::new(Code::Internal, "a failpoint")));
     member.pace.client_waited(Wait::Sync, member.clock.now().duration_since(begun));
     Ok(Coded(ack))
 }

@@ -144,7 +144,9 @@ impl FileService {
                 HomeState::Open | HomeState::Sealed => return Err(of_refusal(&Refusal::WrongHome)),
             }
         }
-        fail::fail_point!("gateway.after_claim");
+        flotilla_env::failpoint!("gateway.after_claim", |_| Err(of_home(&crate::homes::Error::Directory(
+            "a failpoint".into()
+        ))));
         let length = content_length(headers);
         if precondition != Precondition::Always && length.is_none_or(|length| length >= PROBE_FROM_BYTES) {
             self.probe(&name, epoch, &precondition, &command).await?;
@@ -332,6 +334,7 @@ impl FileService {
                 return Err(if asked { precondition_failed(None) } else { error });
             }
         };
+        flotilla_env::failpoint!("gateway.before_delete", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
         let delete = Delete { name, epoch, precondition: precondition(conditions) };
         let applied =
             self.metadata.propose(command, Command::Delete(delete)).await.map_err(|error| of_metadata(&error))?;

@@ -23,6 +23,10 @@ pub(super) async fn settle(
             confirmed.push(epoch);
             continue;
         }
+        flotilla_env::failpoint!("homes.before_settle", |_| Err(ApiError::new(
+            flotilla_api::Code::NoLeader,
+            "a failpoint"
+        )));
         let close = Command::Life(life::Command::Close { name, epoch });
         let id = metadata.fresh_id(&*files.entropy);
         match metadata.propose(id, close).await.map_err(|error| of_metadata(&error))?.answer {

@@ -42,6 +42,7 @@ impl Keeper {
             let page = {
                 let _gate = self.repair.gate().unlink().await;
                 let page = self.metadata.with_view(move |view| queues::told(view, node, purge::IDS_MAX)).await??;
+                flotilla_env::failpoint!("purge.before_unlink", |_| Err(StoreError::Poisoned.into()));
                 // A chunk that is still being written here is removed in the next round, with all others of this page.
                 self.store.remove(page.iter().map(|(id, _)| *id).collect()).await?;
                 page
@@ -50,6 +51,10 @@ impl Keeper {
                 break;
             }
             let count = page.len();
+            flotilla_env::failpoint!("purge.unlinked", |_| Err(crate::metadata::read::Error::from(
+                flotilla_raft_store::Error::NoLeader
+            )
+            .into()));
             self.step(Command::Unlinked { node, ids: page }).await?;
             counter!("flotilla_purged_total").increment(count as u64);
             // The next look must not see the same again.
@@ -78,6 +83,7 @@ impl Keeper {
                         inventory.counts.surplus += 1;
                         surplus.push(id);
                     }
+                    Standing::InFlight if !purge::is_rechecked() => unnamed.push(id),
                     // What was told goes soon, in a round of its own.
                     Standing::InFlight | Standing::Dropped => {}
                     Standing::Garbage { told } => {

@@ -41,6 +41,10 @@ impl Leader {
         }
         let upto_ms = self.ticker.due(waiting.clock_ms, self.periods.claim_idle);
         if waiting.idle_ms.is_some_and(|since| since <= upto_ms) {
+            flotilla_env::failpoint!("homes.before_close", |_| Err(crate::metadata::read::Error::from(
+                flotilla_raft_store::Error::NoLeader
+            )
+            .into()));
             let homes = keeper.work_off(Command::CloseIdle { upto_ms }).await?;
             counter!("flotilla_homes_closed_total").increment(homes.into());
         }
@@ -69,8 +73,16 @@ impl Leader {
         let (found, next) = keeper.metadata.with_view(move |view| queues::unmarked(view, after, LOOK_MAX)).await??;
         self.garbage_after = next;
         for page in found.chunks(purge::IDS_MAX) {
+            flotilla_env::failpoint!("purge.before_mark", |_| Err(crate::metadata::read::Error::from(
+                flotilla_raft_store::Error::NoLeader
+            )
+            .into()));
             // Marked ones are passed by, so that the same page again does the rest of it.
             let marked = keeper.work_off(Command::Purge { ids: page.to_vec(), holder: None }).await?;
+            flotilla_env::failpoint!("purge.marked", |_| Err(crate::metadata::read::Error::from(
+                flotilla_raft_store::Error::Indeterminate
+            )
+            .into()));
             counter!("flotilla_purge_marked_total").increment(marked.into());
         }
         Ok(())
@@ -96,7 +108,14 @@ async fn release_homes(keeper: &Keeper) -> Result<(), Error> {
     }
     let epochs = homes.iter().map(|(_, epoch)| *epoch).collect();
     // What this view shows as closed is closed in the log for good: applied state does not go back.
+    flotilla_env::failpoint!("homes.before_release", |_| Err(
+        crate::homes::Error::Directory("a failpoint".into()).into()
+    ));
     keeper.homes.release(homes).await?;
+    flotilla_env::failpoint!("homes.released", |_| Err(crate::metadata::read::Error::from(
+        flotilla_raft_store::Error::NoLeader
+    )
+    .into()));
     if let life::Answer::Done { count, .. } = keeper.step(Command::Released { epochs }).await? {
         counter!("flotilla_homes_released_total").increment(count.into());
     }

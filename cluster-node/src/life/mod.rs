@@ -158,6 +158,10 @@ impl Keeper {
     async fn tell_released(&self) -> Result<(), Error> {
         for _ in 0..COMMANDS_MAX {
             let Some(remains) = self.released.next() else { return Ok(()) };
+            flotilla_env::failpoint!("upload.before_release", |_| {
+                self.released.again(remains.clone());
+                Err(metadata::read::Error::from(flotilla_raft_store::Error::NoLeader).into())
+            });
             let mut upload = remains.upload;
             let pages: Vec<&[_]> = match remains.chunks.is_empty() {
                 true => vec![&[]],

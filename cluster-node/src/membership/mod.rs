@@ -124,6 +124,7 @@ impl Membership {
             }
         });
         let seats: Vec<Seat> = seats.collect();
+        flotilla_env::failpoint!("membership.before_step", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
         match rules::next(&seats) {
             None => Ok(()),
             Some(Step::Voters(voters)) if !voters.contains(&self.node) => {

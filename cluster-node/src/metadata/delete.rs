@@ -43,6 +43,7 @@ pub(super) fn delete_file(state: &mut dyn Txn, delete: &Delete, at: Position) ->
 
 /// Leaves a tombstone, which keeps the home. What the file referenced is the caller's to give away or to reclaim.
 pub(super) fn bury(state: &mut dyn Txn, name: &FileName, epoch: Epoch, at: Position) -> Result<(), Fault> {
+    flotilla_env::failpoint!("metadata.tombstone");
     put(state, keys::FILES, keys::file(name), &KeyRow { epoch, home: HomeState::Open, file: None });
     idle(state, name, epoch, at)
 }

@@ -127,7 +127,10 @@ impl Metadata {
     /// # Cancel safety
     /// A dropped future may leave the command on its way; propose again under the same id to learn its answer.
     pub async fn propose(&self, id: CommandId, command: Command) -> Result<Applied<Answer>, Error> {
-        Ok(self.group.propose(id, command, PROPOSE_DEADLINE).await?)
+        flotilla_env::failpoint!("metadata.before_propose", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
+        let applied = self.group.propose(id, command, PROPOSE_DEADLINE).await?;
+        flotilla_env::failpoint!("metadata.after_propose", |_| Err(flotilla_raft_store::Error::Indeterminate.into()));
+        Ok(applied)
     }
 
     /// Waits until the local state holds everything that was acked before the call.

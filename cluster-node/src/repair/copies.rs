@@ -60,7 +60,7 @@ impl Repair {
     /// # Errors
     /// [`Error`]; what was not dropped is found again.
     pub async fn drop_own(&self, ids: Vec<ChunkId>) -> Result<(), Error> {
-        fail::fail_point!("repair.drop_own", |_| Ok(()));
+        flotilla_env::failpoint!("repair.drop_own", |_| Ok(()));
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for chunk in ids.into_iter().take(BATCH) {
             let Ok(place) = self.0.store.locate(chunk).await else { continue };
@@ -90,6 +90,10 @@ impl Repair {
         for ((node, corrupt), ids) in drops {
             let keep = u8::try_from(self.0.replicas).unwrap_or(u8::MAX);
             let why = if corrupt { Surplus::Corrupt } else { Surplus::Many { keep } };
+            flotilla_env::failpoint!("repair.before_drop", |_| Err(crate::metadata::read::Error::from(
+                flotilla_raft_store::Error::NoLeader
+            )
+            .into()));
             if let Answer::Done { count, .. } = self.step(Command::DropReplicas { node, why, ids }).await? {
                 counter!("flotilla_replicas_dropped_total").increment(count.into());
                 told |= count > 0;

@@ -72,7 +72,7 @@ impl Planner {
         if !self.leads() {
             return Ok(false);
         }
-        fail::fail_point!("repair.plan", |_| Ok(false));
+        flotilla_env::failpoint!("repair.plan", |_| Ok(false));
         let draining = self.repair.0.metadata.with_view(|view| nodes::draining(view)).await??;
         let mut fleet = self.fleet(draining);
         let standing = self.repair.tasks().await?;

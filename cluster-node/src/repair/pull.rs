@@ -142,6 +142,7 @@ impl Repair {
             self.tell_damaged(chunk, from, address, tree_offset).await;
             return Ok(Err("its copy is of another content".to_owned()));
         }
+        flotilla_env::failpoint!("repair.pulled", |_| Ok(Err("a failpoint".to_owned())));
         let _gate = gate.copy().await;
         if !matches!(self.named(chunk.id).await?, Named::By(_)) {
             return Ok(Ok(false));
@@ -195,7 +196,7 @@ impl Repair {
 
 /// A planted fault: the proof is left out.
 fn trusts_holders() -> bool {
-    fail::fail_point!("repair.trust_holders", |_| true);
+    flotilla_env::failpoint!("repair.trust_holders", |_| true);
     false
 }
 

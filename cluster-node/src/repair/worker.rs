@@ -28,6 +28,10 @@ impl Repair {
         let mine = self.tasks().await?.into_iter().find(|(_, row)| row.work.target() == *node);
         let Some((task, row)) = mine else { return Ok(false) };
         let Some(lease) = self.take(task).await? else { return Ok(false) };
+        flotilla_env::failpoint!("repair.leased", |_| Err(crate::metadata::read::Error::from(
+            flotilla_raft_store::Error::NoLeader
+        )
+        .into()));
         let Work::Copy { chunks, .. } = row.work;
         self.0.transfers.begin(task, &chunks);
         let left = self.carry_out(lease, chunks).await;
@@ -36,6 +40,10 @@ impl Repair {
             return Ok(true);
         }
         // What could not be copied is found by the next survey, and planned from other holders or for another node.
+        flotilla_env::failpoint!("repair.before_end", |_| Err(crate::metadata::read::Error::from(
+            flotilla_raft_store::Error::NoLeader
+        )
+        .into()));
         self.step(Command::End { lease }).await?;
         Ok(false)
     }
@@ -94,6 +102,10 @@ impl Repair {
         if ready.is_empty() {
             return Ok(true);
         }
+        flotilla_env::failpoint!("repair.before_add", |_| Err(crate::metadata::read::Error::from(
+            flotilla_raft_store::Error::NoLeader
+        )
+        .into()));
         match self.step(Command::AddReplicas { lease, ids: std::mem::take(ready) }).await? {
             Answer::Done { count, .. } => {
                 counter!("flotilla_replicas_added_total").increment(count.into());

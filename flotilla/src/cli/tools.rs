@@ -101,3 +101,18 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub client: ClientArgs,
 }
+
+/// Arguments of `failpoints`.
+#[cfg(feature = "failpoints")]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla failpoints
+  FAILPOINTS='gateway.before_commit=1*off->panic' flotilla node --config node.toml
+
+The first is passed once, then the process ends by SIGABRT. Others: sleep(MS), return, 10%return, 3*sleep(1000).")]
+pub struct FailpointsArgs {
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -81,10 +81,10 @@ where
         Ok(settings) => settings,
         Err(e) => return refuse(chain(&e)),
     };
-    let _failpoints = match failpoints::set_up() {
-        Ok(scenario) => scenario,
-        Err(why) => return refuse(why),
-    };
+    #[cfg(feature = "failpoints")]
+    if let Err(why) = super::failpoints::set_up() {
+        return refuse(why);
+    }
     logging::server();
     let files_max = runtime::raise_files_max();
     tracing::info!(what, pid = std::process::id(), files_max, "starting");
@@ -133,29 +133,4 @@ async fn pass_on(mut signals: Stop, stop: CancellationToken) {
     let signal = signals.wait().await;
     tracing::warn!(signal, "ending at once");
     std::process::exit(Exit::Interrupted.code().into());
-}
-
-#[cfg(feature = "failpoints")]
-mod failpoints {
-    //! Failpoints of the servers, set by `FAILPOINTS=NAME=ACTION;…` in the environment.
-
-    /// Sets them up; they hold as long as what is given lives.
-    pub fn set_up() -> Result<fail::FailScenario<'static>, String> {
-        // The crate panics on a text that it does not understand.
-        std::panic::catch_unwind(fail::FailScenario::setup)
-            .map_err(|_| "FAILPOINTS is not NAME=ACTION;NAME=ACTION".to_owned())
-    }
-}
-
-#[cfg(not(feature = "failpoints"))]
-mod failpoints {
-    //! This build has no failpoints.
-
-    /// What holds them, where there are some.
-    pub struct Nothing;
-
-    /// Sets nothing up.
-    pub fn set_up() -> Result<Nothing, String> {
-        Ok(Nothing)
-    }
 }

@@ -117,6 +117,11 @@ impl Core {
 
     /// Confirms that this node leads and names the entry that a read has to see; never asks another node.
     pub(super) async fn read_index(&self) -> ReadIndexAnswer {
+        // A planted fault: a node that believes that it leads asks nobody.
+        flotilla_env::failpoint!("raft.read_index", |_| match self.leader().filter(|leader| *leader == self.id) {
+            Some(_) => ReadIndexAnswer::Index(*self.applied.index.borrow()),
+            None => ReadIndexAnswer::NotConfirmed { leader: self.leader() },
+        });
         let confirmed = tokio::time::timeout(QUESTION_MAX, self.raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
         match confirmed {
             Ok(Ok(linearizer)) => ReadIndexAnswer::Index(linearizer.read_log_id().index()),

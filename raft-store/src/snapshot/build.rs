@@ -68,7 +68,9 @@ fn build(
 ) -> Result<Staged, StoreError> {
     // The log up to the snapshot may be purged once it is reported, so what was applied must be durable by then: it is what a
     // restarted node has instead.
+    flotilla_env::failpoint!("snapshot.before_build", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     sync_blocking(kv)?;
+    flotilla_env::failpoint!("snapshot.machine_synced", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     let at = view.get(keys::META, keys::APPLIED)?.map(|bytes| codec::decode_log_id(&bytes)).transpose()?;
     let membership = match view.get(keys::META, keys::MEMBERSHIP)? {
         Some(bytes) => codec::decode_membership(&bytes)?,
@@ -84,8 +86,10 @@ fn build(
         write_family(view, snapshots, &held.name, family, &mut manifest)?;
     }
     let staged = Staged { manifest: Arc::new(manifest), ..held };
+    flotilla_env::failpoint!("snapshot.before_seal", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     snapshots.seal(&staged)?;
     snapshots.promote(kv, &staged, Batch::default())?;
+    flotilla_env::failpoint!("snapshot.after_build", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     snapshots.sweep()?;
     Ok(staged)
 }
@@ -123,6 +127,7 @@ fn write_part(snapshots: &Snapshots, name: &Name, part: Part, manifest: &mut Man
     let file = snapshots.create_part(name, manifest.parts.len())?;
     file.write_at(0, &[IoSlice::new(&bytes)])?;
     file.sync_data()?;
+    flotilla_env::failpoint!("snapshot.part_written", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     manifest.parts.push(info);
     Ok(())
 }

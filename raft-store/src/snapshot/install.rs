@@ -26,10 +26,12 @@ pub(crate) fn install(
     families: &'static [Family],
     staged: &Staged,
 ) -> Result<(), StoreError> {
+    flotilla_env::failpoint!("snapshot.before_install", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     let mut mark = Batch::default();
     mark.put(keys::META, keys::INSTALL, staged.name.as_bytes());
     kv.write(mark)?;
     sync_blocking(kv)?;
+    flotilla_env::failpoint!("snapshot.install_marked", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
 
     let own = || families.iter().copied().chain([keys::DEDUP]);
     for family in own() {
@@ -40,10 +42,12 @@ pub(crate) fn install(
         let family =
             family.ok_or_else(|| StoreError::corrupt("manifest", format!("it has family '{}'", info.family)))?;
         load(kv, family, info, &snapshots.read_part(staged, number)?)?;
+        flotilla_env::failpoint!("snapshot.install_loading", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
         // Part by part, so that the last sync has little left to do.
         sync_blocking(kv)?;
     }
 
+    flotilla_env::failpoint!("snapshot.install_loaded", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     let meta = staged.manifest.meta()?;
     let mut last = Batch::default();
     match &meta.last_log_id {
@@ -54,6 +58,7 @@ pub(crate) fn install(
     last.delete(keys::META, keys::INSTALL);
     snapshots.promote(kv, staged, last)?;
     sync_blocking(kv)?;
+    flotilla_env::failpoint!("snapshot.after_install", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
     snapshots.sweep()
 }
 

@@ -142,6 +142,7 @@ fn end(staged: &Staged) -> Place {
 
 impl Receiving {
     fn take(&mut self, snapshots: &Snapshots, message: &SnapshotPart) -> Result<(), StoreError> {
+        flotilla_env::failpoint!("snapshot.before_receive", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
         let number = usize::try_from(self.next.part).expect("the number of parts is limited");
         let Some(info) = self.staged.manifest.parts.get(number) else { return Ok(()) };
         let length = u64::try_from(message.bytes.len()).expect("a usize has at most 64 bits");
@@ -158,6 +159,7 @@ impl Receiving {
             return Ok(());
         }
         file.sync_data()?;
+        flotilla_env::failpoint!("snapshot.part_received", |arg| Err(flotilla_env::failpoint::io_error(arg).into()));
         match snapshots.read_part(&self.staged, number) {
             Ok(_) => {
                 self.file = None;

@@ -47,6 +47,7 @@ pub(crate) async fn send(
 ) -> Result<Vote, SendError> {
     let sender = Sender { link, target, member, staged, ticket: staged.manifest.ticket() };
     sender.send_parts().await?;
+    flotilla_env::failpoint!("snapshot.after_send", |_| Err(TransportError::Unreachable("a failpoint".into()).into()));
     loop {
         let end = SnapshotEnd { vote, ticket: sender.ticket };
         match sender.call(Rpc::SnapshotEnd, &end).await? {
@@ -105,6 +106,10 @@ impl Sender<'_> {
                 _ => self.read(number).await?,
             };
             loaded = Some((place.part, part.clone()));
+            flotilla_env::failpoint!("snapshot.before_send", |_| Err(TransportError::Unreachable(
+                "a failpoint".into()
+            )
+            .into()));
             wanted = self.call(Rpc::SnapshotPart, &self.message(place, &part)).await?;
         }
     }

@@ -85,12 +85,16 @@ impl RaftLogStorage<Types> for LogStore {
 
     /// Saves the vote, synced when it returns.
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        flotilla_env::failpoint!("raft.before_vote", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let mut batch = Batch::default();
         batch.put(keys::META, keys::VOTE, codec::encode_vote(vote));
         self.write(batch)?;
         // Readers stop serving the old leader's replication at once: earlier than they must is safe.
         lock(&self.shared.state).vote = Some(*vote);
-        self.sync().await
+        flotilla_env::failpoint!("raft.vote_written", |arg| Err(flotilla_env::failpoint::io_error(arg)));
+        self.sync().await?;
+        flotilla_env::failpoint!("raft.after_vote", |arg| Err(flotilla_env::failpoint::io_error(arg)));
+        Ok(())
     }
 
     /// Saves the mark without a sync: it is a hint that spares a restarted node some waiting.
@@ -114,6 +118,7 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        flotilla_env::failpoint!("raft.before_append", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let mut batch = Batch::default();
         let mut appended = Vec::new();
         for entry in entries {
@@ -129,16 +134,22 @@ impl RaftLogStorage<Types> for LogStore {
                 state.ring.push(entry, bytes);
             }
         }
-        self.shared.kv.sync_then(Box::new(move |synced| callback.io_completed(synced.map_err(io::Error::other))));
+        flotilla_env::failpoint!("raft.append_written", |arg| Err(flotilla_env::failpoint::io_error(arg)));
+        self.shared.kv.sync_then(Box::new(move |synced| {
+            flotilla_env::failpoint!("raft.after_append");
+            callback.io_completed(synced.map_err(io::Error::other));
+        }));
         Ok(())
     }
 
     /// Removes the entries behind `last_log_id`, without a sync: the WAL keeps the removal before the next append.
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        flotilla_env::failpoint!("raft.before_truncate", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let from = last_log_id.map_or(0, |id| id.index() + 1);
         let mut batch = Batch::default();
         batch.delete_range(keys::LOG, keys::log_key(from), keys::LOG_END);
         self.write(batch)?;
+        flotilla_env::failpoint!("raft.after_truncate", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let mut state = lock(&self.shared.state);
         state.ring.truncate(from);
         if state.last.is_some_and(|last| last.index() >= from) {
@@ -150,6 +161,7 @@ impl RaftLogStorage<Types> for LogStore {
     /// Removes the entries up to `log_id`, once a mark that says so is synced: the removal itself is not in the order of the WAL,
     /// so a crash could otherwise leave a log with a hole before it.
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        flotilla_env::failpoint!("raft.before_purge", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let mut batch = Batch::default();
         batch.put(keys::META, keys::PURGED, codec::encode_log_id(&log_id));
         self.write(batch)?;
@@ -162,10 +174,13 @@ impl RaftLogStorage<Types> for LogStore {
             }
         }
         self.sync().await?;
+        flotilla_env::failpoint!("raft.purge_marked", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let kv = self.shared.kv.clone();
         // Unlinking files takes the database's lock and writes its manifest: milliseconds, which would stall heartbeats.
         let dropped = tokio::task::spawn_blocking(move || drop_upto(&*kv, log_id.index())).await;
-        dropped.map_err(io::Error::other)?.map_err(io::Error::other)
+        dropped.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        flotilla_env::failpoint!("raft.after_purge", |arg| Err(flotilla_env::failpoint::io_error(arg)));
+        Ok(())
     }
 }
 

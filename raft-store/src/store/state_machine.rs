@@ -109,7 +109,9 @@ impl StateMachine {
         if let Some(membership) = &membership {
             batch.put(keys::META, keys::MEMBERSHIP, codec::encode_membership(membership));
         }
+        flotilla_env::failpoint!("raft.before_apply", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         self.kv.write(batch).map_err(StoreError::from)?;
+        flotilla_env::failpoint!("raft.after_apply", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         self.applied = Some(last);
         self.membership = membership.unwrap_or_else(|| self.membership.clone());
         self.shared.index.send_replace(last.index());

@@ -219,6 +219,7 @@ impl Service {
         };
         let claim = Command::Claim { name: name.clone(), cluster };
         let answer = self.directory().propose(self.forwarder.entropy.u128(), claim).await;
+        flotilla_env::failpoint!("supernode.after_claim", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
         match answer.map_err(|error| of_directory(&error))? {
             Answer::Home { home, granted } => {
                 metrics::counter!("flotilla_claims_total", "result" => if granted { "granted" } else { "lost" })

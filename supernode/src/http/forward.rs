@@ -131,6 +131,7 @@ impl Forwarder {
             let dispatched = self.clusters.dispatch(&cluster);
             let error = match self.exchange(&request, &node, headers, body).await {
                 Ok(answer) => {
+                    flotilla_env::failpoint!("supernode.answered");
                     let (mut parts, body) = answer.into_parts();
                     for name in &HOP_BY_HOP {
                         parts.headers.remove(name);
@@ -204,6 +205,10 @@ impl Forwarder {
         headers: HeaderMap,
         body: PeerBody,
     ) -> Result<http::Response<PeerBody>, peer::Error> {
+        flotilla_env::failpoint!("supernode.before_forward", |_| Err(peer::Error::Unreachable {
+            target: node.to_owned(),
+            source: "a failpoint".into()
+        }));
         let route = if request.layout { route::PEER_LAYOUT } else { route::PEER_FILE };
         let uploads = [Method::PUT, Method::PATCH].contains(&request.method);
         let deadline = (!uploads).then_some(HEAD_DEADLINE);

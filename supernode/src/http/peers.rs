@@ -58,6 +58,7 @@ pub(super) async fn report(
     }
     let behind = report.documents < directory.revision().map_err(|error| of_directory(&error))?;
     service.forwarder.clusters.heard(report);
+    flotilla_env::failpoint!("documents.before_push", |_| Err(ApiError::new(Code::NotReady, "a failpoint")));
     let documents = match behind {
         true => Some(directory.documents().map_err(|error| of_directory(&error))?),
         false => None,

@@ -12,7 +12,7 @@ const RULE: &str = "layers";
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("env", &[]),
-    ("kv", &[]),
+    ("kv", &["flotilla-env"]),
     ("client", &["flotilla-api", "flotilla-env"]),
     ("http-server", &["flotilla-api", "flotilla-env"]),
     ("chunk-store", &["flotilla-api", "flotilla-env", "flotilla-kv"]),

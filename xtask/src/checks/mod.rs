@@ -2,6 +2,7 @@
 
 mod budget;
 mod changes;
+mod failpoints;
 mod header;
 mod imports;
 mod layers;
@@ -28,6 +29,7 @@ pub fn all(files: &[File]) -> Vec<Finding> {
         findings.extend(changes::check(file));
     }
     findings.extend(links::check(files));
+    findings.extend(failpoints::check(files));
     findings
 }
 

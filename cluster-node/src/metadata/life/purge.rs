@@ -32,13 +32,20 @@ pub enum Nameable {
     Gone,
 }
 
+/// Whether a mark is decided by what the log knows. Not so under a planted fault, which all nodes of a cluster must have: copies
+/// are then marked as a disk's look at the metadata saw them, and named in spite of their mark.
+pub fn is_rechecked() -> bool {
+    flotilla_env::failpoint!("purge.recheck", |_| false);
+    true
+}
+
 /// Says whether `writer`, which is live, may name a chunk.
 pub fn nameable(state: &dyn Txn, id: ChunkId, writer: WriterId) -> Result<Nameable, Fault> {
     let key = id.to_bytes();
     if let Some(row) = get::<ChunkRow>(state, keys::CHUNKS, &key)? {
         return Ok(Nameable::Named(row));
     }
-    let free = id.writer == writer && state.get(keys::GARBAGE, &key)?.is_none();
+    let free = id.writer == writer && (state.get(keys::GARBAGE, &key)?.is_none() || !is_rechecked());
     Ok(if free { Nameable::New } else { Nameable::Gone })
 }
 
@@ -84,12 +91,12 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: P
         if !budget.take(6) {
             return Ok(done(count, true));
         }
-        if state.get(keys::CHUNKS, &key)?.is_some() {
+        if state.get(keys::CHUNKS, &key)?.is_some() && is_rechecked() {
             continue;
         }
         let mut row = match get::<GarbageRow>(state, keys::GARBAGE, &key)? {
             Some(row) => row,
-            None if holder.is_some() && is_retired(state, id.writer)? => GarbageRow::default(),
+            None if holder.is_some() && (is_retired(state, id.writer)? || !is_rechecked()) => GarbageRow::default(),
             None => continue,
         };
         let mut told = if row.marked { Vec::new() } else { row.holders.clone() };
