@@ -93,6 +93,8 @@ pub struct Node {
     pub role: Role,
     /// Whether the leader hears of it.
     pub standing: Standing,
+    /// For how long it has been silent, as far as this leader can know, in milliseconds.
+    pub silent_ms: u64,
     /// Copies on its disk, as it said last.
     pub copies: u64,
     /// Free bytes of its disk, as it said last.

@@ -203,6 +203,7 @@ mod tests {
         let board = Board::new(clock::system(), entropy::seeded(1));
         let own = NodeId(1);
         let beat = || Heartbeat {
+            uuid: uuid::Uuid::nil(),
             node: own,
             peer: String::new(),
             public: String::new(),

@@ -115,6 +115,7 @@ impl Teller {
         }
         let status = self.metadata.group().status();
         let heartbeat = Heartbeat {
+            uuid: self.card.uuid,
             node: self.card.node,
             peer: self.card.peer.clone(),
             public: self.card.public.clone(),

@@ -33,7 +33,7 @@ use crate::{
     homes::Homes,
     http::{Admin, Direct, FileService, Member, peer_router, public_router},
     life::{Keeper, Lost, Periods, Released},
-    membership::{self, Joiner, Membership},
+    membership::{self, Greeter, Joiner, Membership},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
@@ -70,7 +70,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         group: settings.cluster.to_string(),
         own: addresses.peer.clone(),
         members: settings.initial_members.clone(),
-        joins: !settings.join.is_empty(),
+        join: settings.join.clone(),
     };
     let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
     let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
@@ -167,25 +167,35 @@ async fn serve(
     };
     let dir = &settings.data_dir;
     let fatal = Fatal::default();
-    let seat = Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, fatal: &fatal };
+    let seat =
+        Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, elects: false, fatal: &fatal };
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
     let store = open_store(dir, seams, kv.clone()).await?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
-    // Before it answers anybody: a vote or a copy of an older disk could undo what was acked.
-    membership::greet(&metadata.group().status(), &addresses.peer, peers).await?;
+    // Before it votes or answers anybody: on an older disk that could undo what was acked.
+    let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
+    let greeter = Greeter { uuid: identity.uuid, own: addresses.peer.clone(), known, peers: peers.clone() };
+    tokio::select! {
+        greeted = greeter.greet(metadata.group()) => greeted?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    metadata.group().let_elect();
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     if let Err(error) = metadata.refresh(&documents) {
         tracing::error!(%error, "documents can't be read");
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
+    let removed = CancellationToken::new();
     let membership = Membership {
         node: identity.node,
         uuid: identity.uuid,
         metadata: metadata.clone(),
         board: board.clone(),
         voter_grace: settings.voter_grace,
+        greeter,
+        removed: removed.clone(),
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
     };
@@ -201,9 +211,7 @@ async fn serve(
     };
     late_member.set(member);
 
-    let removed = CancellationToken::new();
-    let work = async {
-        seat.form(metadata.group(), formation).await?;
+    let serve = async {
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
         formation.set_formed();
         let budget = Budget::default();
@@ -311,8 +319,12 @@ async fn serve(
             clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
-        let (teller, keeper) = (teller.run(stop.clone()), keeper.run(stop.clone()));
-        tokio::join!(teller, keeper, Box::pin(repair.run(stop.clone())), membership.run(stop.clone()));
+        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()), Box::pin(repair.run(stop.clone())));
+    };
+    let work = async {
+        seat.form(metadata.group(), formation).await?;
+        // Not only once it may write: a node that leaves may be the one that leads, or the one to be told.
+        tokio::join!(Box::pin(serve), membership.run(stop.clone()));
         Ok(())
     };
     tokio::select! {
@@ -340,11 +352,17 @@ async fn open_store(dir: &Path, seams: &Seams, kv: Arc<dyn Kv>) -> Result<ChunkS
 
 /// Asks for a writer id until there is one: without it nothing can be written, and there is nothing else to do.
 async fn grant_writer(metadata: &Metadata, node: NodeId, entropy: &dyn Entropy) -> WriterId {
-    let id = RequestId::from_bits(entropy.u128());
+    let mut request = RequestId::from_bits(entropy.u128());
     loop {
-        let id = CommandId { id: id.clone(), seen: None };
+        let id = CommandId { id: request.clone(), seen: None };
         match metadata.propose(id, Command::GrantWriter { node }).await.map(|applied| applied.answer) {
             Ok(Answer::Writer(writer)) => return writer,
+            Ok(Answer::Refused(_)) => {
+                tracing::warn!("this node leaves the cluster, and writes nothing any more");
+                // The same id would be answered with the same refusal for ever.
+                request = RequestId::from_bits(entropy.u128());
+                tokio::time::sleep(GRANT_AGAIN_AFTER * 10).await;
+            }
             Ok(other) => tracing::error!(answer = ?other, "a grant was answered with something else"),
             Err(error) => tracing::debug!(%error, "no writer id yet"),
         }

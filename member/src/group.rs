@@ -58,6 +58,8 @@ pub struct Seat<'a> {
     pub seams: &'a Seams,
     /// The way to the other members.
     pub peers: &'a PeerClient,
+    /// Whether it may want to lead before it was told so.
+    pub elects: bool,
     /// Where a fatal error is raised.
     pub fatal: &'a Fatal,
 }
@@ -83,6 +85,8 @@ impl Seat<'_> {
         let options = Options {
             id: identity.node,
             group: self.group.clone(),
+            uuid: identity.uuid,
+            elects: self.elects,
             settings: Settings::default(),
             kv,
             disk: self.seams.disk.clone(),

@@ -49,8 +49,9 @@ pub struct Plan {
     pub own: String,
     /// The peer addresses of all initial members; node ids are counted from 1 in this order.
     pub members: Vec<String>,
-    /// Whether the process may have a place without being an initial member: it asks for one.
-    pub joins: bool,
+    /// The peer addresses of members of a group that is at work: a process that is no initial member asks them for a place, and
+    /// one that is finds out whether its group was formed before.
+    pub join: Vec<String>,
 }
 
 /// Why a process has no place in its group: configuration, so exit code 78.
@@ -130,7 +131,7 @@ impl Formation {
             if identity.group != plan.group {
                 return Err(foreign("group", identity.group.clone(), plan.group));
             }
-        } else if !plan.joins && !plan.members.contains(&plan.own) {
+        } else if plan.join.is_empty() && !plan.members.contains(&plan.own) {
             return Err(Error::NotListed { own: plan.own });
         }
         Ok(Self { plan, disk, entropy, identity: watch::Sender::new(held), formed: AtomicBool::new(false) })
@@ -239,6 +240,7 @@ impl Formation {
             }
         };
         flotilla_env::failpoint!("formation.proposed");
+        self.check_not_formed(peers).await?;
         let group = self.plan.group.clone();
         for (id, address) in self.members().skip(1) {
             self.until_agreed(peers, address, &FormRequest::Probe { group: group.clone() }, uuid, id).await?;
@@ -282,7 +284,7 @@ impl Formation {
     }
 
     async fn check_not_formed(&self, peers: &dyn Peers) -> Result<(), Error> {
-        for (_, address) in self.members().filter(|(_, address)| *address != self.plan.own) {
+        for address in self.plan.members.iter().chain(&self.plan.join).filter(|address| **address != self.plan.own) {
             let probe = FormRequest::Probe { group: self.plan.group.clone() };
             if let Ok(FormAnswer::Formed { .. }) = peers.ask(address, &probe).await {
                 return Err(Error::EmptyButKnown { group: self.plan.group.clone(), peer: address.to_owned() });

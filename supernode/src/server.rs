@@ -57,7 +57,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         group: GROUP.to_owned(),
         own: addresses.peer.clone(),
         members: settings.initial_members.clone(),
-        joins: false,
+        join: Vec::new(),
     };
     let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
     let (service, documents) = (Late::default(), DocumentCache::default());
@@ -142,7 +142,7 @@ async fn serve(
         () = stop.cancelled() => return Ok(()),
     };
     let fatal = Fatal::default();
-    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, peers, fatal: &fatal };
+    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, peers, elects: true, fatal: &fatal };
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
     let directory = Directory::new(seat.open(&identity, DirectoryMachine, kv).await?);
     let forwarder = Forwarder {

@@ -104,7 +104,7 @@ def main() -> None:
         shutil.rmtree(victim.data_dir)
         if victim not in new:
             dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")
-        dev.wait(lambda: members()[victim.node_id]["standing"] == "silent", 10)
+        dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
         again = dev.newcomer(f"{victim.name}-again", base + 58, first, [p.peer for p in others])
         ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         dev.start(again)

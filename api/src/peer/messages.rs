@@ -101,6 +101,8 @@ pub const CORRUPT_TOLD_MAX: usize = 1024;
 /// A node's heartbeat to its leader.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
+    /// The cluster's identity.
+    pub uuid: Uuid,
     /// The node.
     pub node: NodeId,
     /// Its peer address.
@@ -160,26 +162,30 @@ pub enum JoinAnswer {
 /// A node that starts says what it has, before it takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GreetRequest {
+    /// The cluster's identity.
+    pub uuid: Uuid,
     /// The node.
     pub node: NodeId,
+    /// The newest term that it has seen: a leader of an older one leads no more.
+    pub term: u64,
     /// The last index of its log.
     pub last_log_index: u64,
 }
 
-/// The answer to a [`GreetRequest`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The answer to a [`GreetRequest`], the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum GreetAnswer {
     /// The one asked does not lead.
     NotLeader,
     /// It may take part.
     Welcome,
-    /// It is no member of the cluster any more.
-    Removed,
     /// It has synced more than it has now: its disk is an older copy of itself.
     Older {
         /// The index up to which it had the log.
         had: u64,
     },
+    /// It is no member of the cluster any more.
+    Removed,
 }
 
 /// One node within a [`ClusterReport`].

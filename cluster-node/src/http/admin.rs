@@ -33,7 +33,7 @@ use super::{
 use crate::{
     board::{Board, SILENT_AFTER},
     metadata::{
-        Command, Metadata,
+        Answer, Command, Metadata, Refusal,
         heal::{TaskId, tasks},
         life::queues,
         nodes,
@@ -42,6 +42,8 @@ use crate::{
     repair::transfers::Transfers,
 };
 
+/// A node that was heard so lately is not lost.
+const LOST_AFTER_MS: u64 = 5000;
 /// How long the leader may take: it counts chunks where a node drains.
 const LEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a node may take to say what it knows.
@@ -108,8 +110,9 @@ impl Admin {
         let (status, known) = (self.metadata.group().status(), self.board.roll());
         let is_up =
             |id: &NodeId| known.iter().any(|known| known.candidate.node == *id && known.silent_for < SILENT_AFTER);
-        let quorum =
-            status.voters.iter().filter(|id| is_up(id) && !draining.contains(id)).count() > status.voters.len() / 2;
+        let quorum = status.is_quorum(|id| is_up(&id) && !draining.contains(&id));
+        // A leader that is new, or slept, can't know for how long others have been silent.
+        let awake_for = self.board.steady_for(self.node);
         // In this order: what a node does not hold can be named only by what it took before.
         let asked = status.members.iter().filter(|(id, _)| draining.contains(id));
         let asked = asked.map(|(id, member)| async move { (*id, self.has_nothing(*id, &member.peer).await) });
@@ -143,6 +146,7 @@ impl Admin {
                     Some(known) if known.silent_for < SILENT_AFTER => Standing::Up,
                     Some(_) | None => Standing::Silent,
                 },
+                silent_ms: known.map_or(awake_for, |known| known.silent_for.min(awake_for)).as_millis() as u64,
                 copies: stats.chunks,
                 disk_free_bytes: stats.disk_free_bytes,
                 drain,
@@ -164,8 +168,7 @@ impl Admin {
         let id = self.metadata.fresh_id(&*self.entropy);
         flotilla_env::failpoint!("drain.before_propose", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
         let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Drain { node, on })).await;
-        told.map_err(|error| of_metadata(&error))?;
-        Ok(Taken { node })
+        taken(node, told.map_err(|error| of_metadata(&error))?.answer)
     }
 
     /// Has a node leave for ever: one that has no data, or one that is gone with whatever it had.
@@ -174,13 +177,17 @@ impl Admin {
         let none = || no_member(node);
         let of = members.iter().find(|member| member.id == node).ok_or_else(none)?;
         let refused = |why: String, hint: String| Err(Problem::new(Code::Conflict, why).hint(hint).into());
-        if members.len() == 1 {
-            let why = format!("node {node} is the only one of its cluster");
+        if !members.iter().any(|member| member.id != node && !member.leaves) {
+            let why = format!("no other node would be left than {node}");
             return refused(why, "have another node join first".to_owned());
         }
         if lost && of.standing == Standing::Up {
             let why = format!("node {node} is up, so it is not lost");
             return refused(why, format!("drain it first: 'flotilla node drain {node}'"));
+        }
+        if lost && of.silent_ms < LOST_AFTER_MS {
+            let why = format!("node {node} was heard, or the leader began to listen, {} ms ago", of.silent_ms);
+            return refused(why, "try again in some seconds".to_owned());
         }
         // The leader counted: no chunk names it, and its disk has none.
         if !lost && !of.leaves && !of.drain.is_some_and(|drain| drain.empty) {
@@ -189,9 +196,8 @@ impl Admin {
             return refused(why, hint);
         }
         let id = self.metadata.fresh_id(&*self.entropy);
-        let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Remove { node })).await;
-        told.map_err(|error| of_metadata(&error))?;
-        Ok(Taken { node })
+        let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Remove { node, lost })).await;
+        taken(node, told.map_err(|error| of_metadata(&error))?.answer)
     }
 
     /// Has a node hand over and end.
@@ -254,6 +260,16 @@ impl Admin {
         }
         all.items.sort_by_key(|transfer| (transfer.took_ms.is_some(), transfer.age_ms));
         all
+    }
+}
+
+/// What the log said to an order.
+fn taken(node: NodeId, answer: Answer) -> Result<Taken, ApiError> {
+    match answer {
+        Answer::Refused(Refusal::Invalid(why)) => {
+            Err(ApiError::new(Code::Conflict, format!("node {node} stays as it is: {why}")))
+        }
+        _ => Ok(Taken { node }),
     }
 }
 

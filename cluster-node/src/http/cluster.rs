@@ -49,8 +49,13 @@ pub(super) async fn heartbeat(
     Coded(heartbeat): Coded<Heartbeat>,
 ) -> Result<Coded<HeartbeatAnswer>, ApiError> {
     let member = state.member.ready()?;
-    let removed = member.membership.is_removed(heartbeat.node).await.unwrap_or(false);
-    if !removed {
+    let (membership, node) = (&member.membership, heartbeat.node);
+    // An address can come to belong to another cluster, which knows nothing of the caller.
+    if heartbeat.uuid != membership.uuid {
+        return Err(ApiError::new(Code::NotReady, "this node belongs to another cluster"));
+    }
+    let removed = membership.is_removed(node).await.unwrap_or(false);
+    if member.metadata.group().member(node).is_some() {
         member.board.heard(heartbeat);
     }
     Ok(Coded(HeartbeatAnswer { removed }))

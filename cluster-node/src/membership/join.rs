@@ -1,15 +1,15 @@
 //! The other side: a new node asks for its place, and one that starts asks whether its disk is what the cluster knows.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use flotilla_api::{
     ClusterName, NodeId,
     peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest},
     route,
 };
-use flotilla_client::{Lane, PeerClient};
+use flotilla_client::{Lane, PeerClient, peer};
 use flotilla_member::{Error, Seams};
-use flotilla_raft_store::{Status, formation::Formation, identity};
+use flotilla_raft_store::{Group, Machine, Status, formation::Formation, identity};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -99,43 +99,107 @@ impl Joiner<'_> {
     }
 }
 
-/// Says what this node has, and hears whether it may take part. Where nobody leads, nobody knows better.
-///
-/// # Errors
-/// [`Error::Refused`], with what to do.
-pub async fn greet(status: &Status, peer: &str, peers: &PeerClient) -> Result<(), Error> {
-    let node = status.id;
-    match status.members.get(&node) {
-        Some(member) if member.peer != peer => {
-            return Err(Error::Refused(format!(
-                "the data folder is that of node {node}, which is known at {}, not at {peer}; point data_dir at the right \
-                 folder, or set advertise_peer to the address that is known",
-                member.peer
-            )));
-        }
-        _ => {}
-    }
-    let request = GreetRequest { node, last_log_index: status.last_log_index };
-    let others = status.members.iter().filter(|(id, _)| **id != node);
-    let asked = others.map(|(_, member)| {
-        peers.post::<_, GreetAnswer>(Lane::Control, &member.peer, route::PEER_GREET, &request, GREET_DEADLINE)
-    });
-    for answer in futures::future::join_all(asked).await {
-        match answer {
-            Ok(GreetAnswer::Welcome) => return Ok(()),
-            Ok(GreetAnswer::Removed) => return Err(removed(node)),
-            Ok(GreetAnswer::Older { had }) => {
+/// Says what this node has, and hears whether it may take part.
+#[derive(Clone)]
+pub struct Greeter {
+    /// The cluster's identity.
+    pub uuid: Uuid,
+    /// This node's peer address.
+    pub own: String,
+    /// Peer addresses from the settings; a folder may know less.
+    pub known: Vec<String>,
+    /// The way to other nodes.
+    pub peers: PeerClient,
+}
+
+/// What the others said.
+struct Heard {
+    /// The addresses that answered at all.
+    answered: BTreeSet<String>,
+    /// What a leader said; the worst of it, if several believe to lead.
+    verdict: Option<GreetAnswer>,
+}
+
+impl Greeter {
+    /// Asks until a leader says that this node may take part, or so many answer that nobody can lead without one of them.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with what to do.
+    ///
+    /// # Cancel safety
+    /// Nothing happens but questions.
+    pub async fn greet<M: Machine>(&self, group: &Group<M>) -> Result<(), Error> {
+        let mut told = false;
+        loop {
+            let status = group.status();
+            let node = status.id;
+            if let Some(member) = status.members.get(&node).filter(|member| member.peer != self.own) {
                 return Err(Error::Refused(format!(
-                    "the data folder is an older copy of node {node}: its log ends at {}, and the node had synced it up to \
-                     {had}; bring the newest copy back, or run 'flotilla node remove {node} --lost' and join with an empty \
-                     folder",
-                    status.last_log_index
+                    "the data folder is that of node {node}, which is known at {}, not at {}; point data_dir at the right \
+                     folder, or set advertise_peer to the address that is known",
+                    member.peer, self.own
                 )));
             }
-            Ok(GreetAnswer::NotLeader) | Err(_) => {}
+            let Heard { answered, verdict } = self.ask(&status).await;
+            match verdict {
+                Some(GreetAnswer::Welcome) => return Ok(()),
+                Some(GreetAnswer::Removed) => return Err(removed(node)),
+                Some(GreetAnswer::Older { had }) => return Err(older(&status, had)),
+                Some(GreetAnswer::NotLeader) | None => {}
+            }
+            let is_here = |id: NodeId| {
+                id == node || status.members.get(&id).is_some_and(|member| answered.contains(&member.peer))
+            };
+            let enough = match status.voters.is_empty() {
+                // It has nothing: what it had, if anything, the others know.
+                true => !answered.is_empty() || self.known.iter().all(|known| *known == self.own),
+                false => status.is_quorum(is_here),
+            };
+            if enough {
+                return Ok(());
+            }
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!("waiting for other nodes of the cluster, which know whether this disk is the newest");
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
         }
     }
-    Ok(())
+
+    /// Whether a leader says that this node is no member any more.
+    pub async fn is_removed(&self, status: &Status) -> bool {
+        self.ask(status).await.verdict == Some(GreetAnswer::Removed)
+    }
+
+    async fn ask(&self, status: &Status) -> Heard {
+        let last_log_index = status.last_log_index;
+        let request = GreetRequest { uuid: self.uuid, node: status.id, term: status.term, last_log_index };
+        let members = status.members.values().map(|member| &member.peer);
+        let others: BTreeSet<&String> = members.chain(&self.known).filter(|peer| **peer != self.own).collect();
+        let asked = others.iter().map(|peer| {
+            self.peers.post::<_, GreetAnswer>(Lane::Control, peer, route::PEER_GREET, &request, GREET_DEADLINE)
+        });
+        let mut heard = Heard { answered: BTreeSet::new(), verdict: None };
+        for (peer, answer) in others.iter().zip(futures::future::join_all(asked).await) {
+            match answer {
+                Ok(said) => {
+                    heard.answered.insert((*peer).clone());
+                    heard.verdict = heard.verdict.max((said != GreetAnswer::NotLeader).then_some(said));
+                }
+                // One that is not ready itself is there, and does not lead.
+                Err(peer::Error::Problem(_)) => _ = heard.answered.insert((*peer).clone()),
+                Err(error) => tracing::debug!(%peer, %error, "node does not answer"),
+            }
+        }
+        heard
+    }
+}
+
+fn older(status: &Status, had: u64) -> Error {
+    let (node, last) = (status.id, status.last_log_index);
+    Error::Refused(format!(
+        "the data folder is an older copy of node {node}: its log ends at {last}, and the node had synced it up to {had}; bring \
+         the newest copy back, or run 'flotilla node remove {node} --lost' and join with an empty folder"
+    ))
 }
 
 /// What a node that is no member any more ends with.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::join::{Joiner, greet, removed};
+pub use self::join::{Greeter, Joiner, removed};
 use self::rules::{Seat, Standing, Step};
 use crate::{
     board::{Board, SILENT_AFTER},
@@ -26,6 +26,8 @@ use crate::{
 
 /// Between two looks at the members.
 const ROUND: Duration = Duration::from_secs(1);
+/// A node that hears of no leader for so long asks the others whether it is a member.
+const ALONE_MAX: Duration = Duration::from_secs(5);
 /// A learner that is no further behind can vote: it has the rest in less than a heartbeat.
 const LAG_MAX: u64 = 1000;
 
@@ -59,6 +61,10 @@ pub struct Membership {
     pub board: Board,
     /// How long a voter may be away before another node gets its vote.
     pub voter_grace: Period,
+    /// Asks whether this node is still a member when it hears of no leader.
+    pub greeter: Greeter,
+    /// Raised when it is not.
+    pub removed: CancellationToken,
     /// The monotonic clock.
     pub clock: Arc<dyn Clock>,
     /// Ids of commands.
@@ -69,12 +75,22 @@ impl Membership {
     /// Works until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut led: Option<(u64, Instant)> = None;
+        let mut alone_since: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(ROUND) => {}
             }
             let (status, now) = (self.metadata.group().status(), self.clock.now());
+            if status.leader.is_some() {
+                alone_since = None;
+            } else if now.duration_since(*alone_since.get_or_insert(now)) >= ALONE_MAX {
+                // Who was removed while it was cut off is told by nobody, since it has no leader to tell anything.
+                alone_since = Some(now);
+                if self.greeter.is_removed(&status).await {
+                    self.removed.cancel();
+                }
+            }
             if !status.is_leader || status.catching_up {
                 led = None;
                 continue;
@@ -98,6 +114,10 @@ impl Membership {
         if let Some(gone) = decided.iter().find(|(id, row)| row.leaves && !status.members.contains_key(id)) {
             tracing::info!(node = %gone.0, "node has left the cluster");
             return self.step(nodes::Command::Forget { node: *gone.0 }).await.map(drop);
+        }
+        let writing = self.metadata.with_view(|view| nodes::writing(view)).await??;
+        if let Some(gone) = writing.into_iter().find(|id| !status.members.contains_key(id)) {
+            return self.step(nodes::Command::Forget { node: gone }).await.map(drop);
         }
         // A leader that slept has heard nobody, and knows nothing of who is away.
         let led_for = led_for.min(self.board.steady_for(self.node));
@@ -124,10 +144,20 @@ impl Membership {
             }
         });
         let seats: Vec<Seat> = seats.collect();
+        let is_up = |id| seats.iter().any(|seat| seat.node == id && seat.standing == Standing::Up);
+        if let [_, .., last] = &status.voter_sets[..] {
+            // A change that was cut between its two steps; nothing else can be changed before its end.
+            if status.is_quorum(is_up) {
+                tracing::info!(after = ?last, "a change of voters is brought to its end");
+                group.set_voters(last.clone()).await?;
+            }
+            return Ok(());
+        }
         flotilla_env::failpoint!("membership.before_step", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
         match rules::next(&seats) {
             None => Ok(()),
-            Some(Step::Voters(voters)) if !voters.contains(&self.node) => {
+            // A sole voter has nobody to give the leadership to: it leads until the change is committed.
+            Some(Step::Voters(voters)) if !voters.contains(&self.node) && status.voters.len() > 1 => {
                 tracing::info!("this node's vote goes to another one, and the leadership before it");
                 Ok(group.transfer_leader(None).await?)
             }
@@ -154,26 +184,41 @@ impl Membership {
             let none = flotilla_raft_store::Error::NoLeader;
             return leader.map(|peer| JoinAnswer::Ask { peer }).ok_or(Error::Raft(none));
         }
+        if let Some(refused) = self.holds_address(request, None) {
+            return Ok(refused);
+        }
         let floor = status.members.keys().last().map_or(1, |last| last.0 + 1);
         let node = match self.step(nodes::Command::Join { disk: request.disk, floor }).await? {
             Answer::Node(node) => node,
             other => return Err(Error::Answer(other)),
         };
-        // Looked at again: the step proved that this node leads, and took time.
-        let members = group.status().members;
-        if let Some((held, _)) = members.iter().find(|(id, member)| **id != node && member.peer == request.peer) {
-            let why = format!(
-                "node {held} is a member at {} and has another disk; if that disk is gone, run 'flotilla node remove {held} \
-                 --lost' and start this node again, else give it its own disk",
-                request.peer
-            );
-            return Ok(JoinAnswer::Refused { why });
+        // The step may have been made by another leader; this one knows who is a member only as long as it leads.
+        if !group.status().is_leader {
+            return Err(Error::Raft(flotilla_raft_store::Error::NoLeader));
         }
-        if !members.contains_key(&node) {
+        if let Some(refused) = self.holds_address(request, Some(node)) {
+            return Ok(refused);
+        }
+        if group.member(node).is_none() {
             tracing::info!(%node, peer = request.peer, "node joins");
             group.add_learner(node, Member { name: request.name.clone(), peer: request.peer.clone() }).await?;
         }
         Ok(JoinAnswer::Place { uuid: self.uuid, node })
+    }
+
+    /// The refusal of a node whose address belongs to another member than `node`. Of the disk's own node nothing is known at first.
+    fn holds_address(&self, request: &JoinRequest, node: Option<NodeId>) -> Option<JoinAnswer> {
+        let members = self.metadata.group().status().members;
+        let (held, _) = members.iter().find(|(id, member)| Some(**id) != node && member.peer == request.peer)?;
+        if node.is_none() && self.metadata.node_of(request.disk).ok().flatten() == Some(*held) {
+            return None;
+        }
+        let why = format!(
+            "node {held} is a member at {} and has another disk; if that disk is gone, run 'flotilla node remove {held} --lost' \
+             and start this node again, else give it its own disk",
+            request.peer
+        );
+        Some(JoinAnswer::Refused { why })
     }
 
     /// Tells a node that starts whether it may take part.
@@ -182,7 +227,8 @@ impl Membership {
     /// [`Error`]; the node asks others.
     pub async fn greeted(&self, request: &GreetRequest) -> Result<GreetAnswer, Error> {
         let group = self.metadata.group();
-        if !group.status().is_leader {
+        let status = group.status();
+        if !status.is_leader || request.uuid != self.uuid || request.term > status.term {
             return Ok(GreetAnswer::NotLeader);
         }
         if self.is_removed(request.node).await? {

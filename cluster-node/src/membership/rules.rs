@@ -79,7 +79,7 @@ fn replaced(seats: &[Seat], voters: &[&Seat]) -> Option<BTreeSet<NodeId>> {
     Some(next)
 }
 
-/// Grows to the next odd number of voters, 5 at most, all in distinct zones as long as there is more than one.
+/// Grows to three voters in as many zones as there are, and to five in distinct ones, unless all nodes are in one.
 fn grown(seats: &[Seat], voters: &[&Seat]) -> Option<BTreeSet<NodeId>> {
     let target = match voters.len() {
         ..=2 => 3,
@@ -89,10 +89,13 @@ fn grown(seats: &[Seat], voters: &[&Seat]) -> Option<BTreeSet<NodeId>> {
     if voters.iter().any(|seat| seat.standing != Standing::Up) {
         return None;
     }
-    let one_zone = seats.iter().all(|seat| seat.zone.is_some() && seat.zone == seats[0].zone);
+    let mut zones = seats.iter().filter(|seat| seat.standing == Standing::Up).map(|seat| &seat.zone);
+    let first = zones.next()?;
+    let one_zone = first.is_some() && zones.all(|zone| zone == first);
     let mut grown = voters.to_vec();
     while grown.len() < target {
-        grown.push(spare(seats, &grown, !one_zone)?);
+        // Three votes in two zones outlive more than one vote; five in fewer zones than that outlive no more than three.
+        grown.push(spare(seats, &grown, target > 3 && !one_zone)?);
     }
     Some(grown.iter().map(|seat| seat.node).collect())
 }
@@ -173,14 +176,17 @@ mod tests {
     }
 
     #[test]
-    fn growth_takes_distinct_zones_unless_there_is_only_one() {
+    fn growth_takes_distinct_zones_as_far_as_there_are() {
         let zoned = |zones: &[&str], votes: usize| -> Vec<Seat> {
             let one =
                 |(n, zone): (usize, &&str)| Seat { zone: Some((*zone).to_owned()), ..seat(n as u64 + 1, n < votes) };
             zones.iter().enumerate().map(one).collect()
         };
         assert_eq!(next(&zoned(&["a", "a", "b", "c"], 1)), voters(&[1, 3, 4]));
-        assert_eq!(next(&zoned(&["a", "a", "b"], 1)), None);
+        assert_eq!(next(&zoned(&["a", "a", "b"], 1)), voters(&[1, 2, 3]));
+        let mut dead = zoned(&["a", "a", "a", "a"], 1);
+        (dead[3].zone, dead[3].standing) = (None, Standing::Away);
+        assert_eq!(next(&dead), voters(&[1, 2, 3]), "a node that nobody hears has no zone");
         assert_eq!(next(&zoned(&["a", "b", "c", "a", "b"], 3)), None, "five of three zones outlive no more zones");
         assert_eq!(next(&zoned(&["a", "a", "a"], 1)), voters(&[1, 2, 3]));
     }
@@ -239,6 +245,9 @@ mod tests {
         seats[3].leaves = true;
         seats[3].standing = Standing::Away;
         assert_eq!(next(&seats), Some(Step::Part(NodeId(4))));
+        let mut sole = self::seats(1, 1);
+        sole[0].leaves = true;
+        assert_eq!(next(&sole), voters(&[2]), "its vote goes to the learner");
         let mut last = self::seats(1, 0);
         last[0].leaves = true;
         assert_eq!(next(&last), None, "somebody has to be left");

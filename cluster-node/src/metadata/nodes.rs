@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     keys,
     life::queues::Error,
-    machine::Answer,
+    machine::{Answer, Refusal},
     rows::NodeRow,
     table::{get, put},
     writers,
@@ -37,12 +37,14 @@ pub enum Command {
         /// Above every member's id, since initial members were given theirs before there was a log.
         floor: u64,
     },
-    /// Has a node leave for ever. It writes nothing from now on.
+    /// Has a node leave for ever: one that drains, or that is lost. It writes nothing from now on.
     Remove {
         /// The node.
         node: NodeId,
+        /// Whether it is gone with whatever it had.
+        lost: bool,
     },
-    /// Forgets a node that has left.
+    /// Forgets a node that is no member any more.
     Forget {
         /// The node.
         node: NodeId,
@@ -55,8 +57,8 @@ pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
         Command::Drain { node, on } => {
             let row: Option<NodeRow> = get(state, keys::NODES, &keys::node(*node))?;
             match (row.is_some_and(|row| row.leaves), on) {
-                // There is no way back.
-                (true, _) => {}
+                (true, true) => {}
+                (true, false) => return Ok(refused("it leaves for ever, and there is no way back")),
                 (false, true) => {
                     put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true, leaves: false });
                 }
@@ -72,7 +74,11 @@ pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
             put(state, keys::DISKS, disk.as_bytes().to_vec(), &NodeId(next));
             return Ok(Answer::Node(NodeId(next)));
         }
-        Command::Remove { node } => {
+        Command::Remove { node, lost } => {
+            let row: Option<NodeRow> = get(state, keys::NODES, &keys::node(*node))?;
+            if !lost && !row.is_some_and(|row| row.draining) {
+                return Ok(refused("it does not drain any more"));
+            }
             put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true, leaves: true });
             // Whether or not it joined by a command: its id is used up.
             let next: u64 = get(state, keys::SYSTEM, keys::NEXT_NODE)?.unwrap_or(1);
@@ -85,9 +91,16 @@ pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
             }
             writers::retire(state, *node)?;
         }
-        Command::Forget { node } => state.delete(keys::NODES, keys::node(*node)),
+        Command::Forget { node } => {
+            state.delete(keys::NODES, keys::node(*node));
+            writers::retire(state, *node)?;
+        }
     }
     Ok(Answer::Done)
+}
+
+fn refused(why: &str) -> Answer {
+    Answer::Refused(Refusal::Invalid(why.to_owned()))
 }
 
 /// Gives what was decided about nodes.
@@ -102,6 +115,15 @@ pub fn decided(view: &dyn View) -> Result<BTreeMap<NodeId, NodeRow>, Error> {
         }
     }
     Ok(decided)
+}
+
+/// Gives the nodes whose processes may write.
+///
+/// # Errors
+/// As [`decided`].
+pub fn writing(view: &dyn View) -> Result<Vec<NodeId>, Error> {
+    let rows = view.scan(keys::WRITERS, &[], None, NODES_MAX)?;
+    Ok(rows.iter().filter_map(|(key, _)| Some(NodeId(u64::from_be_bytes(*key.first_chunk()?)))).collect())
 }
 
 /// Gives the nodes that drain.
@@ -149,9 +171,9 @@ mod tests {
         };
         let joined = [(1, 4), (2, 4), (1, 9), (2, 4)].map(|(disk, floor)| join(&mut cluster, disk, floor));
         assert_eq!(joined, [4, 5, 4, 5]);
-        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(9) }));
+        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(9), lost: true }));
         assert_eq!(join(&mut cluster, 3, 6), 10, "the id of a member that was removed is used up");
-        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(5) }));
+        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(5), lost: true }));
         assert_eq!(join(&mut cluster, 2, 4), 11, "a disk whose node was removed is a new node");
     }
 
@@ -160,13 +182,20 @@ mod tests {
         let mut cluster = Cluster::default();
         let node = NodeId(2);
         assert!(matches!(cluster.apply(Any::GrantWriter { node }), Answer::Writer(_)));
-        cluster.apply(Any::Nodes(Command::Remove { node }));
+        let remove = |lost| Any::Nodes(Command::Remove { node, lost });
+        assert!(matches!(cluster.apply(remove(false)), Answer::Refused(_)), "it may get data");
+        cluster.apply(Any::Nodes(Command::Drain { node, on: true }));
+        assert_eq!(cluster.apply(remove(false)), Answer::Done);
         assert_eq!(draining(&cluster), [2]);
         assert!(!cluster.state.rows.keys().any(|(family, _)| *family == keys::LIVE_WRITERS), "its writer is retired");
-        cluster.apply(Any::Nodes(Command::Drain { node, on: false }));
+        assert!(matches!(cluster.apply(Any::Nodes(Command::Drain { node, on: false })), Answer::Refused(_)));
         assert_eq!(draining(&cluster), [2]);
         assert_eq!(cluster.apply(Any::GrantWriter { node }), Answer::Refused(Refusal::ChunkGone));
         cluster.apply(Any::Nodes(Command::Forget { node }));
         assert_eq!(draining(&cluster), [0; 0]);
+        // A former member that still found the leader: whoever leads sees that it is none.
+        assert!(matches!(cluster.apply(Any::GrantWriter { node }), Answer::Writer(_)));
+        cluster.apply(Any::Nodes(Command::Forget { node }));
+        assert!(!cluster.state.rows.keys().any(|(family, _)| *family == keys::LIVE_WRITERS));
     }
 }

@@ -12,6 +12,7 @@ use flotilla_http_server::DocumentCache;
 use flotilla_kv::{Family, View};
 use flotilla_raft_store::{Applied, Group};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::{
     Answer, Command, FileMachine,
@@ -173,6 +174,14 @@ impl Metadata {
     pub fn is_draining(&self, node: NodeId) -> Result<bool, Error> {
         let row: Option<NodeRow> = self.row(keys::NODES, &keys::node(node))?;
         Ok(row.is_some_and(|row| row.draining))
+    }
+
+    /// Gives the node that a disk which joined belongs to, as it is applied here.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn node_of(&self, disk: Uuid) -> Result<Option<NodeId>, Error> {
+        self.row(keys::DISKS, disk.as_bytes())
     }
 
     /// Brings decoded documents up to what is applied here.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     Error, Parts, Repair,
+    balance::Moves,
     fleet::{Fleet, Shape},
     survey::{Counts, Found, Survey},
 };
@@ -101,7 +102,8 @@ impl Planner {
         if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
             let chunks = standing.iter().flat_map(|(_, row)| row.work.chunks());
             let planned: HashSet<ChunkId> = chunks.map(|chunk| chunk.id).collect();
-            self.survey = Some(Survey::new(planned, fleet.moves()));
+            self.survey =
+                Some(Survey::new(planned, if standing.is_empty() { fleet.moves() } else { Moves::default() }));
             return Ok(true);
         }
         Ok(dropped)

@@ -125,7 +125,7 @@ impl Survey {
     /// Only if nothing is short or too many, those that should move are given as short.
     pub fn finish(self) -> (Vec<Found>, Vec<Found>, Counts) {
         let short: Vec<Found> = self.short.into_iter().flatten().collect();
-        let whole = self.counts.short + self.counts.surplus + self.counts.missing == 0;
+        let whole = self.counts.short + self.counts.surplus == 0;
         (if whole { self.moved } else { short }, self.surplus, self.counts)
     }
 }

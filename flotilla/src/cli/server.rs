@@ -169,8 +169,8 @@ Examples:
     --public 10.0.0.4:7401 --peer 10.0.0.4:7402 --ops 10.0.0.4:7403 --supernodes 10.0.0.9:7402
 
 The fleet's secret is what admits it: copy the file of a node that serves. With an empty data folder it asks the nodes at
-ADDRESS for a place, and copies their metadata; then it serves as any other, until it is stopped. At its next start
-'flotilla node' with the same settings does the same.")]
+ADDRESS for a place, and copies their metadata; then it serves as any other, until it is stopped. Start it again with the
+same command, or with 'flotilla node' and the setting 'join' in its place.")]
 pub struct JoinArgs {
     /// Peer addresses of nodes that serve, parted by commas
     #[arg(value_name = "ADDRESS,…")]

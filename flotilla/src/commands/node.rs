@@ -177,6 +177,7 @@ mod tests {
             zone: None,
             role: Role::Voter,
             standing: Standing::Up,
+            silent_ms: 0,
             copies: 0,
             disk_free_bytes: 0,
             drain: None,

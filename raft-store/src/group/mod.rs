@@ -271,6 +271,11 @@ impl<M> Group<M> {
         self.inner.core.matched(id)
     }
 
+    /// Lets this node want to lead, if it was opened without that.
+    pub fn let_elect(&self) {
+        self.inner.core.raft.runtime_config().elect(true);
+    }
+
     /// Starts building a snapshot; [`Status::snapshot_index`] shows when it is there.
     ///
     /// # Errors

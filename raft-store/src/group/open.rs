@@ -10,6 +10,7 @@ use flotilla_env::{Clock, Disk};
 use flotilla_kv::{Batch, Kv};
 use openraft::{Raft, async_runtime::WatchReceiver, errors::Fatal};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{Error, Settings, Status, core::Core, snapshots::Schedule, status};
 use crate::{
@@ -30,6 +31,10 @@ pub struct Options<M> {
     pub id: NodeId,
     /// The group's name: in the metrics' label `group` and in every message, so the same on all of its nodes.
     pub group: String,
+    /// The group's identity, in every message as well: one that was formed anew under the same name is another one.
+    pub uuid: Uuid,
+    /// Whether this node may want to lead from the start, or only after [`super::Group::let_elect`].
+    pub elects: bool,
     /// Timers and sizes.
     pub settings: Settings,
     /// The process's database, opened with at least [`crate::families`].
@@ -56,8 +61,9 @@ struct Store {
 }
 
 pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, Arc<dyn Kv>), Error> {
-    let Options { id, group, settings, kv, disk, snapshot_dir, machine, transport, clock, on_fatal } = options;
-    let config = settings.config(&group)?;
+    let Options { id, group, uuid, elects, settings, kv, disk, snapshot_dir, machine, transport, clock, on_fatal } =
+        options;
+    let config = settings.config(&group, elects)?;
     let fatal = Arc::new(Once::new(on_fatal));
     let on_panic = {
         let (fatal, group) = (fatal.clone(), group.clone());
@@ -80,7 +86,7 @@ pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, 
         tokio::task::spawn_blocking(open).await.map_err(|error| StoreError::Disk(std::io::Error::other(error)))??
     };
     let link = Arc::new(Link {
-        group: group.clone(),
+        group: format!("{group} {uuid}"),
         id: id.0,
         transport,
         append_timeout: settings.append_timeout,

@@ -58,7 +58,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Gives openraft's form.
-    pub(super) fn config(&self, group: &str) -> Result<Arc<Config>, Error> {
+    pub(super) fn config(&self, group: &str, elects: bool) -> Result<Arc<Config>, Error> {
         let heartbeat = millis(self.heartbeat);
         let config = Config {
             cluster_name: group.to_owned(),
@@ -68,6 +68,7 @@ impl Settings {
             election_timeout_min: millis(self.election_min),
             election_timeout_max: millis(self.election_max),
             enable_pre_vote: Some(true),
+            enable_elect: elects,
             // A restarted leader has to be elected: its state may be behind what it had applied before.
             enable_leader_restore: Some(false),
             install_snapshot_timeout: millis(self.snapshot_timeout),
@@ -95,8 +96,8 @@ mod tests {
 
     #[test]
     fn default_settings_are_valid_and_contradictory_ones_are_refused() {
-        assert!(Settings::default().config("a").is_ok());
+        assert!(Settings::default().config("a", true).is_ok());
         let wrong = Settings { election_min: Duration::from_millis(50), ..Settings::default() };
-        assert!(matches!(wrong.config("a"), Err(Error::Settings(_))));
+        assert!(matches!(wrong.config("a", true), Err(Error::Settings(_))));
     }
 }

@@ -42,6 +42,9 @@ pub struct Status {
     pub purged_index: Option<u64>,
     /// The nodes that vote; those of both sides while the membership changes.
     pub voters: BTreeSet<NodeId>,
+    /// The nodes that vote, by sets that each have to agree: one, or two while the membership changes from the first to the
+    /// second.
+    pub voter_sets: Vec<BTreeSet<NodeId>>,
     /// The nodes that only follow.
     pub learners: BTreeSet<NodeId>,
     /// All nodes.
@@ -64,10 +67,17 @@ impl Status {
             snapshot_index: metrics.snapshot.map(|id| id.index()),
             purged_index: metrics.purged.map(|id| id.index()),
             voters: membership.voter_ids().map(NodeId).collect(),
+            voter_sets: sets(membership.get_joint_config()),
             learners: membership.learner_ids().map(NodeId).collect(),
             members: membership.nodes().map(|(id, member)| (NodeId(*id), member.clone())).collect(),
             catching_up: *applied.catching_up.borrow(),
         }
+    }
+
+    /// Whether these nodes are enough to agree to something.
+    #[must_use]
+    pub fn is_quorum(&self, test: impl Fn(NodeId) -> bool) -> bool {
+        self.voter_sets.iter().all(|set| set.iter().filter(|id| test(**id)).count() > set.len() / 2)
     }
 
     /// Whether anything but the ends of the log differs.
@@ -75,6 +85,10 @@ impl Status {
         let Self { last_log_index, applied_index, .. } = *other;
         Self { last_log_index, applied_index, ..self.clone() } != *other
     }
+}
+
+fn sets(joint: &[BTreeSet<u64>]) -> Vec<BTreeSet<NodeId>> {
+    joint.iter().map(|set| set.iter().copied().map(NodeId).collect()).collect()
 }
 
 /// The group's figures.

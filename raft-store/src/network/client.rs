@@ -24,7 +24,7 @@ use crate::{
 
 /// What every message of this node needs.
 pub(crate) struct Link {
-    /// The group's name, in every message.
+    /// The group's name and identity, in every message.
     pub(crate) group: String,
     /// This node.
     pub(crate) id: u64,

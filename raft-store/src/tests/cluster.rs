@@ -17,6 +17,8 @@ use flotilla_env::{clock, disk::MemDisk};
 use flotilla_kv::{Family, Kv, MemKv};
 
 use super::counter::{Command, Counter};
+use uuid::Uuid;
+
 use crate::{
     Applied, Error, Group, Member, Options, Rpc, Settings, Status, Transport, TransportError, families, store::lock,
 };
@@ -255,6 +257,8 @@ pub(crate) async fn open(
     let options = Options {
         id: NodeId(id),
         group: "test".into(),
+        uuid: Uuid::nil(),
+        elects: true,
         settings: settings.clone(),
         kv,
         disk: Arc::new(disk.clone()),

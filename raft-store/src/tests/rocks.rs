@@ -10,6 +10,8 @@ use super::{
     cluster::{LONG, member, rows},
     counter::{Command, Counter, add, get},
 };
+use uuid::Uuid;
+
 use crate::{
     Group, Member, Options, Rpc, Settings, Transport, TransportError, families,
     snapshot::{Builder, Snapshots, install},
@@ -41,6 +43,8 @@ async fn open(dir: &Path, settings: Settings) -> (Arc<RocksKv>, Group<Counter>) 
     let options = Options {
         id: NodeId(1),
         group: "rocks".into(),
+        uuid: Uuid::nil(),
+        elects: true,
         settings,
         kv: kv.clone(),
         disk: Arc::new(RealDisk),

@@ -25,6 +25,7 @@ use flotilla_kv::{Family, MemKv};
 use flotilla_member::Period;
 use flotilla_raft_store::{Group, Member as RaftMember, Options, Rpc, Settings, Transport, TransportError};
 use futures::{Stream, StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::{
@@ -38,7 +39,7 @@ use crate::{
     homes::Homes,
     http::{Member, chunk_routes},
     life::Released,
-    membership::Membership,
+    membership::{Greeter, Membership},
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
     repair::pace::Pace,
 };
@@ -149,6 +150,8 @@ impl Lab {
                 metadata: metadata.clone(),
                 board: board.clone(),
                 voter_grace: Period::secs(600),
+                greeter: Greeter { uuid: Uuid::nil(), own: host(id), known: Vec::new(), peers: peers(id) },
+                removed: CancellationToken::new(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
             };
@@ -261,6 +264,8 @@ async fn group(clock: Arc<dyn Clock>) -> Group<FileMachine> {
     let options = Options {
         id: GATEWAY,
         group: "a".to_owned(),
+        uuid: Uuid::nil(),
+        elects: true,
         settings: Settings::default(),
         kv: Arc::new(MemKv::inline(&families)),
         disk: Arc::new(MemDisk::new()),

@@ -70,7 +70,7 @@ fn formation(dir: &std::path::Path) -> Arc<Formation> {
         group: "a".to_owned(),
         own: PEER.to_owned(),
         members: vec![PEER.to_owned()],
-        joins: false,
+        join: Vec::new(),
     };
     Arc::new(Formation::open(plan, Arc::new(RealDisk), entropy::seeded(2)).expect("an empty folder"))
 }
