@@ -33,7 +33,7 @@ use crate::{
     homes::Homes,
     http::{Admin, Direct, FileService, Member, peer_router, public_router},
     life::{Keeper, Lost, Periods, Released},
-    membership::{self, Greeter, Joiner, Membership},
+    membership::{self, Greeter, Joiner, Membership, Starts},
     metadata::{Answer, Command, FileMachine, Metadata},
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
@@ -171,11 +171,13 @@ async fn serve(
         Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, elects: false, fatal: &fatal };
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
     let store = open_store(dir, seams, kv.clone()).await?;
+    let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
+    let writer = starts.begin(identity.node)?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
     // Before it votes or answers anybody: on an older disk that could undo what was acked.
     let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
-    let greeter = Greeter { uuid: identity.uuid, own: addresses.peer.clone(), known, peers: peers.clone() };
+    let greeter = Greeter { uuid: identity.uuid, own: addresses.peer.clone(), known, writer, peers: peers.clone() };
     tokio::select! {
         greeted = greeter.greet(metadata.group()) => greeted?,
         () = stop.cancelled() => return Ok(()),
@@ -319,7 +321,8 @@ async fn serve(
             clock: seams.clock.clone(),
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
-        tokio::join!(teller.run(stop.clone()), keeper.run(stop.clone()), Box::pin(repair.run(stop.clone())));
+        let (teller, keeper) = (teller.run(stop.clone()), keeper.run(stop.clone()));
+        tokio::join!(teller, keeper, Box::pin(repair.run(stop.clone())), starts.end(&metadata));
     };
     let work = async {
         seat.form(metadata.group(), formation).await?;

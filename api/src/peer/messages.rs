@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId};
+use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, WriterId};
 
 /// One node's synced copy of a chunk, as the node itself counted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +170,8 @@ pub struct GreetRequest {
     pub term: u64,
     /// The last index of its log.
     pub last_log_index: u64,
+    /// The writer id of its last start, as its own metadata has it; none if that start may not have come so far.
+    pub writer: Option<WriterId>,
 }
 
 /// The answer to a [`GreetRequest`], the worst last.
@@ -184,6 +186,8 @@ pub enum GreetAnswer {
         /// The index up to which it had the log.
         had: u64,
     },
+    /// It was started since, and its disk does not know of that: it is an older copy of itself.
+    StartedSince,
     /// It is no member of the cluster any more.
     Removed,
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use flotilla_api::{
-    ClusterName, NodeId,
+    ClusterName, NodeId, WriterId,
     peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest},
     route,
 };
@@ -108,6 +108,8 @@ pub struct Greeter {
     pub own: String,
     /// Peer addresses from the settings; a folder may know less.
     pub known: Vec<String>,
+    /// The writer id of the node's last start, if its disk is sure to know it.
+    pub writer: Option<WriterId>,
     /// The way to other nodes.
     pub peers: PeerClient,
 }
@@ -144,7 +146,14 @@ impl Greeter {
             match verdict {
                 Some(GreetAnswer::Welcome) => return Ok(()),
                 Some(GreetAnswer::Removed) => return Err(removed(node)),
-                Some(GreetAnswer::Older { had }) => return Err(older(&status, had)),
+                Some(GreetAnswer::Older { had }) => {
+                    let last = status.last_log_index;
+                    return Err(older(
+                        node,
+                        &format!("its log ends at {last}, and the node had synced it up to {had}"),
+                    ));
+                }
+                Some(GreetAnswer::StartedSince) => return Err(older(node, "the node was started since it was made")),
                 Some(GreetAnswer::NotLeader) | None => {}
             }
             let is_here = |id: NodeId| {
@@ -172,7 +181,8 @@ impl Greeter {
 
     async fn ask(&self, status: &Status) -> Heard {
         let last_log_index = status.last_log_index;
-        let request = GreetRequest { uuid: self.uuid, node: status.id, term: status.term, last_log_index };
+        let (uuid, node, term, writer) = (self.uuid, status.id, status.term, self.writer);
+        let request = GreetRequest { uuid, node, term, last_log_index, writer };
         let members = status.members.values().map(|member| &member.peer);
         let others: BTreeSet<&String> = members.chain(&self.known).filter(|peer| **peer != self.own).collect();
         let asked = others.iter().map(|peer| {
@@ -194,11 +204,10 @@ impl Greeter {
     }
 }
 
-fn older(status: &Status, had: u64) -> Error {
-    let (node, last) = (status.id, status.last_log_index);
+fn older(node: NodeId, why: &str) -> Error {
     Error::Refused(format!(
-        "the data folder is an older copy of node {node}: its log ends at {last}, and the node had synced it up to {had}; bring \
-         the newest copy back, or run 'flotilla node remove {node} --lost' and join with an empty folder"
+        "the data folder is an older copy of node {node}: {why}; bring the newest copy back, or run 'flotilla node remove {node} \
+         --lost' and join with an empty folder"
     ))
 }
 

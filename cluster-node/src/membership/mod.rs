@@ -3,6 +3,7 @@
 
 mod join;
 mod rules;
+mod starts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +18,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::join::{Greeter, Joiner, removed};
 use self::rules::{Seat, Standing, Step};
+pub use self::{
+    join::{Greeter, Joiner, removed},
+    starts::Starts,
+};
 use crate::{
     board::{Board, SILENT_AFTER},
     metadata::{self, Answer, Command, Metadata, life::queues, nodes},
@@ -228,7 +232,15 @@ impl Membership {
     pub async fn greeted(&self, request: &GreetRequest) -> Result<GreetAnswer, Error> {
         let group = self.metadata.group();
         let status = group.status();
-        if !status.is_leader || request.uuid != self.uuid || request.term > status.term {
+        if request.uuid != self.uuid {
+            return Ok(GreetAnswer::NotLeader);
+        }
+        // What is applied was decided, so this needs no leader: the node itself may be missing for there to be one.
+        let granted = self.metadata.writer_of(request.node)?;
+        if request.writer.is_some() && granted > request.writer {
+            return Ok(GreetAnswer::StartedSince);
+        }
+        if !status.is_leader || request.term > status.term {
             return Ok(GreetAnswer::NotLeader);
         }
         if self.is_removed(request.node).await? {

@@ -3,7 +3,7 @@
 use std::{ops::Range, time::Duration};
 
 use flotilla_api::{
-    ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, codec,
+    ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, WriterId, codec,
     peer::{Documents, ListRequest},
 };
 use flotilla_chunk_store::Facts;
@@ -174,6 +174,14 @@ impl Metadata {
     pub fn is_draining(&self, node: NodeId) -> Result<bool, Error> {
         let row: Option<NodeRow> = self.row(keys::NODES, &keys::node(node))?;
         Ok(row.is_some_and(|row| row.draining))
+    }
+
+    /// Gives the writer id of a node's last start, as it is applied here.
+    ///
+    /// # Errors
+    /// As [`Metadata::key`].
+    pub fn writer_of(&self, node: NodeId) -> Result<Option<WriterId>, Error> {
+        self.row(keys::WRITERS, &keys::node(node))
     }
 
     /// Gives the node that a disk which joined belongs to, as it is applied here.

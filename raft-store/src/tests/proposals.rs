@@ -17,6 +17,9 @@ use crate::{
     store::envelope,
 };
 
+/// What messages of the test's group say it is.
+const GROUP: &str = "test 00000000-0000-0000-0000-000000000000";
+
 #[tokio::test(start_paused = true)]
 async fn proposal_on_any_node_reaches_the_leader() {
     let cluster = Cluster::start(3, Settings::default()).await;
@@ -115,10 +118,14 @@ async fn follower_does_not_hand_a_proposal_on() {
     let cluster = Cluster::start(3, Settings::default()).await;
     let leader = cluster.leader(&[1, 2, 3]).await;
     let follower = leader % 3 + 1;
-    let propose = |to| {
+    let propose_in = |group: &str, to| {
         let envelope = envelope::seal(1, cluster.id(Some(0)), &add("a", 1));
-        wire::request("test", to, &Propose { envelope, wait_ms: 1000 })
+        wire::request(group, to, &Propose { envelope, wait_ms: 1000 })
     };
+    let propose = |to| propose_in(GROUP, to);
+    let anew = propose_in("test 00000000-0000-0000-0000-000000000001", follower);
+    let error = cluster.group(follower).handle(Rpc::Propose, anew).await.unwrap_err();
+    assert!(matches!(error, Error::Peer(_)), "a group that was formed anew under the same name: {error}");
     let answer = cluster.group(follower).handle(Rpc::Propose, propose(follower)).await.unwrap();
     assert_eq!(codec::decode::<Proposed>(&answer).unwrap(), Proposed::NotTaken { leader: Some(leader) });
     assert_eq!(cluster.net.sent(leader, Rpc::Propose), 0);
@@ -131,7 +138,7 @@ async fn follower_does_not_hand_a_proposal_on() {
 async fn command_of_a_newer_build_is_refused_before_it_enters_the_log() {
     let cluster = Cluster::start(1, Settings::default()).await;
     let envelope = envelope::seal(9, cluster.id(Some(0)), &add("a", 1));
-    let body = wire::request("test", 1, &Propose { envelope, wait_ms: 1000 });
+    let body = wire::request(GROUP, 1, &Propose { envelope, wait_ms: 1000 });
     let error = cluster.group(1).handle(Rpc::Propose, body).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid);
     cluster.propose(1, add("a", 1)).await.unwrap();

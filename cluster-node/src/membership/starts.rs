@@ -1,0 +1,66 @@
+//! Whether a folder knows of its node's last start: each start is granted a writer id in the log, so a folder that has an older
+//! one is an older copy.
+//!
+//! While a start is not known to have come into this folder, a file says so: a crash in between is no older copy.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use flotilla_api::{NodeId, WriterId};
+use flotilla_env::Disk;
+use flotilla_kv::Kv;
+use flotilla_member::Error;
+use flotilla_raft_store::identity;
+
+use crate::metadata::{Metadata, keys};
+
+/// The file that stands while a start is under way.
+const FILE: &str = "starting";
+/// Between two tries to note a start.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A folder's record of starts.
+pub struct Starts {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Its disk.
+    pub disk: Arc<dyn Disk>,
+    /// The node's database.
+    pub kv: Arc<dyn Kv>,
+}
+
+impl Starts {
+    /// Begins a start: gives the writer id of the last one, if this folder is sure to know it.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    ///
+    /// # Durability
+    /// Ok means: a crash from now on is known as one of this start.
+    pub fn begin(&self, node: NodeId) -> Result<Option<WriterId>, Error> {
+        let path = self.dir.join(FILE);
+        if identity::read::<()>(&*self.disk, &path)?.is_some() {
+            return Ok(None);
+        }
+        let row = self.kv.get(keys::WRITERS, &keys::node(node)).map_err(Error::Kv)?;
+        identity::write_synced(&*self.disk, &path, &())?;
+        let writer = row.map(|row| flotilla_api::codec::decode(&row));
+        writer.transpose().map_err(|error| Error::Metadata(format!("writers are corrupt: {error}")))
+    }
+
+    /// Notes that the folder knows of this start, once that is applied here and synced; tried until it is.
+    pub async fn end(&self, metadata: &Metadata) {
+        while let Err(error) = self.note(metadata).await {
+            tracing::debug!(%error, "it is not known yet that this start came into the folder");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn note(&self, metadata: &Metadata) -> Result<(), String> {
+        metadata.barrier().await.map_err(|error| error.to_string())?;
+        flotilla_kv::sync(&*self.kv).await.map_err(|error| error.to_string())?;
+        let (dir, disk) = (self.dir.clone(), self.disk.clone());
+        let work = move || disk.remove(&dir.join(FILE)).and_then(|()| disk.sync_dir(&dir));
+        let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+        done.map_err(|error| error.to_string())
+    }
+}
