@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Which rows there are, what they are for, and how long each may take.
+
+# NAME | seconds short | seconds full | what it does. A name with control- must fail its row's check; it passes when that fails.
+plan() {
+  cat <<'ROWS'
+R5 | 240 | 9000 | linearizable per key under kills, pauses and partitions
+R13 | 180 | 1800 | how long nobody can write or read when the leader dies
+R14 | 240 | 1800 | ready if, and only if, a server serves
+ROWS
+}
+
+field() { plan | awk -F ' *[|] *' -v name="$1" -v at="$2" '$1 == name { print $at }'; }
+
+known() {
+  [ -n "$(field "$1" 1)" ] && return
+  echo "chaos: no row is called '$1'; ROW= is one of:" >&2
+  plan | awk -F ' *[|] *' '{ print "  " $1 }' >&2
+  exit 2
+}
+
+limit_of() {
+  local at=3
+  [ "$2" = full ] || at=2
+  field "$1" "$at"
+}
+
+script_of() {
+  local name
+  name=$(tr '[:upper:]-' '[:lower:]_' <<<"$1")
+  if [ -f "$chaos/rows/$name.sh" ]; then echo "$chaos/rows/$name.sh"; else echo "$chaos/rows/$name.py"; fi
+}
+
+list() { plan | awk -F ' *[|] *' '{ printf "%-22s %s\n", $1, $4 }'; }
+
+short_ones() { plan | awk -F ' *[|] *' '{ print $1 ":short" }'; }
