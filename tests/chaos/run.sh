@@ -39,6 +39,8 @@ row() {
   trap "python3 '$chaos/lib/undo.py' '$WORK' || true; [ '${KEEP:-}' = 1 ] || rm -rf '$WORK'" EXIT
   trap 'exit 130' INT TERM HUP
   why=$(missing)
+  # A copy of its own: a build meanwhile must not change what is tested.
+  [ -n "$why" ] || { cp --reflink=auto "$FLOTILLA" "$WORK/flotilla" && FLOTILLA=$WORK/flotilla; }
   if [ -n "$why" ]; then
     echo "$why" >"$WORK/out"
     status=77

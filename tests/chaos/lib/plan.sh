@@ -5,6 +5,9 @@
 plan() {
   cat <<'ROWS'
 R5 | 240 | 9000 | linearizable per key under kills, pauses and partitions
+R2 | 240 | 3600 | kills at random moments, nothing acked is lost
+R7 | 300 | 3600 | deletes and overwrites while a node is down
+R10 | 240 | 1800 | wrong disks are refused with exit code 78
 R13 | 180 | 1800 | how long nobody can write or read when the leader dies
 R14 | 240 | 1800 | ready if, and only if, a server serves
 ROWS

@@ -1,0 +1,81 @@
+"""R2: kills at random moments under a ledger: nothing acked is lost, and every server starts again by itself.
+
+usage: r2.py SIZE SEED
+"""
+
+import random
+import sys
+import time
+
+from dev import ledger_verdict
+from lab import Lab, note
+from verdict import Figures, end
+
+KILLS = {"short": 10, "full": 200}
+NODES = {"short": (3,), "full": (3, 5)}
+ACKED_PER_KILL_MIN = 20
+READY_WITHIN_S = 30
+
+
+def victims(lab: Lab, rng: random.Random) -> list:
+    """1 to 3 of 3 nodes, 1 or 2 of 5; now and then the supernode as well."""
+    chosen = rng.sample(lab.nodes, rng.choice([1, 1, 2, 3] if len(lab.nodes) == 3 else [1, 2]))
+    if rng.random() < 0.5:
+        leader = next((p for p in lab.nodes if p.alive() and p.leads()), None)
+        if leader is not None and leader not in chosen:
+            chosen[0] = leader
+    return chosen + (lab.supernodes if rng.random() < 0.15 else [])
+
+
+def storm(lab: Lab, rng: random.Random, kills: int, run, figures: Figures) -> None:
+    while kills > 0:
+        time.sleep(rng.uniform(0.2, 2.0))
+        chosen = victims(lab, rng)
+        lab.kill_all(chosen)
+        time.sleep(rng.choice([0.0, 0.3, 1.5]))
+        for process in chosen:
+            lab.start(process)
+            # Some are killed again while they start: replay must be repeatable.
+            if rng.random() < 0.15:
+                time.sleep(rng.uniform(0.01, 0.4))
+                lab.kill_all([process])
+                figures.add(kills=1)
+                lab.start(process)
+        took = lab.wait_ready(lab.supernodes + lab.nodes, READY_WITHIN_S)
+        figures.worst(ready_s=took)
+        figures.add(kills=len(chosen), starts=len(chosen))
+        kills -= len(chosen)
+        lab.still_runs(run)
+        note(f"killed {' '.join(p.name for p in chosen)}, ready again after {took:.1f} s; {max(0, kills)} kills left")
+
+
+def main() -> None:
+    size, seed = sys.argv[1], int(sys.argv[2])
+    figures = Figures(kills=0)
+    for count in NODES[size]:
+        rng = random.Random(seed * 10 + count)
+        lab = Lab(count) if count == NODES[size][0] else grown(count)
+        kills = KILLS[size] // len(NODES[size])
+        file = lab.work / f"ledger-{count}"
+        run = lab.begin_ledger(file, 7200, seed)
+        try:
+            storm(lab, rng, kills, run, figures)
+        finally:
+            lab.end_ledger(run)
+        told = dict(pair.split("=") for pair in ledger_verdict(file, kills * ACKED_PER_KILL_MIN).split())
+        figures.add(acked=int(told["acked"]), findings=int(told["findings"]))
+        lab.kill_all(lab.processes)
+    end(figures, [])
+
+
+def grown(count: int) -> Lab:
+    """A second fleet beside the first one's remains."""
+    import os
+
+    os.environ["DIR"] += f"-{count}"
+    os.environ["CHAOS_PREFIX"] += f"x{count}"
+    return Lab(count)
+
+
+if __name__ == "__main__":
+    main()
