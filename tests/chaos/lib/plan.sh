@@ -5,6 +5,7 @@
 plan() {
   cat <<'ROWS'
 R5 | 240 | 9000 | linearizable per key under kills, pauses and partitions
+R1 | 300 | 7200 | the power fails, for all or for the leader alone
 R2 | 240 | 3600 | kills at random moments, nothing acked is lost
 R7 | 300 | 3600 | deletes and overwrites while a node is down
 R10 | 240 | 1800 | wrong disks are refused with exit code 78
