@@ -95,7 +95,7 @@ class Lab(Dev):
             told |= {k: v for k, v in self.settings.items() if k == "claim_idle"}
         file = self.dir / f"{name}.toml"
         file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in told.items()))
-        passed = ("PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "FLOTILLA_LOG")
+        passed = ("PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "FLOTILLA_LOG", "FAILPOINTS")
         return {
             "name": name,
             "role": role,

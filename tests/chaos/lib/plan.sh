@@ -7,10 +7,18 @@ plan() {
 R5 | 240 | 9000 | linearizable per key under kills, pauses and partitions
 R1 | 300 | 7200 | the power fails, for all or for the leader alone
 R2 | 240 | 3600 | kills at random moments, nothing acked is lost
+R6 | 400 | 5400 | nodes join, leave and are lost, leaders too
 R7 | 300 | 3600 | deletes and overwrites while a node is down
 R10 | 240 | 1800 | wrong disks are refused with exit code 78
 R13 | 180 | 1800 | how long nobody can write or read when the leader dies
 R14 | 240 | 1800 | ready if, and only if, a server serves
+R15 | 400 | 2400 | a node with many chunks is lost for ever
+R29 | 400 | 7200 | a follower that needs a snapshot, killed while it installs it
+control-no-syncs | 180 | 180 | R1 must find syncs that do nothing
+control-no-dir-sync | 180 | 180 | R1 must find syncs of folders that do nothing
+control-no-read-index | 300 | 300 | R5 must find a leader that answers reads without a read index
+control-no-recheck | 300 | 300 | R7 must find a purge that does not look again
+control-trust-holders | 180 | 180 | a repair that copies a damaged copy must be found
 ROWS
 }
 
@@ -32,6 +40,7 @@ limit_of() {
 script_of() {
   local name
   name=$(tr '[:upper:]-' '[:lower:]_' <<<"$1")
+  case $name in control_*) name=control ;; esac
   if [ -f "$chaos/rows/$name.sh" ]; then echo "$chaos/rows/$name.sh"; else echo "$chaos/rows/$name.py"; fi
 }
 

@@ -1,0 +1,134 @@
+"""R29: a follower is cut off until the log it needs is gone; it gets a snapshot, is killed while it installs it, and catches up.
+
+usage: r29.py SIZE SEED
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import net
+from dev import ledger_verdict
+from lab import Lab, note
+from verdict import Figures, end
+
+# Entries after which a snapshot is built, and those that stay in the log: fixed in the servers.
+SNAPSHOT_ENTRIES, KEPT_ENTRIES = 50_000, 10_000
+# Rounds, kills while it installs, and new keys besides replaced ones, which make the snapshot large.
+SIZES = {"short": (1, 2, 5), "full": (5, 6, 60)}
+FILL_WITHIN_S = {"short": 150, "full": 900}
+CAUGHT_UP_WITHIN_S = 60
+# The log with what is kept, rows of the state, and what the database has not compacted yet.
+META_MAX_MB = 600
+CLIENTS = 48
+
+PROFILE = """
+description = "Small files, mostly replaced."
+loop = "closed"
+connections = {clients}
+timeout = "20s"
+prefill = 200
+
+[mix]
+put = {put}
+replace = {replace}
+
+[sizes]
+"100B" = 1
+
+[popularity]
+kind = "uniform"
+
+[[phase]]
+name = "fill"
+for = "{seconds}s"
+"""
+
+
+def index(process, name: str) -> int:
+    return int(process.metric(f"flotilla_raft_{name}", 'group="a"') or 0)
+
+
+def received(process) -> set[str]:
+    """The snapshots that a node got from another one; those that it built itself have other names."""
+    return {path.name for path in (process.data_dir / "snapshots").glob("r-*.manifest")}
+
+
+def resumed(process) -> int:
+    """How often a node found an install half done when it started."""
+    return Path(process.log_file).read_text(errors="replace").count("installing again after a crash")
+
+
+def fill(lab: Lab, until: int, put: int, within_s: float) -> int:
+    """Writes until the leader's log has reached an index."""
+    file = lab.work / "fill.toml"
+    file.write_text(PROFILE.format(clients=CLIENTS, put=put, replace=100 - put, seconds=int(within_s)))
+    command = [os.environ["FLOTILLA"], "loadtest", "run", str(file), "--seed", "1"]
+    with open(lab.work / "fill.log", "ab") as log:
+        run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=lab.work)
+    leader = lab.now_leads()
+    lab.wait(lambda: index(leader, "last_log_index") >= until or run.poll() is not None, within_s)
+    reached = index(leader, "last_log_index")
+    run.kill()
+    run.wait()
+    return reached
+
+
+def meta_mb(process) -> float:
+    files = (process.data_dir / "meta").rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
+
+
+def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[str]:
+    _, kills, put = SIZES[size]
+    leader = lab.now_leads()
+    victim = rng.choice([p for p in lab.nodes if p is not leader])
+    before, seen, half = index(victim, "applied_index"), received(victim), resumed(victim)
+    lab.net.set_cuts(net.isolated(victim.name, set(lab.net.hosts)))
+    # A snapshot every so many entries; after the next two the victim's entries are purged for certain.
+    begun = time.monotonic()
+    reached = fill(lab, before + SNAPSHOT_ENTRIES + KEPT_ENTRIES + 5000, put, FILL_WITHIN_S[size])
+    note(f"{victim.name} stands at {before}, the log at {reached} after {time.monotonic() - begun:.0f} s")
+    lab.net.heal()
+    for _ in range(kills):
+        time.sleep(rng.uniform(0.02, 0.4))
+        lab.kill_all([victim])
+        lab.start(victim)
+        figures.add(kills=1)
+    healed = time.monotonic()
+    behind = lambda: index(lab.now_leads(), "last_log_index") - index(victim, "applied_index")
+    caught = lab.wait(lambda: victim.ready() and behind() <= 50, CAUGHT_UP_WITHIN_S)
+    took = time.monotonic() - healed
+    size_mb = max(meta_mb(p) for p in lab.nodes)
+    got, half = received(victim) - seen, resumed(victim) - half
+    figures.add(rounds=1, entries=reached - before, snapshots=len(got), killed_in_install=half)
+    figures.worst(caught_up_s=took, meta_mb=size_mb)
+    note(f"caught up after {took:.1f} s, snapshots {sorted(got)}, {half} times found half done, metadata {size_mb:.0f} MB")
+    problems = [] if caught else [f"{victim.name} is {behind()} entries behind {CAUGHT_UP_WITHIN_S} s after it was let in"]
+    if not got:
+        problems.append(f"void: {victim.name} got no snapshot; {reached - before} entries were written")
+    if size_mb > META_MAX_MB:
+        problems.append(f"{size_mb:.0f} MB of metadata on a disk, {META_MAX_MB} are the bound")
+    return problems
+
+
+def main() -> None:
+    size, seed = sys.argv[1], int(sys.argv[2])
+    rng = random.Random(seed)
+    lab = Lab(3)
+    figures, problems = Figures(), []
+    log = lab.work / "ledger"
+    for _ in range(SIZES[size][0]):
+        problems += round_of(lab, size, rng, figures)
+    run = lab.begin_ledger(log, 5, seed)
+    run.wait(60)
+    told = dict(pair.split("=") for pair in ledger_verdict(log, 50).split())
+    figures.add(acked=int(told["acked"]), findings=int(told["findings"]))
+    end(figures, problems)
+
+
+if __name__ == "__main__":
+    main()
