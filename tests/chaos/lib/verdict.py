@@ -2,8 +2,14 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
+
+from dev import ledger, ledger_acked
+
+# What every row counts that can find it; the table has a column for each.
+FINDINGS = ("lost", "stale", "corrupt", "resurrected")
 
 
 class Figures(dict):
@@ -24,6 +30,21 @@ class Figures(dict):
     def line(self) -> str:
         show = lambda value: f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
         return " ".join(f"{name}={show(value)}" for name, value in self.items())
+
+
+def check_ledger(file: Path, acked_min: int, figures: Figures) -> list[str]:
+    """Reads back what a ledger's writer was told, and counts what is wrong."""
+    acked = ledger_acked(file)
+    figures.add(ops=acked, **dict.fromkeys(FINDINGS, 0))
+    if acked < acked_min:
+        return [f"void: only {acked} acked operations, {acked_min} are needed to mean something"]
+    result = ledger("check", "--file", str(file))
+    found = re.findall(r"^(LOST|STALE|CORRUPT|RESURRECTED) (\S+)", result.stdout, re.M)
+    for kind, _ in found:
+        figures.add(**{kind.lower(): 1})
+    if result.returncode != 0 and not found:
+        return [f"ledger check ended with {result.returncode}: {result.stderr.strip()[-300:]}"]
+    return [f"{kind} {key}" for kind, key in found]
 
 
 def end(figures: Figures, problems: list[str]) -> None:

@@ -10,10 +10,9 @@ import sys
 import threading
 import time
 
-from dev import ledger_verdict
 from disk import Disks
 from lab import Lab, note
-from verdict import Figures, end
+from verdict import FINDINGS, Figures, check_ledger, end
 
 # How each round ends: under load, under load for the leader alone, or right after the ack of one big file in a quiet fleet, so
 # that no later sync of anything else can hide one that is missing.
@@ -117,7 +116,10 @@ def round_of(lab: Lab, disks: Disks, how: str, number: int, rng: random.Random, 
     lab.kill_all(chosen)
     if run is not None and how == "all":
         lab.end_ledger(run)
-    big.stop() if how == "all" else time.sleep(1.5 if how == "leader" else 0)
+    if how == "all":
+        big.stop()
+    elif how == "leader":
+        time.sleep(1.5)  # the others go on without it
     disks.remount([p.name for p in chosen])
     took = start(lab, chosen)
     if run is not None and how == "leader":
@@ -125,12 +127,12 @@ def round_of(lab: Lab, disks: Disks, how: str, number: int, rng: random.Random, 
         big.stop()
         lab.end_ledger(run)
     figures.worst(ready_s=took)
-    figures.add(cuts=1, acked=len(big.acked), **{f"cuts_{how}": 1})
-    problems = [f"round {number} ({how}): {text}" for text in big.problems()]
-    figures.add(lost=len(problems))
-    if run is not None:
-        told = dict(pair.split("=") for pair in ledger_verdict(file, ACKED_MIN[size]).split())
-        figures.add(acked=int(told["acked"]))
+    figures.add(faults=1, ops=len(big.acked), **{f"cuts_{how}": 1})
+    wrong = big.problems()
+    for kind in FINDINGS:
+        figures.add(**{kind: sum(text.startswith(kind.upper()) for text in wrong)})
+    wrong += check_ledger(file, ACKED_MIN[size], figures) if run is not None else []
+    problems = [f"round {number} ({how}): {text}" for text in wrong]
     if took > READY_MAX_S and "CONTROL" not in os.environ:
         problems.append(f"round {number} ({how}): ready after {took:.1f} s only")
     note(f"round {number} ({how}): {len(big.acked)} big files acked, ready after {took:.1f} s, {len(problems)} problems")
@@ -140,7 +142,7 @@ def round_of(lab: Lab, disks: Disks, how: str, number: int, rng: random.Random, 
 def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     rng = random.Random(seed)
-    figures, problems = Figures(cuts=0, acked=0, lost=0), []
+    figures, problems = Figures(faults=0, ops=0), []
     lab = Lab(3, start=False)
     disks = Disks(lab, seed)
     lab.start_all()

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from dev import ledger_verdict
 from lab import Host, Lab, fail, note
-from verdict import Figures, end
+from verdict import Figures, check_ledger, end
 
 ROUNDS = {"short": 1, "full": 5}
 EXIT_CONFIG = 78
@@ -54,7 +53,7 @@ class Wrong:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line]
         errors = [line for line in lines if '"level":"ERROR"' in line or not line.startswith("{")]
         self.lines[what] = self.reason(errors[-1]) if errors else "no line"
-        self.figures.add(tries=1, refused=int(code == EXIT_CONFIG))
+        self.figures.add(faults=1, refused=int(code == EXIT_CONFIG))
         self.figures.worst(ends_s=time.monotonic() - begun)
         note(f"{what}: exit {code} after {time.monotonic() - begun:.1f} s: {self.lines[what]}")
         if code is None:
@@ -163,7 +162,7 @@ def foreign(wrong: Wrong) -> None:
 def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     lab = Lab(3)
-    wrong = Wrong(lab, Figures(tries=0, refused=0))
+    wrong = Wrong(lab, Figures(faults=0, refused=0))
     file = lab.work / "ledger"
     run = lab.begin_ledger(file, 3600, seed, clients=4)
     scenarios = {f.__name__: f for f in (wiped, swapped, twice, older, foreign)}
@@ -173,9 +172,8 @@ def main() -> None:
             scenarios[name](wrong)
             lab.still_runs(run)
     lab.end_ledger(run)
-    told = dict(pair.split("=") for pair in ledger_verdict(file, ACKED_MIN).split())
-    wrong.figures.add(acked=int(told["acked"]), findings=int(told["findings"]))
-    end(wrong.figures, wrong.problems)
+    problems = wrong.problems + check_ledger(file, ACKED_MIN, wrong.figures)
+    end(wrong.figures, problems)
 
 
 if __name__ == "__main__":

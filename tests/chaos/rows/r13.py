@@ -71,7 +71,7 @@ def main() -> None:
         failed = sum(not s.ok for s in samples if begun <= s.end <= over and s.where != victim)
         figures.add(faults=1, failed=failed)
         note(f"{kind} of {victim}: {', '.join(told)}; {failed} requests failed")
-    figures.add(requests=len(samples), ok=sum(s.ok for s in samples))
+    figures.add(ops=len(samples), ok=sum(s.ok for s in samples))
     seconds = samples[-1].end - samples[0].start
     if len(samples) < 0.9 * RATE * (seconds - 20):
         problems.append(f"void: only {len(samples)} requests in {seconds:.0f} s")

@@ -12,6 +12,7 @@ import json, os, re, sys
 line, status = sys.argv[1], sys.argv[2]
 figures = dict(re.findall(r"(\w+)=([\d.]+)", line))
 figures = {name: float(value) if "." in value else int(value) for name, value in figures.items()}
+figures = {"faults": 1, "ops": figures.get("chunks", 0)} | figures
 verdict = {"figures": figures, "problems": [line] if status not in ("0", "77") else []}
 with open(os.environ["WORK"] + "/verdict.json", "w", encoding="utf-8") as file:
     json.dump(verdict, file)

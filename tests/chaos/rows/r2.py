@@ -3,13 +3,13 @@
 usage: r2.py SIZE SEED
 """
 
+import os
 import random
 import sys
 import time
 
-from dev import ledger_verdict
 from lab import Lab, note
-from verdict import Figures, end
+from verdict import Figures, check_ledger, end
 
 KILLS = {"short": 10, "full": 200}
 NODES = {"short": (3,), "full": (3, 5)}
@@ -39,11 +39,11 @@ def storm(lab: Lab, rng: random.Random, kills: int, run, figures: Figures) -> No
             if rng.random() < 0.15:
                 time.sleep(rng.uniform(0.01, 0.4))
                 lab.kill_all([process])
-                figures.add(kills=1)
+                figures.add(faults=1)
                 lab.start(process)
         took = lab.wait_ready(lab.supernodes + lab.nodes, READY_WITHIN_S)
         figures.worst(ready_s=took)
-        figures.add(kills=len(chosen), starts=len(chosen))
+        figures.add(faults=len(chosen))
         kills -= len(chosen)
         lab.still_runs(run)
         note(f"killed {' '.join(p.name for p in chosen)}, ready again after {took:.1f} s; {max(0, kills)} kills left")
@@ -51,7 +51,7 @@ def storm(lab: Lab, rng: random.Random, kills: int, run, figures: Figures) -> No
 
 def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
-    figures = Figures(kills=0)
+    figures, problems = Figures(faults=0), []
     for count in NODES[size]:
         rng = random.Random(seed * 10 + count)
         lab = Lab(count) if count == NODES[size][0] else grown(count)
@@ -62,16 +62,13 @@ def main() -> None:
             storm(lab, rng, kills, run, figures)
         finally:
             lab.end_ledger(run)
-        told = dict(pair.split("=") for pair in ledger_verdict(file, kills * ACKED_PER_KILL_MIN).split())
-        figures.add(acked=int(told["acked"]), findings=int(told["findings"]))
+        problems += check_ledger(file, kills * ACKED_PER_KILL_MIN, figures)
         lab.kill_all(lab.processes)
-    end(figures, [])
+    end(figures, problems)
 
 
 def grown(count: int) -> Lab:
     """A second fleet beside the first one's remains."""
-    import os
-
     os.environ["DIR"] += f"-{count}"
     os.environ["CHAOS_PREFIX"] += f"x{count}"
     return Lab(count)

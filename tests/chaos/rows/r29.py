@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 import net
-from dev import ledger_verdict
 from lab import Lab, note
-from verdict import Figures, end
+from verdict import Figures, check_ledger, end
 
 # Entries after which a snapshot is built, and those that stay in the log: fixed in the servers.
 SNAPSHOT_ENTRIES, KEPT_ENTRIES = 50_000, 10_000
@@ -97,14 +96,14 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
         time.sleep(rng.uniform(0.02, 0.4))
         lab.kill_all([victim])
         lab.start(victim)
-        figures.add(kills=1)
+        figures.add(faults=1)
     healed = time.monotonic()
     behind = lambda: index(lab.now_leads(), "last_log_index") - index(victim, "applied_index")
     caught = lab.wait(lambda: victim.ready() and behind() <= 50, CAUGHT_UP_WITHIN_S)
     took = time.monotonic() - healed
     size_mb = max(meta_mb(p) for p in lab.nodes)
     got, half = received(victim) - seen, resumed(victim) - half
-    figures.add(rounds=1, entries=reached - before, snapshots=len(got), killed_in_install=half)
+    figures.add(faults=1, entries=reached - before, snapshots=len(got), killed_in_install=half)
     figures.worst(caught_up_s=took, meta_mb=size_mb)
     note(f"caught up after {took:.1f} s, snapshots {sorted(got)}, {half} times found half done, metadata {size_mb:.0f} MB")
     problems = [] if caught else [f"{victim.name} is {behind()} entries behind {CAUGHT_UP_WITHIN_S} s after it was let in"]
@@ -125,8 +124,7 @@ def main() -> None:
         problems += round_of(lab, size, rng, figures)
     run = lab.begin_ledger(log, 5, seed)
     run.wait(60)
-    told = dict(pair.split("=") for pair in ledger_verdict(log, 50).split())
-    figures.add(acked=int(told["acked"]), findings=int(told["findings"]))
+    problems += check_ledger(log, 50, figures)
     end(figures, problems)
 
 

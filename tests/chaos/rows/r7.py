@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from census import census
 from lab import Lab, note
-from verdict import Figures, end
+from verdict import FINDINGS, Figures, end
 
 # Files, rounds, and how long the node is down at least.
 SIZES = {"short": (150, 2, 4.0), "full": (1000, 10, 60.0)}
@@ -22,6 +22,8 @@ PURGE_S, LINGER_S = 2, 2
 CLEAN_WITHIN_S = 60
 WRITERS = 8
 COPIES = 2
+# What the first body of a key is made from.
+OLD = "old-{}"
 
 
 def body(rng_seed: str) -> bytes:
@@ -71,21 +73,23 @@ def read_everywhere(lab: Lab, deleted: list[str], contents: dict[str, bytes], fi
         for key, content in contents.items():
             answer = client.file("GET", key)
             if answer.status != 200 or answer.body != content:
-                problems.append(f"LOST or STALE {key} at {name}: {answer.status} {answer.code()}")
+                kind = "LOST" if answer.status != 200 else "STALE" if answer.body == body(OLD.format(key)) else "CORRUPT"
+                problems.append(f"{kind} {key} at {name}: {answer.status} {answer.code()}")
         return problems
 
     listeners = [(p.name, p.public) for p in lab.supernodes + lab.nodes]
     with ThreadPoolExecutor(len(listeners)) as pool:
         problems = [problem for found in pool.map(ask, listeners) for problem in found]
-    figures.add(reads=len(listeners) * (len(deleted) + len(contents)))
-    figures.add(resurrected=sum("RESURRECTED" in p for p in problems), stale=sum("STALE" in p for p in problems))
+    figures.add(ops=len(listeners) * (len(deleted) + len(contents)))
+    for kind in FINDINGS:
+        figures.add(**{kind: sum(kind.upper() in problem for problem in problems)})
     return problems
 
 
 def round_of(lab: Lab, number: int, size: str, rng: random.Random, figures: Figures) -> list[str]:
     count, _, down_s = SIZES[size]
     urls = [lab.api] + [p.public for p in lab.nodes]
-    old = {f"r7/{number}/{i}": body(f"old-{number}-{i}") for i in range(2 * count)}
+    old = {f"r7/{number}/{i}": body(OLD.format(f"r7/{number}/{i}")) for i in range(2 * count)}
     problems = many(lab, [("PUT", key, content) for key, content in old.items()], urls)
     victim = lab.now_leads() if rng.random() < 0.5 else rng.choice(lab.nodes)
     lab.kill_all([victim])
@@ -115,7 +119,7 @@ def round_of(lab: Lab, number: int, size: str, rng: random.Random, figures: Figu
     copies = census(lab.client(), replaced)
     if set(copies) != {COPIES}:
         problems.append(f"round {number}: chunks by number of good copies on disks are {copies}")
-    figures.add(rounds=1, deletes=len(deleted), overwrites=len(replaced), census_chunks=sum(copies.values()))
+    figures.add(faults=1, deletes=len(deleted), overwrites=len(replaced), census_chunks=sum(copies.values()))
     note(f"round {number}: {victim.name} was down, clean {time.monotonic() - back:.1f} s after its return, {len(problems)} problems")
     # In the end nothing is named any more, so nothing may lie on a disk.
     problems += many(lab, [("DELETE", key, None) for key in replaced], [lab.api])
@@ -129,7 +133,7 @@ def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     rng = random.Random(seed)
     lab = Lab(3, {"version_linger": f"{LINGER_S}s", "purge_interval": f"{PURGE_S}s", "claim_idle": "3s"})
-    figures, problems = Figures(resurrected=0, stale=0), []
+    figures, problems = Figures(faults=0, ops=0), []
     for number in range(SIZES[size][1]):
         problems += round_of(lab, number, size, rng, figures)
     end(figures, problems)
