@@ -46,9 +46,9 @@ class Host(Process):
 class Lab(Dev):
     """The fleet. Made once by each run of a row; run.sh ends what is left of it."""
 
-    def __init__(self, nodes: int = 3, settings: dict[str, str] | None = None, spare: int = 0, start: bool = True):
+    def __init__(self, nodes: int = 3, settings: dict[str, str] | None = None, spare: int = 0, start: bool = True, own: dict[str, dict] | None = None):
         self.dir, self.work = Path(os.environ["DIR"]), Path(os.environ["WORK"])
-        self.settings = settings or {}
+        self.settings, self.own = settings or {}, own or {}
         members = {"supernode-1": "10.66.1.1"} | {f"a-n{n}": f"10.66.2.{n}" for n in range(1, nodes + spare + 1)}
         self.net = network.Net(os.environ["CHAOS_PREFIX"], members, os.environ["WORK"] + "/namespaces")
         (self.dir / "log").mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class Lab(Dev):
             "fleet_secret_file": str(self.dir / "fleet.secret"),
         }
         if role == "node":
-            told |= {"cluster": CLUSTER, "supernodes": peers(["supernode-1"])} | self.settings
+            told |= {"cluster": CLUSTER, "supernodes": peers(["supernode-1"])} | self.settings | self.own.get(name, {})
         else:
             told |= {"root_key_file": str(self.dir / "root.key")}
             told |= {k: v for k, v in self.settings.items() if k == "claim_idle"}

@@ -5,6 +5,7 @@
 # NAME | limit of seconds short (0: not among the short ones) | limit full | what it does. A name with control- must fail its row's check; it passes when that fails.
 plan() {
   cat <<'ROWS'
+R4 | 400 | 14400 | servers crash, stall and fail at failpoints
 R5 | 240 | 9000 | linearizable per key under kills, pauses and partitions
 R1 | 300 | 7200 | the power fails, for all or for the leader alone
 R2 | 240 | 3600 | kills at random moments, nothing acked is lost

@@ -1,6 +1,6 @@
 """R5: what clients see of a key can have happened one after the other, whatever is killed, paused or cut off.
 
-usage: r5.py SIZE SEED; SCENARIOS= names some of them only.
+usage: r5.py SIZE SEED; SCENARIOS= names some of them only, RUNS= says how often each is run.
 """
 
 import os
@@ -54,7 +54,7 @@ def main() -> None:
     lab = Lab(NODES, {"claim_idle": "5s", "version_linger": "2s", "purge_interval": "1s", "down_grace": "4s"})
     figures, problems = Figures(), []
     for name in os.environ.get("SCENARIOS", " ".join(faults.FAULTS)).split():
-        for number in range(SIZES[size][1]):
+        for number in range(int(os.environ.get("RUNS", SIZES[size][1]))):
             problems += run(lab, name, seed + number, size, figures)
             time.sleep(0.2)
     end(figures, problems)

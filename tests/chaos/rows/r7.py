@@ -3,12 +3,15 @@
 usage: r7.py SIZE SEED
 """
 
+import http.client
 import json
 import os
 import random
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 from census import census
@@ -56,8 +59,38 @@ def fsck(*more: str) -> tuple[int, list[dict]]:
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def files_on_disks(lab: Lab) -> int:
-    return sum(len(list((node.data_dir / "chunks" / "chunks").glob("*/*-*"))) for node in lab.nodes)
+class Slow(threading.Thread):
+    """Uploads of several chunks that take longer than garbage is looked for: what nothing names yet must not be garbage."""
+
+    BYTES, STEP, PARTS = 6 << 20, 128 << 10, 48
+
+    def __init__(self, lab: Lab, name: str, url: str, seconds: float):
+        super().__init__(daemon=True)
+        self.lab, self.key, self.seconds = lab, f"r7/slow/{name}", seconds
+        self.at, self.status = urllib.parse.urlsplit(url), 0
+        self.content = random.Random(name).randbytes(self.BYTES)
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(self.at.hostname, self.at.port, timeout=60)
+        try:
+            connection.putrequest("PUT", f"/v1/files/demo/{self.key}")
+            connection.putheader("Authorization", f"Bearer {self.lab.token}")
+            connection.putheader("Content-Length", str(self.BYTES))
+            connection.endheaders()
+            for part in range(self.PARTS):
+                connection.send(self.content[part * self.STEP : (part + 1) * self.STEP])
+                time.sleep(self.seconds / self.PARTS)
+            self.status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            self.status = 0  # its gateway went: no ack, no promise
+        finally:
+            connection.close()
+
+
+def left_on_disks(lab: Lab) -> int:
+    """Chunk files, and chunks in volumes as the nodes count them."""
+    files = sum(len(list((node.data_dir / "chunks" / "chunks").glob("*/*-*"))) for node in lab.nodes)
+    return files + int(sum(node.metric("flotilla_volume_chunks") or 0 for node in lab.nodes))
 
 
 def read_everywhere(lab: Lab, deleted: list[str], contents: dict[str, bytes], figures: Figures) -> list[str]:
@@ -92,6 +125,11 @@ def round_of(lab: Lab, number: int, size: str, rng: random.Random, figures: Figu
     old = {f"r7/{number}/{i}": body(OLD.format(f"r7/{number}/{i}")) for i in range(2 * count)}
     problems = many(lab, [("PUT", key, content) for key, content in old.items()], urls)
     victim = lab.now_leads() if rng.random() < 0.5 else rng.choice(lab.nodes)
+    living = [p for p in lab.nodes if p is not victim]
+    slow = [Slow(lab, f"{number}-{i}", living[i % len(living)].public, 4 * PURGE_S) for i in range(4)]
+    for one in slow:
+        one.start()
+    time.sleep(1)
     lab.kill_all([victim])
     gone = time.monotonic()
     urls = [lab.api] + [p.public for p in lab.nodes if p is not victim]
@@ -103,6 +141,11 @@ def round_of(lab: Lab, number: int, size: str, rng: random.Random, figures: Figu
     lab.start(victim)
     # At once, while it catches up, and again when everything is quiet.
     lab.wait_ready([victim], 60)
+    for one in slow:
+        one.join(60)
+        if one.status in (200, 201):
+            replaced[one.key] = one.content
+    figures.add(slow_acked=sum(one.status in (200, 201) for one in slow))
     problems += read_everywhere(lab, deleted, replaced, figures)
     back = time.monotonic()
 
@@ -123,16 +166,16 @@ def round_of(lab: Lab, number: int, size: str, rng: random.Random, figures: Figu
     note(f"round {number}: {victim.name} was down, clean {time.monotonic() - back:.1f} s after its return, {len(problems)} problems")
     # In the end nothing is named any more, so nothing may lie on a disk.
     problems += many(lab, [("DELETE", key, None) for key in replaced], [lab.api])
-    if not lab.wait(lambda: files_on_disks(lab) == 0 and clean(), CLEAN_WITHIN_S):
-        problems.append(f"round {number}: {files_on_disks(lab)} chunk files lie on disks, and no file is left; {fsck()}")
-    figures.add(orphans=files_on_disks(lab))
+    if not lab.wait(lambda: left_on_disks(lab) == 0 and clean(), CLEAN_WITHIN_S):
+        problems.append(f"round {number}: {left_on_disks(lab)} chunks lie on disks, and no file is left; {fsck()}")
+    figures.add(orphans=left_on_disks(lab))
     return problems
 
 
 def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     rng = random.Random(seed)
-    lab = Lab(3, {"version_linger": f"{LINGER_S}s", "purge_interval": f"{PURGE_S}s", "claim_idle": "3s"})
+    lab = Lab(3, {"version_linger": f"{LINGER_S}s", "purge_interval": f"{PURGE_S}s", "claim_idle": "3s", "chunk_size": "2MiB"})
     figures, problems = Figures(faults=0, ops=0), []
     for number in range(SIZES[size][1]):
         problems += round_of(lab, number, size, rng, figures)
