@@ -117,6 +117,10 @@ class Lab(Dev):
         """Starts everything, makes the bucket and learns the nodes' ids."""
         for process in self.supernodes + self.nodes:
             self.start(process)
+        self.open()
+
+    def open(self) -> None:
+        """Waits for the first start of all, whoever started them."""
         self.wait_ready(self.supernodes + self.nodes, READY_WITHIN_S)
         self.know()
         (self.work / "revision").write_text(json.loads(self.nodes[0].get("/healthz").body)["rev"])
@@ -142,6 +146,11 @@ class Lab(Dev):
         if answer.status != 200:
             fail(f"the members were answered {answer.status} {answer.code()}")
         return json.loads(answer.body)["items"]
+
+    def end(self) -> None:
+        """Ends the fleet and its hosts, for those that need several."""
+        self.kill_all([p for p in self.processes if p.ticks])
+        self.net.remove()
 
     def by_name(self, name: str) -> Process:
         return next(p for p in self.processes if p.name == name)
@@ -184,8 +193,15 @@ class Lab(Dev):
             fail(f"the ledger's writer ended early with {run.returncode}")
 
 
+def another(name: str, *arguments, **more) -> Lab:
+    """One more fleet, beside those that this run had before; the calling thread becomes its client."""
+    os.environ["DIR"] = str(Path(os.environ["WORK"]) / name)
+    os.environ["CHAOS_PREFIX"] = f"{os.environ['CHAOS_PREFIX'].split('x')[0]}x{name}"
+    return Lab(*arguments, **more)
+
+
 def sleep_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
-__all__ = ["Host", "Lab", "fail", "note", "sleep_until"]
+__all__ = ["Host", "Lab", "another", "fail", "note", "sleep_until"]

@@ -90,6 +90,11 @@ class Net:
                 run(*self.inside(host), "nft", "-f", "-", text=rules)
             self.cuts = set(cuts)
 
+    def remove(self) -> None:
+        """Removes the hosts; what runs on them must have ended."""
+        for host in ["hub", "c", *self.hosts]:
+            run("ip", "netns", "del", self.name(host), check=False)
+
     def heal(self) -> None:
         self.set_cuts(set())
 

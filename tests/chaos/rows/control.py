@@ -54,7 +54,7 @@ def lacks(names: list[str]) -> str:
 
 
 def main() -> None:
-    size, seed, name = sys.argv[1], int(sys.argv[2]), os.environ["ROW"]
+    seed, name = int(sys.argv[2]), os.environ["ROW"]
     control = CONTROLS[name]
     if missing := lacks(control.needs):
         print(f"the servers have no failpoint {missing}")

@@ -3,12 +3,11 @@
 usage: r2.py SIZE SEED
 """
 
-import os
 import random
 import sys
 import time
 
-from lab import Lab, note
+from lab import Lab, another, note
 from verdict import Figures, check_ledger, end
 
 KILLS = {"short": 10, "full": 200}
@@ -54,7 +53,7 @@ def main() -> None:
     figures, problems = Figures(faults=0), []
     for count in NODES[size]:
         rng = random.Random(seed * 10 + count)
-        lab = Lab(count) if count == NODES[size][0] else grown(count)
+        lab = another(f"fleet{count}", count)
         kills = KILLS[size] // len(NODES[size])
         file = lab.work / f"ledger-{count}"
         run = lab.begin_ledger(file, 7200, seed)
@@ -63,15 +62,8 @@ def main() -> None:
         finally:
             lab.end_ledger(run)
         problems += check_ledger(file, kills * ACKED_PER_KILL_MIN, figures)
-        lab.kill_all(lab.processes)
+        lab.end()
     end(figures, problems)
-
-
-def grown(count: int) -> Lab:
-    """A second fleet beside the first one's remains."""
-    os.environ["DIR"] += f"-{count}"
-    os.environ["CHAOS_PREFIX"] += f"x{count}"
-    return Lab(count)
 
 
 if __name__ == "__main__":

@@ -3,52 +3,22 @@
 usage: r29.py SIZE SEED
 """
 
-import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import net
+from entries import KEPT_ENTRIES, SNAPSHOT_ENTRIES, fill, index
 from lab import Lab, note
 from verdict import Figures, check_ledger, end
 
-# Entries after which a snapshot is built, and those that stay in the log: fixed in the servers.
-SNAPSHOT_ENTRIES, KEPT_ENTRIES = 50_000, 10_000
 # Rounds, kills while it installs, and new keys besides replaced ones, which make the snapshot large.
 SIZES = {"short": (1, 2, 5), "full": (5, 6, 60)}
 FILL_WITHIN_S = {"short": 150, "full": 900}
 CAUGHT_UP_WITHIN_S = 60
 # The log with what is kept, rows of the state, and what the database has not compacted yet.
 META_MAX_MB = 600
-CLIENTS = 48
-
-PROFILE = """
-description = "Small files, mostly replaced."
-loop = "closed"
-connections = {clients}
-timeout = "20s"
-prefill = 200
-
-[mix]
-put = {put}
-replace = {replace}
-
-[sizes]
-"100B" = 1
-
-[popularity]
-kind = "uniform"
-
-[[phase]]
-name = "fill"
-for = "{seconds}s"
-"""
-
-
-def index(process, name: str) -> int:
-    return int(process.metric(f"flotilla_raft_{name}", 'group="a"') or 0)
 
 
 def received(process) -> set[str]:
@@ -59,21 +29,6 @@ def received(process) -> set[str]:
 def resumed(process) -> int:
     """How often a node found an install half done when it started."""
     return Path(process.log_file).read_text(errors="replace").count("installing again after a crash")
-
-
-def fill(lab: Lab, until: int, put: int, within_s: float) -> int:
-    """Writes until the leader's log has reached an index."""
-    file = lab.work / "fill.toml"
-    file.write_text(PROFILE.format(clients=CLIENTS, put=put, replace=100 - put, seconds=int(within_s)))
-    command = [os.environ["FLOTILLA"], "loadtest", "run", str(file), "--seed", "1"]
-    with open(lab.work / "fill.log", "ab") as log:
-        run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=lab.work)
-    leader = lab.now_leads()
-    lab.wait(lambda: index(leader, "last_log_index") >= until or run.poll() is not None, within_s)
-    reached = index(leader, "last_log_index")
-    run.kill()
-    run.wait()
-    return reached
 
 
 def meta_mb(process) -> float:

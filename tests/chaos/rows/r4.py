@@ -10,19 +10,19 @@ import subprocess
 import sys
 import time
 
+import entries
+import rare
 import stimuli
 from census import fsck
 from dev import fail
 from failpoints import Hits, crashes, points
-from lab import Lab, note
+from lab import Lab, another, note
 from verdict import Figures, check_ledger, end
 
 SKIPPED = 77
 # At one of each area, a crash; the other cases are for the full size.
 SHORT = ["raft.append_written", "raft.after_vote", "chunks.before_rename", "volumes.appended", "gateway.before_commit", "metadata.after_propose"]
 ACTIONS = {"panic": "1*panic", "sleep": "3*sleep(1000)", "return": "3*return"}
-# Points that only a new fleet, a snapshot or a change of members passes: rows R6, R10 and R29 come by there.
-ELSEWHERE = ("formation.", "identity.", "snapshot.", "membership.", "raft.before_purge", "raft.purge_marked", "raft.after_purge")
 HIT_WITHIN_S, READY_WITHIN_S = 12, 60
 
 
@@ -108,7 +108,7 @@ def cases(size: str, known: dict[str, list[str]]) -> list[tuple[str, str, str]]:
     for name in names:
         if name not in known:
             fail(f"the servers have no failpoint {name}")
-        if name.startswith(ELSEWHERE):
+        if name.startswith(rare.ALL):
             continue
         front = name.startswith(("supernode.", "documents."))
         actions = [action for action in known[name] if action in ACTIONS]
@@ -121,13 +121,40 @@ def cases(size: str, known: dict[str, list[str]]) -> list[tuple[str, str, str]]:
     return found
 
 
+def rare_ones(driver: Driver, known: dict[str, list[str]]) -> set[str]:
+    """Those that need a fleet of their own; a crash at each of them."""
+    asked = os.environ.get("POINTS", "").split() or list(known)
+    named = lambda starts: [name for name in asked if name.startswith(starts)]
+    found = rare.formation(named(rare.FORMATION), ACTIONS["panic"], driver.hits)
+    if long := named(rare.BUILD + rare.PURGE + rare.SEND + rare.RECEIVE):
+        driver.lab.end()
+        lab = driver.lab = another("long", 3, {"voter_grace": "3s"}, spare=1)
+        found |= rare.long_log(lab, named(rare.BUILD + rare.PURGE), ACTIONS["panic"], driver.hits)
+        if not any(name.startswith(rare.BUILD + rare.PURGE) for name in long):
+            entries.fill(lab, entries.SNAPSHOT_ENTRIES + 3000, 5, rare.FILL_WITHIN_S)
+
+        def remove(spare) -> None:
+            command = [os.environ["FLOTILLA"], "node", "remove", str(spare.node_id), "--lost"]
+            again = lambda: subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
+            if not lab.wait(again, 60):
+                fail(f"{spare.name} can't be removed")
+
+        found |= rare.newcomers(lab, named(rare.SEND + rare.RECEIVE), ACTIONS["panic"], driver.hits, remove, driver.lead)
+        log = lab.work / "ledger-rare"
+        lab.begin_ledger(log, 5, 1).wait(60)
+        driver.problems += check_ledger(log, 50, driver.figures)
+    driver.figures.add(faults=sum(found.values()), cases=len(found))
+    driver.missed += [f"{name}=panic" for name, hit in found.items() if not hit]
+    return set(found)
+
+
 def main() -> None:
     size, seed = sys.argv[1], int(sys.argv[2])
     known = points()
     if not known:
         print("the binary tells of no failpoints")
         sys.exit(SKIPPED)
-    lab = Lab(3, stimuli.SETTINGS, own={"a-n3": {"chunk_size": stimuli.SMALL_CHUNKS}})
+    lab = another("usual", 3, stimuli.SETTINGS, own={"a-n3": {"chunk_size": stimuli.SMALL_CHUNKS}})
     figures = Figures(faults=0, cases=0)
     driver, rng = Driver(lab, figures), random.Random(seed)
     files = stimuli.Files(lab)
@@ -148,8 +175,10 @@ def main() -> None:
     files.end()
     if not lab.wait(lambda: fsck()[0] == 0, 60):
         driver.problems.append(f"fsck finds {fsck()[1][-300:]}")
-    total = driver.hits.total()
     tried = {case[0] for case in todo}
+    if size == "full":
+        tried |= rare_ones(driver, known)
+    total = driver.hits.total()
     unhit = sorted(name for name in tried if not total[name])
     figures.add(points=len(tried), points_hit=len(tried) - len(unhit), missed_cases=len(driver.missed))
     note(f"not passed at all: {unhit}; cases in which the target did not pass its point: {driver.missed}")
