@@ -87,16 +87,16 @@ FAULTS: dict[str, Fault | None] = {
 }
 
 
-def storm(lab: Lab, fault: Fault | None, rng: random.Random, end: float, lasts: tuple[float, float], rests: tuple[float, float]) -> Iterator[str]:
-    """Faults one after the other until `end`, none of which reaches beyond it."""
+def storm(lab: Lab, fault: Fault | None, rng: random.Random, end: float, lasts: tuple[float, float], rests: tuple[float, float]) -> Iterator[tuple[float, float]]:
+    """Faults one after the other until `end`, none of which reaches beyond it; tells when each began and ended."""
     begun = time.monotonic()
     while fault is not None:
         time.sleep(rng.uniform(*rests))
         seconds = rng.uniform(*lasts)
         if time.monotonic() + seconds + 1 > end:
             break
-        at = time.monotonic() - begun
+        since = time.monotonic()
         what = fault(lab, rng, seconds)
-        note(f"  {at:5.1f} s: {what}, {seconds:.1f} s")
-        yield what
+        note(f"  {since - begun:5.1f} s: {what}, {seconds:.1f} s")
+        yield since, time.monotonic()
     sleep_until(end)

@@ -20,6 +20,7 @@ UNKNOWN_PER_KEY = 8
 TIMEOUT_S = 5
 # A client that is refused at once would fill histories with refusals.
 REFUSED_PAUSE_S = 0.05
+WATCH_S = 0.2
 # Inline, in a volume, in a file of its own.
 SIZES = [(40, 60), (9_000, 35), (1_200_000, 1)]
 
@@ -64,11 +65,12 @@ class Workload:
         self.done: list[Register] = []
         self.active = [self.fresh() for _ in range(KEYS_AT_ONCE)]
         self.counts: Counter[str] = Counter()
-        self.successes: list[tuple[float, str, str]] = []  # when, where, kind
         self.odd: list[str] = []
         self.corrupt: list[str] = []
         self.endpoints = {p.name: p.public for p in lab.supernodes + lab.nodes}
+        self.alive: list[float] = []  # when a put of a watcher was acked, wherever
         self.threads = [threading.Thread(target=self.client, args=(n,), daemon=True) for n in range(CLIENTS)]
+        self.threads += [threading.Thread(target=self.watch, args=(url,), daemon=True) for url in self.endpoints.values()]
         for thread in self.threads:
             thread.start()
 
@@ -103,6 +105,17 @@ class Workload:
             with self.lock:
                 register.ops.append(op)
                 register.unknown += op.outcome == "unknown"
+
+    def watch(self, url: str) -> None:
+        """Puts a key of its own at one listener, again and again. The other clients may all wait at listeners that are cut off."""
+        client, key = self.lab.client(url, TIMEOUT_S), f"watch/{self.name}/{url[7:].replace(':', '-')}"
+        while time.monotonic() < self.end:
+            try:
+                if client.file("PUT", key, b"watched").status in (200, 201):
+                    self.alive.append(time.monotonic())
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(WATCH_S)
 
     def draw(self, register: Register, rng: random.Random, value: str) -> tuple[str, dict, object]:
         """A kind of request, its headers, and the value that a cas expects."""
@@ -140,9 +153,6 @@ class Workload:
         self.judge(op, register, answer)
         op.note = str(answer.status) + (f" {answer.code()}" if answer.status >= 300 else "")
         self.count(kind, op.outcome, op.note if op.outcome in ("nothing", "unknown") else "")
-        if op.outcome in ("ok", "refused"):
-            with self.lock:
-                self.successes.append((op.end, where, kind))
         return op, register
 
     def judge(self, op: Op, register: Register, answer) -> None:
@@ -209,11 +219,12 @@ class Workload:
                 else:
                     register.ops.append(op)
 
-    def live_percent(self, where: set[str], first_s: float = 0.0) -> float:
-        """In how many of the seconds a client of these listeners had a success."""
-        seconds = {int(at - self.begun) for at, name, _ in self.successes if name in where}
-        whole = int(self.end - self.begun)
-        return 100.0 * sum(second in seconds for second in range(int(first_s), whole)) / max(1, whole - int(first_s))
+    def live_percent(self, changes: list[float], grace_s: float) -> float:
+        """In how many of the seconds somebody could write; after a fault came or went there is time to choose a leader."""
+        free = lambda second: not any(change - 1 < self.begun + second < change + grace_s for change in changes)
+        judged = [second for second in range(int(self.end - self.begun)) if free(second)]
+        seconds = {int(at - self.begun) for at in self.alive}
+        return 100.0 * sum(second in seconds for second in judged) / max(1, len(judged))
 
 
 def judge_all(workload: Workload) -> tuple[list[tuple[Register, list[Op]]], int]:
