@@ -1,8 +1,9 @@
 """R2: kills at random moments under a ledger: nothing acked is lost, and every server starts again by itself.
 
-usage: r2.py SIZE SEED
+usage: r2.py SIZE SEED; KILLS= says how many
 """
 
+import os
 import random
 import sys
 import time
@@ -54,7 +55,7 @@ def main() -> None:
     for count in NODES[size]:
         rng = random.Random(seed * 10 + count)
         lab = another(f"fleet{count}", count)
-        kills = KILLS[size] // len(NODES[size])
+        kills = int(os.environ.get("KILLS", KILLS[size])) // len(NODES[size])
         file = lab.work / f"ledger-{count}"
         run = lab.begin_ledger(file, 7200, seed)
         try:
