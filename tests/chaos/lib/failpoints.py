@@ -23,7 +23,10 @@ def points() -> dict[str, list[str]]:
 
 def crashes(process, name: str) -> int:
     """How often a server crashed at a failpoint: its last word says so."""
-    return Path(process.log_file).read_text(errors="replace").count(f'{CRASHED}{name}"')
+    try:
+        return Path(process.log_file).read_text(errors="replace").count(f'{CRASHED}{name}"')
+    except OSError:
+        return 0  # it never ran
 
 
 class Hits:

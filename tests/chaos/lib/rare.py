@@ -87,14 +87,13 @@ def newcomers(lab: Lab, names: list[str], setting: str, hits: Hits, remove: Call
     spare.argv = [*program, "join", ",".join(f"{p.address}:{PEER}" for p in lab.nodes), *config]
     for name in names:
         env = {"FAILPOINTS": f"{name}={setting}"}
-        holder = spare
-        if name.startswith(SEND):
-            holder = next(p for p in lab.nodes if not p.leads())
+        holder = next(p for p in lab.nodes if not p.leads()) if name.startswith(SEND) else spare
+        before = crashes(holder, name)
+        if holder is not spare:
             lab.kill_all([holder])
             lab.start(holder, env=env)
             lab.wait_ready([holder], READY_WITHIN_S)
             lead(holder)
-        before = crashes(holder, name)
         shutil.rmtree(spare.data_dir, ignore_errors=True)
         lab.start(spare, env=env if holder is spare else None)
         found[name] = passed(lab, hits, holder, name, before, HIT_WITHIN_S)
