@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import secrets
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -163,6 +164,22 @@ class Lab(Dev):
             return max(leading, key=lambda p: p.metric("flotilla_raft_term", 'group="a"') or 0, default=None)
 
         return self.wait(find, within_s) or fail(f"no leader after {within_s} s")
+
+    def make_lead(self, target: Process) -> bool:
+        """Makes one of three nodes the leader: the other one that could win is held up while the leader is away."""
+        for _ in range(4):
+            leader = self.now_leads()
+            if leader is target or not target.alive():
+                return target.alive()
+            third = next(p for p in self.nodes if p not in (leader, target))
+            third.kill(signal.SIGSTOP)
+            self.kill_all([leader])
+            time.sleep(1.6)
+            third.kill(signal.SIGCONT)
+            self.wait(lambda: any(p.alive() and p.leads() for p in (target, third)), 6)
+            self.start(leader)
+            self.wait(leader.ready, 20)
+        return False
 
     def revive(self, processes: list[Process], env: dict | None = None) -> None:
         """Starts those that are dead."""

@@ -78,7 +78,7 @@ def long_log(lab: Lab, names: list[str], setting: str, hits: Hits) -> dict[str, 
     return found
 
 
-def newcomers(lab: Lab, names: list[str], setting: str, hits: Hits, remove: Callable, lead: Callable) -> dict[str, bool]:
+def newcomers(lab: Lab, names: list[str], setting: str, hits: Hits, remove: Callable) -> dict[str, bool]:
     """A node joins, needs a snapshot, and it or the leader has the point; afterwards it is removed as lost."""
     found = {}
     spare = lab.spares[0]
@@ -93,7 +93,7 @@ def newcomers(lab: Lab, names: list[str], setting: str, hits: Hits, remove: Call
             lab.kill_all([holder])
             lab.start(holder, env=env)
             lab.wait_ready([holder], READY_WITHIN_S)
-            lead(holder)
+            lab.make_lead(holder)
         shutil.rmtree(spare.data_dir, ignore_errors=True)
         lab.start(spare, env=env if holder is spare else None)
         found[name] = passed(lab, hits, holder, name, before, HIT_WITHIN_S)

@@ -14,6 +14,8 @@ SKIPPED = 77
 TIMED_OUT = (124, 137)
 # What a binary says that was not built by make.
 UNTOLD = "development"
+# Variables that make a row do less than it should at its full size.
+NARROWING = ("SCENARIOS", "RUNS", "KILLS", "POINTS", "ACTIONS", "HOW")
 
 
 def revision(work: Path) -> str:
@@ -31,6 +33,8 @@ def revision(work: Path) -> str:
 
 def main() -> None:
     row, size, seed, status, work = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])
+    if size == "full" and any(os.environ.get(name) for name in NARROWING):
+        size = "part"
     out = (work / "out").read_text(errors="replace").strip().splitlines() if (work / "out").exists() else []
     line = out[-1] if out else f"ended with status {status} and no word"
     verdict = {0: "PASS", SKIPPED: "SKIP"}.get(status, "FAIL")

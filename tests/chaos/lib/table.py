@@ -1,6 +1,6 @@
 """Writes the table of rows into docs/RELIABILITY.md, between its markers, from the results file.
 
-Of each row stands the last full run, or the last short one where there is none.
+Of each row stands the last full run, else the last one of a part of it, else the last short one.
 """
 
 import json
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
+ORDER = ("short", "part", "full")
 COLUMNS = ("faults", "ops", "lost", "stale", "corrupt", "resurrected")
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     for text in Path(os.environ["RESULTS"]).read_text(encoding="utf-8").splitlines():
         entry = json.loads(text)
         held = best.get(entry["row"])
-        if held is None or entry["size"] == "full" or held["size"] == "short":
+        if held is None or ORDER.index(entry["size"]) >= ORDER.index(held["size"]):
             best[entry["row"]] = entry
     rows = sorted(best, key=lambda row: (row.startswith("control"), int(row[1:]) if row[1:].isdigit() else 0, row))
     table = ["| row | size | verdict | faults | operations | lost | stale | corrupt | resurrected | more | revision |"]

@@ -34,6 +34,7 @@ class Wrong:
     def __init__(self, lab: Lab, figures: Figures):
         self.lab, self.figures, self.problems = lab, figures, []
         self.lines: dict[str, str] = {}
+        self.taken = False
 
     def refused(self, what: str, host: Host, argv: list[str] | None = None, untouched: Path | None = None) -> None:
         """Starts a server that must not start."""
@@ -56,6 +57,7 @@ class Wrong:
         self.figures.add(faults=1, refused=int(code == EXIT_CONFIG))
         self.figures.worst(ends_s=time.monotonic() - begun)
         note(f"{what}: exit {code} after {time.monotonic() - begun:.1f} s: {self.lines[what]}")
+        self.taken = code is None
         if code is None:
             self.problems.append(f"{what}: it went on running for {ENDS_WITHIN_S} s; last line: {(lines or ['none'])[-1][:300]}")
         elif code != EXIT_CONFIG:
@@ -83,6 +85,9 @@ class Wrong:
         else:
             shutil.copytree(disk, host.data_dir)
         self.refused(what, host, untouched=host.data_dir)
+        if self.taken:
+            # The cluster has a member now that forgot what it promised: nothing that comes later can be judged.
+            end(self.figures, self.problems)
         shutil.rmtree(host.data_dir)
         own.rename(host.data_dir)
 
@@ -121,7 +126,16 @@ def twice(wrong: Wrong) -> None:
 
 
 def older(wrong: Wrong) -> None:
-    """A copy of the disk from before: votes and acks that were given since are forgotten."""
+    """A copy of a follower's disk from before: votes and acks that were given since are forgotten."""
+    old_copy(wrong, "older", leads=False)
+
+
+def older_leader(wrong: Wrong) -> None:
+    """The same, of the leader's disk: whoever leads after it knows less of what it had."""
+    old_copy(wrong, "older-leader", leads=True)
+
+
+def old_copy(wrong: Wrong, what: str, leads: bool) -> None:
     lab, host = wrong.lab, wrong.lab.nodes[2]
     lab.kill_all([host])
     copy = lab.work / "older"
@@ -129,13 +143,16 @@ def older(wrong: Wrong) -> None:
     lab.start(host)
     lab.wait_ready(lab.nodes, 60)
     time.sleep(2)
-    leader = lab.now_leads()
+    leader = lab.now_leads() if lab.now_leads() is not host else lab.nodes[0]
     lab.kill_all([leader])  # so that the node gives a vote that the copy does not know of
     lab.now_leads()
     lab.start(leader)
     lab.wait_ready(lab.nodes, 60)
+    if not lab.make_lead(host if leads else next(p for p in lab.nodes if p is not host)):
+        fail(f"{what}: no way was found to choose the leader")
+    time.sleep(1)
     lab.kill_all([host])
-    wrong.with_disk("older", host, copy)
+    wrong.with_disk(what, host, copy)
     shutil.rmtree(copy)
     wrong.back([host])
 
@@ -165,7 +182,7 @@ def main() -> None:
     wrong = Wrong(lab, Figures(faults=0, refused=0))
     file = lab.work / "ledger"
     run = lab.begin_ledger(file, 3600, seed, clients=4)
-    scenarios = {f.__name__: f for f in (wiped, swapped, twice, older, foreign)}
+    scenarios = {f.__name__: f for f in (wiped, swapped, twice, older, older_leader, foreign)}
     time.sleep(2)
     for _ in range(ROUNDS[size]):
         for name in os.environ.get("SCENARIOS", " ".join(scenarios)).split():

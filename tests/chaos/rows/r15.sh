@@ -2,7 +2,7 @@
 # R15: a node with many chunks is lost for ever; wraps the named check repair-herd, which counts copies on disks.
 set -euo pipefail
 # Fewer chunks leave too few samples for a p99 to mean much, on a machine that may compile meanwhile; the full size is strict.
-chunks=3000
+chunks=2000
 export SLOWER_MAX=5
 [ "$1" = short ] || { chunks=20000; SLOWER_MAX=2; }
 status=0

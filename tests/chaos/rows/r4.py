@@ -5,7 +5,6 @@ usage: r4.py SIZE SEED; POINTS= names some of them only, ACTIONS= some actions.
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -39,22 +38,6 @@ class Driver:
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
             self.figures.add(accepted=1)
 
-    def lead(self, target) -> bool:
-        """Makes a node the leader: the other one that could win is held up while the leader is away."""
-        for _ in range(4):
-            leader = self.lab.now_leads()
-            if leader is target or not target.alive():
-                return target.alive()
-            third = next(p for p in self.lab.nodes if p not in (leader, target))
-            third.kill(signal.SIGSTOP)
-            self.lab.kill_all([leader])
-            time.sleep(1.6)
-            third.kill(signal.SIGCONT)
-            self.lab.wait(lambda: any(p.alive() and p.leads() for p in (target, third)), 6)
-            self.lab.start(leader)
-            self.lab.wait(leader.ready, 20)
-        return False
-
     def target(self, name: str, role: str, rng: random.Random):
         if role == "supernode":
             return self.lab.supernodes[0]
@@ -68,7 +51,7 @@ class Driver:
         lab.start(target, env={"FAILPOINTS": f"{name}={ACTIONS[action]}"})
         if role == "leader":
             lab.wait(lambda: target.ready() or not target.alive(), 15)
-            self.lead(target)
+            lab.make_lead(target)
         event = stimuli.event_for(name)
         if event is not None and target.alive():
             event(lab, target)
@@ -139,7 +122,7 @@ def rare_ones(driver: Driver, known: dict[str, list[str]]) -> set[str]:
             if not lab.wait(again, 60):
                 fail(f"{spare.name} can't be removed")
 
-        found |= rare.newcomers(lab, named(rare.SEND + rare.RECEIVE), ACTIONS["panic"], driver.hits, remove, driver.lead)
+        found |= rare.newcomers(lab, named(rare.SEND + rare.RECEIVE), ACTIONS["panic"], driver.hits, remove)
         log = lab.work / "ledger-rare"
         lab.begin_ledger(log, 5, 1).wait(60)
         driver.problems += check_ledger(log, 50, driver.figures)

@@ -19,7 +19,7 @@ from lab import Lab, note
 from verdict import FINDINGS, Figures, end
 
 # Files, rounds, and how long the node is down at least.
-SIZES = {"short": (150, 2, 4.0), "full": (1000, 10, 60.0)}
+SIZES = {"short": (150, 1, 4.0), "full": (1000, 10, 60.0)}
 PURGE_S, LINGER_S = 2, 2
 # Copies go in two steps of the log, each with its interval, after the version lingered; machines are busy.
 CLEAN_WITHIN_S = 60
