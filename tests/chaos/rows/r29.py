@@ -48,7 +48,9 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
     note(f"{victim.name} stands at {before}, the log at {reached} after {time.monotonic() - begun:.0f} s")
     lab.net.heal()
     for _ in range(kills):
-        time.sleep(rng.uniform(0.02, 0.4))
+        # Not before the snapshot comes in, and then at some moment of receiving or installing it.
+        lab.wait(lambda: any((victim.data_dir / "snapshots").glob("r-*")), 10)
+        time.sleep(rng.uniform(0.0, 0.3))
         lab.kill_all([victim])
         lab.start(victim)
         figures.add(faults=1)
