@@ -45,7 +45,8 @@ row() {
     echo "$why" >"$WORK/out"
     status=77
   else
-    python3 "$chaos/lib/undo.py" sweep "$prefix"
+    python3 "$chaos/lib/undo.py" sweep "$prefix" "${CHAOS_TMP:-${TMPDIR:-/tmp}}"
+    python3 "$chaos/lib/undo.py" own "$WORK" "$BASHPID"
     # In the background, so that a signal ends the wait and the clean-up runs.
     case $script in
       *.sh) timeout --kill-after=30 "$(limit_of "$name" "$size")" "$script" "$size" "$seed" </dev/null >"$WORK/out" & ;;
@@ -60,7 +61,7 @@ row() {
 # The ends of all logs, so that a failed run in CI can be understood.
 show_logs() {
   local log
-  for log in "$DIR"/log/*.log "$WORK"/*.log; do
+  for log in "$WORK"/*/log/*.log "$WORK"/*.log; do
     [ -s "$log" ] || continue
     echo "--- ${log#"$WORK"/}" >&2
     grep -v '"target":"flotilla::access"' "$log" | tail -n 8 | cut -c 1-400 >&2

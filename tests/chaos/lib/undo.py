@@ -1,9 +1,10 @@
 """Undoes what a run may have left: processes by pid and start time, mounts, namespaces. Safe to run twice.
 
-usage: undo.py WORK | undo.py sweep PREFIX
+usage: undo.py WORK | undo.py own WORK PID | undo.py sweep PREFIX FOLDER
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,8 +58,29 @@ def remove(namespaces: list[str]) -> None:
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
 
 
-def sweep(prefix: str) -> None:
-    """Namespaces of runs that were killed before they could clean up: the pid in their name is gone."""
+def own(work: Path, pid: int) -> None:
+    """Writes down which process will clean up."""
+    (work / "owner").write_text(f"{pid} {start_ticks(pid)}\n")
+
+
+def undo(work: Path) -> None:
+    end_all(started(work))
+    try:
+        names = (work / "namespaces").read_text().split()
+    except OSError:
+        names = []
+    remove(names)
+    unmount(work)
+    (work / "owner").unlink(missing_ok=True)
+
+
+def sweep(prefix: str, folder: Path) -> None:
+    """What runs left that were killed before they could clean up: the process that would have done it is gone."""
+    for owner in folder.glob("flotilla-chaos-*/owner"):
+        pid, _, ticks = owner.read_text().strip().partition(" ")
+        if str(start_ticks(int(pid))) != ticks:
+            undo(owner.parent)
+            shutil.rmtree(owner.parent, ignore_errors=True)
     there = os.listdir("/run/netns") if os.path.isdir("/run/netns") else []
     for name in there:
         pid = name[len(prefix) :].split("-")[0]
@@ -67,17 +89,13 @@ def sweep(prefix: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1] == "sweep":
-        sweep(sys.argv[2])
-        return
-    work = Path(sys.argv[1])
-    end_all(started(work))
-    try:
-        names = (work / "namespaces").read_text().split()
-    except OSError:
-        names = []
-    remove(names)
-    unmount(work)
+    match sys.argv[1:]:
+        case ["sweep", prefix, folder]:
+            sweep(prefix, Path(folder))
+        case ["own", work, pid]:
+            own(Path(work), int(pid))
+        case [work]:
+            undo(Path(work))
 
 
 main()
