@@ -51,7 +51,13 @@ class Churn:
 
     def command(self, *arguments: str, within_s: float = 30, check: bool = True) -> subprocess.CompletedProcess:
         command = [os.environ["FLOTILLA"], "node", *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s + 30, check=False)
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
+        except subprocess.TimeoutExpired:
+            told = subprocess.run([command[0], "tasks", "--json"], capture_output=True, text=True, timeout=30, check=False)
+            chunks = {p.name: [p.metric("flotilla_chunks", f'state="{s}"') for s in ("ok", "surplus", "short")] for p in self.lab.nodes}
+            note(f"members: {self.members()}\ntasks: {told.stdout}\nchunks ok, surplus, short: {chunks}")
+            fail(f"node {' '.join(arguments)} did not end within {within_s} s")
         if check and done.returncode != 0:
             fail(f"node {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done
