@@ -10,18 +10,19 @@ CARGO := ci/cargo.sh
 ONE_BUILD := --workspace --features flotilla/failpoints
 
 # make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…,
-# make loadtest LOADS=…
+# make loadtest LOADS=…, make chaos ROW=…
 DIR ?=
 ARGS ?=
 NAME ?=
 PROFILE ?= seed-tables
 LOADS ?= spike burst
 REV ?=
+ROW ?=
 ROUNDS ?= 3
 
 .PHONY: help
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## installs the Debian packages and tools that are missing (root)
@@ -74,8 +75,8 @@ tidy: ## checks layers, file budgets, headers, links and words
 .PHONY: shell
 shell: ## checks the shell and Python scripts
 	@ci/setup.sh lint
-	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh
-	python3 -m compileall -q ci tests/checks
+	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh tests/chaos/*.sh tests/chaos/lib/*.sh tests/chaos/rows/*.sh
+	python3 -m compileall -q ci tests/checks tests/chaos
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error
@@ -97,6 +98,21 @@ check: ## runs one named check against bin/flotilla: NAME=
 .PHONY: checks-ci
 checks-ci: ## runs the named checks that CI runs
 	@ci/check.sh ci
+
+.PHONY: chaos-short
+chaos-short: build ## kills, pauses, partitions and power cuts, each row at its short size, and what each must find (root)
+	@ci/setup.sh checks
+	@tests/chaos/run.sh short
+
+.PHONY: chaos
+chaos: build ## one row of it at its full size: ROW=
+	@ci/setup.sh checks
+	@tests/chaos/run.sh row "$(ROW)" full
+
+.PHONY: chaos-long
+chaos-long: build ## all rows at their full size, hours of it; goes on where it was interrupted, writes docs/RELIABILITY.md
+	@ci/setup.sh checks
+	@tests/chaos/run.sh long
 
 .PHONY: bench
 bench: setup-build ## compares this revision with the last, or REV=, under a load profile: PROFILE=, ROUNDS=

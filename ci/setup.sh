@@ -37,6 +37,9 @@ for group in "${@:-build}"; do
       command_from xfs_io xfsprogs
       command_from losetup mount
       command_from mount mount
+      command_from ip iproute2
+      command_from nft nftables
+      command_from nsenter util-linux
       ;;
     lint)
       command_from shellcheck shellcheck

@@ -1,5 +1,6 @@
 """Stores many chunks, kills a node under load, and compares what clients waited before with what they wait while repair runs."""
 
+import os
 import random
 import sys
 import threading
@@ -14,7 +15,7 @@ WRITERS = 16
 CLIENTS, RATE_PER_CLIENT = 8, 20
 CALM_S, SETTLE_S, WITHIN_S = 20, 3, 300
 # What a clock's resolution and a scheduler's slice make of two equal distributions.
-SLOWER_MAX, NOISE_S = 2, 0.010
+SLOWER_MAX, NOISE_S = float(os.environ.get("SLOWER_MAX", "2")), 0.010
 
 
 def content(number: int) -> bytes:
