@@ -172,7 +172,7 @@ async fn serve(
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
     let store = open_store(dir, seams, kv.clone()).await?;
     let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
-    let writer = starts.begin(identity.node)?;
+    let writer = starts.last(identity.node)?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
     // Before it votes or answers anybody: on an older disk that could undo what was acked.
@@ -182,6 +182,7 @@ async fn serve(
         greeted = greeter.greet(metadata.group()) => greeted?,
         () = stop.cancelled() => return Ok(()),
     }
+    starts.begin()?;
     metadata.group().let_elect();
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     if let Err(error) = metadata.refresh(&documents) {
@@ -215,6 +216,7 @@ async fn serve(
 
     let serve = async {
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
+        starts.end(&metadata).await;
         formation.set_formed();
         let budget = Budget::default();
         let placer = LeaderPlacer { metadata: metadata.clone(), board: board.clone(), peers: peers.clone() };
@@ -322,7 +324,7 @@ async fn serve(
         });
         tracing::info!(node = %identity.node, %writer, "node serves");
         let (teller, keeper) = (teller.run(stop.clone()), keeper.run(stop.clone()));
-        tokio::join!(teller, keeper, Box::pin(repair.run(stop.clone())), starts.end(&metadata));
+        tokio::join!(teller, keeper, Box::pin(repair.run(stop.clone())));
     };
     let work = async {
         seat.form(metadata.group(), formation).await?;

@@ -29,25 +29,32 @@ pub struct Starts {
 }
 
 impl Starts {
-    /// Begins a start: gives the writer id of the last one, if this folder is sure to know it.
+    /// Gives the writer id of the last start, if this folder is sure to know it.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub fn last(&self, node: NodeId) -> Result<Option<WriterId>, Error> {
+        if identity::read::<()>(&*self.disk, &self.dir.join(FILE))?.is_some() {
+            return Ok(None);
+        }
+        let row = self.kv.get(keys::WRITERS, &keys::node(node)).map_err(Error::Kv)?;
+        let writer = row.map(|row| flotilla_api::codec::decode(&row));
+        writer.transpose().map_err(|error| Error::Metadata(format!("writers are corrupt: {error}")))
+    }
+
+    /// Begins a start, which is not granted its writer id before.
     ///
     /// # Errors
     /// [`Error`] of the disk.
     ///
     /// # Durability
     /// Ok means: a crash from now on is known as one of this start.
-    pub fn begin(&self, node: NodeId) -> Result<Option<WriterId>, Error> {
-        let path = self.dir.join(FILE);
-        if identity::read::<()>(&*self.disk, &path)?.is_some() {
-            return Ok(None);
-        }
-        let row = self.kv.get(keys::WRITERS, &keys::node(node)).map_err(Error::Kv)?;
-        identity::write_synced(&*self.disk, &path, &())?;
-        let writer = row.map(|row| flotilla_api::codec::decode(&row));
-        writer.transpose().map_err(|error| Error::Metadata(format!("writers are corrupt: {error}")))
+    pub fn begin(&self) -> Result<(), Error> {
+        Ok(identity::write_synced(&*self.disk, &self.dir.join(FILE), &())?)
     }
 
-    /// Notes that the folder knows of this start, once that is applied here and synced; tried until it is.
+    /// Notes that the folder knows of this start, once that is applied here and synced; tried until it is. A node that is killed
+    /// as soon as it serves has come so far.
     pub async fn end(&self, metadata: &Metadata) {
         while let Err(error) = self.note(metadata).await {
             tracing::debug!(%error, "it is not known yet that this start came into the folder");
