@@ -6,16 +6,11 @@ import subprocess
 import time
 
 from census import census, fill, fsck
-from dev import Dev, Process, fail, ledger_verdict, note, wait_gone
+from dev import Dev, Process, fail, ledger_verdict, node, note, wait_gone
 
 COPIES = 2
 SMALL, BIG = 40, 6
 DRAIN_S, STOP_S, WITHIN_S = 120, 30, 30
-
-
-def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
-    command = [os.environ["FLOTILLA"], "node", *arguments]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
 
 
 def listed(id: int) -> dict:

@@ -7,17 +7,12 @@ import subprocess
 import time
 
 from census import census, fill, fsck
-from dev import Dev, Process, fail, ledger_verdict, note
+from dev import Dev, Process, fail, ledger_verdict, node, note
 
 COPIES = 2
 SMALL, BIG = 40, 6
 CONFIG = 78
 JOIN_S, REMOVE_S, DRAIN_S, REPAIR_S = 60, 60, 120, 120
-
-
-def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
-    command = [os.environ["FLOTILLA"], "node", *arguments]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
 
 
 def members() -> dict[int, dict]:
@@ -79,8 +74,7 @@ def main() -> None:
             process.node_id = ids[process.name]
         note(f"two nodes joined and vote {joined_s:.1f} s after they were ready")
         everything_is_there(dev, contents, new[0])
-        new[0].kill()
-        dev.wait(lambda: not new[0].alive(), 10)
+        dev.kill_all(new[:1])
         dev.start(new[0])
         dev.wait_ready([new[0]], JOIN_S)
         if sorted(members()) != [1, 2, 3, 4, 5]:
@@ -99,8 +93,7 @@ def main() -> None:
 
         others = [p for p in dev.nodes if p.node_id in left]
         victim = next(p for p in others if not p.leads())
-        victim.kill()
-        dev.wait(lambda: not victim.alive(), 10)
+        dev.kill_all([victim])
         shutil.rmtree(victim.data_dir)
         if victim not in new:
             dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")

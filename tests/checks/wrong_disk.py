@@ -19,12 +19,6 @@ def put(dev: Dev, prefix: str) -> dict[str, bytes]:
     return contents
 
 
-def stop(dev: Dev, process: Process) -> None:
-    process.kill()
-    if not dev.wait(lambda: not process.alive(), 10):
-        fail(f"{process.name} does not end")
-
-
 def copied(process: Process, name: str):
     """A copy of a node's folder, its holes kept."""
     target = process.data_dir.parent / name
@@ -58,12 +52,12 @@ def main() -> None:
     refused += 1
 
     # An older copy of the node's own folder: what it synced since is missing from its log.
-    stop(dev, one)
+    dev.kill_all([one])
     older = copied(one, "older")
     dev.start(one)
     dev.wait_ready([one])
     contents |= put(dev, "between")
-    stop(dev, one)
+    dev.kill_all([one])
     swapped(one, older)
     dev.ends_with(one, CONFIG, "is an older copy of node")
     put_back(one)

@@ -219,9 +219,6 @@ class Dev:
     def ends_with(self, process: Process, code: int, says: str, within_s: float = 20) -> None:
         """Starts a process that has to end with this code and a last word like that."""
         self.start(process)
-        self.ended_with(process, code, says, within_s)
-
-    def ended_with(self, process: Process, code: int, says: str, within_s: float = 20) -> None:
         status = self.wait(lambda: exit_code(process.pid), within_s)
         last = Path(process.log_file).read_text().splitlines()[-1]
         if status != (code,) or says not in last:
@@ -269,6 +266,12 @@ class Dev:
             if time.monotonic() > end:
                 return None
             time.sleep(POLL_S)
+
+
+def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
+    """Runs `flotilla node …` to its end."""
+    command = [os.environ["FLOTILLA"], "node", *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
 
 
 def ledger(*arguments: str) -> subprocess.CompletedProcess:
