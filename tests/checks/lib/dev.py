@@ -43,9 +43,11 @@ def start_ticks(pid: int) -> int | None:
     """The start time of a live process in clock ticks since boot; None when it is gone or a zombie."""
     try:
         rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        # A killed process is a zombie by its first thread while others still hold its ports.
+        ended = rest[0] == "Z" and len(os.listdir(f"/proc/{pid}/task")) <= 1
     except (OSError, IndexError):
         return None
-    return None if rest[0] == "Z" else int(rest[19])
+    return None if ended else int(rest[19])
 
 
 def exit_code(pid: int) -> tuple[int] | None:
