@@ -52,6 +52,10 @@ pub(crate) async fn run(
 ) -> Result<u8, Error> {
     let (replies, mut sending) = mpsc::channel::<Reply>(REPLIES_MAX);
     let (orders_in, mut orders) = mpsc::channel(ORDERS_MAX);
+    // The leader knows by its first word who speaks: nothing else may say anything before.
+    let hello =
+        Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), cpus: Machine::this().cpus };
+    let _ = replies.send(hello).await; // a leader that has gone is noticed by the reader
     let mut output = Output::new(output);
     let sender = AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(reply) = sending.recv().await {
@@ -69,9 +73,6 @@ pub(crate) async fn run(
             drop(told.try_send(Reply::Alive));
         }
     }));
-    let hello =
-        Reply::Hello { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned(), cpus: Machine::this().cpus };
-    let _ = replies.send(hello).await; // a leader that has gone is noticed by the reader
     let code = match carry_out(&mut orders, &replies, interrupt).await {
         Ok(code) => code,
         Err(error) => {

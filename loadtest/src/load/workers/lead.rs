@@ -153,7 +153,8 @@ async fn greet(ends: Ends, clock: &dyn Clock) -> Result<Runner, Error> {
         Some(Reply::Hello { protocol, .. }) => {
             return Err(failed(format!("it speaks version {protocol} and not {PROTOCOL}: give it the same release")));
         }
-        _ => {
+        Some(_) => return Err(failed("its first word is no greeting; give it the same release".to_owned())),
+        None => {
             return Err(failed("it ended without a word; does its command run `flotilla loadtest worker`?".to_owned()));
         }
     };

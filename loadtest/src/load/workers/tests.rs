@@ -8,7 +8,11 @@ use std::{
 
 use tokio::{io::duplex, task::JoinSet, time::sleep};
 
-use super::{follow, lead, lead::Ends};
+use super::{
+    follow, lead,
+    lead::Ends,
+    message::{Input, Reply},
+};
 use crate::{
     Error, RunArgs, Target,
     load::{found::Found, plan::Plan, tests::args, view::View},
@@ -119,4 +123,19 @@ async fn a_load_that_is_stopped_before_it_begins_leaves_nothing() {
     let led = run(&server.target(), None, sleep(Duration::from_millis(300))).await.expect("nothing fails");
     assert!(led.is_none(), "41 files take 800 ms");
     assert!(server.state.files.lock().expect("no test thread panics").is_empty(), "what was made is removed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_word_is_a_greeting_however_threads_are_run() {
+    for _ in 0..300 {
+        let ((leaders, theirs), (their_output, leaders_input)) = (duplex(1 << 16), duplex(1 << 16));
+        // Not a task of its own: as in a process, the runner's tasks are other threads'.
+        let heard = async {
+            let first = Input::<Reply>::new(leaders_input).next().await.expect("a message");
+            drop(leaders);
+            first
+        };
+        let (_, first) = tokio::join!(follow(theirs, their_output, pending()), heard);
+        assert!(matches!(first, Some(Reply::Hello { .. })), "{first:?}");
+    }
 }
