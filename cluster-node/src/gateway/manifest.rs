@@ -92,8 +92,8 @@ impl Manifest {
         let id = parts.metadata.fresh_id(&*parts.entropy);
         let chunks = std::mem::take(&mut self.tail);
         let ids: Vec<ChunkId> = chunks.iter().map(|placed| placed.chunk.id).collect();
-        self.trace.may_be_named();
         let append = SegmentAppend { upload: self.upload, node: parts.node, writer: parts.writer, chunks };
+        self.trace.appending(id.clone(), append.clone());
         // An append is no commit: whatever became of it, a file that names it can't come to be any more.
         let applied = parts.metadata.propose(id, Command::AppendSegment(append)).await;
         flotilla_env::failpoint!("gateway.after_segment", |_| Err(Error::Place(places::Error::NoLeader(
@@ -109,7 +109,7 @@ impl Manifest {
                 self.upload = Some(upload);
             }
             Answer::Refused(refusal) => {
-                self.trace.was_not_named();
+                self.trace.not_appended();
                 return Err(Error::Refused(refusal));
             }
             other => return Err(Error::Internal(format!("an append was answered with {other:?}"))),

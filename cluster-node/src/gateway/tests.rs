@@ -4,16 +4,27 @@ pub(crate) mod lab;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use flotilla_api::{CommandId, Epoch, NodeId};
 use flotilla_env::disk::{Call, Fault, When};
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use self::lab::{CHUNK, FRAME, Lab, content, host};
+use self::lab::{CHUNK, FRAME, Lab, content, host, name};
 use super::{
     places,
-    upload::{BodyError, Error},
+    upload::{BodyError, Error, again},
 };
-use crate::http::stuck_routes;
+use crate::{
+    http::stuck_routes,
+    metadata::{
+        Answer, Command, Commit, Precondition, Refusal,
+        commit::Body,
+        life,
+        rows::{ChunkRef, Etag},
+        segments::PlacedChunk,
+    },
+};
 
 /// Three chunks, the last one short.
 const LENGTH: usize = 2 * CHUNK as usize + 1_200_000;
@@ -270,4 +281,46 @@ async fn more_uploads_than_memory_are_served_in_turn() {
     let error = lab.put_as("late", LENGTH, |_| ()).await.expect_err("nobody gets on");
     assert!(matches!(error, Error::Busy), "{error}");
     drop((spare, stuck));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_never_named_and_its_retry_is_made_of_other_chunks() {
+    let lab = Lab::start(3).await;
+    let parts = lab.uploads.parts();
+    // Two attempts whose commits come to the log after it has heard that their chunks were given up.
+    let id = CommandId { id: "mine".parse().expect("a good id"), seen: None };
+    for id in [id.clone(), again(&id)] {
+        let cut = stream::iter([Ok(Bytes::from(content(LENGTH))), Err(BodyError::from("cut"))]);
+        lab.put_body("other", None, cut).await.expect_err("a body that broke off");
+        let remains = parts.released.next().expect("chunks that nothing names");
+        let (node, writer) = (parts.node, parts.writer);
+        let release = life::Command::Release { node, writer, upload: None, chunks: remains.chunks.clone() };
+        let fresh = parts.metadata.fresh_id(&*parts.entropy);
+        parts.metadata.propose(fresh, Command::Life(release)).await.expect("released");
+        let placed = PlacedChunk {
+            chunk: ChunkRef { id: remains.chunks[0].0, length: CHUNK as u32, cv: [1; 32] },
+            replicas: vec![NodeId(1), NodeId(2)],
+        };
+        let late = Command::Commit(Box::new(Commit {
+            name: name(),
+            epoch: Epoch(1),
+            precondition: Precondition::Always,
+            node,
+            writer,
+            now_ms: 0,
+            size: CHUNK,
+            etag: Etag::Root([1; 32]),
+            media_type: None,
+            body: Body::Tree {
+                root: [1; 32],
+                chunk_shift: CHUNK.trailing_zeros() as u8,
+                upload: None,
+                tail: vec![placed],
+            },
+        }));
+        let refused = parts.metadata.propose(id, late).await.expect("applied");
+        assert_eq!(refused.answer, Answer::Refused(Refusal::ChunkGone));
+    }
+    lab.put_as("mine", LENGTH, |_| ()).await.expect("the retry's own chunks are there");
+    lab.verify(LENGTH).await;
 }

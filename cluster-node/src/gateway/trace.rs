@@ -1,12 +1,16 @@
-//! What one upload has written and nothing names yet: told to the log when the upload fails, so that its chunks become garbage.
+//! What one upload has written: told to the log when the upload fails, so that its chunks become garbage.
 //!
-//! Whatever could still be named stays unsaid: once a commit or an append may be on its way, only its answer ends the silence.
+//! A commit may still be on its way then. That is for the log to decide: chunks that are named when it hears of the failure stay,
+//! and what it has been told is given up can't be named any more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flotilla_api::{ChunkId, NodeId};
+use flotilla_api::{ChunkId, CommandId, NodeId};
 
-use crate::life::{Released, Remains};
+use crate::{
+    life::{Released, Remains},
+    metadata::SegmentAppend,
+};
 
 /// The chunks of one upload. Clones share it; when the last one goes, what was not committed is released.
 #[derive(Debug, Clone)]
@@ -23,8 +27,9 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     upload: Option<u64>,
+    appending: Option<(CommandId, SegmentAppend)>,
     chunks: Vec<ChunkId>,
-    silent: bool,
+    named: bool,
 }
 
 impl Trace {
@@ -39,22 +44,28 @@ impl Trace {
         self.lock().chunks.push(id);
     }
 
-    /// Notes that what was written so far may be named from now on, by a command whose answer is not known.
-    pub fn may_be_named(&self) {
-        self.lock().silent = true;
-    }
-
-    /// Notes that the command named nothing.
-    pub fn was_not_named(&self) {
-        self.lock().silent = false;
+    /// Notes an append that is about to be sent. Without its answer nobody knows the upload that names its chunks, so it is asked
+    /// for again before anything is released.
+    pub fn appending(&self, id: CommandId, append: SegmentAppend) {
+        self.lock().appending = Some((id, append));
     }
 
     /// Notes that an upload of the metadata names these chunks.
     pub fn appended(&self, upload: u64, ids: &[ChunkId]) {
         let mut state = self.lock();
-        state.silent = false;
+        state.appending = None;
         state.upload = Some(upload);
         state.chunks.retain(|id| !ids.contains(id));
+    }
+
+    /// Notes that the append was refused.
+    pub fn not_appended(&self) {
+        self.lock().appending = None;
+    }
+
+    /// Notes that a version names everything.
+    pub fn named(&self) {
+        self.lock().named = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -65,16 +76,16 @@ impl Trace {
 impl Drop for Inner {
     fn drop(&mut self) {
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if !state.silent {
+        if !state.named {
             let chunks = state.chunks.into_iter().map(|id| (id, self.nodes.clone())).collect();
-            self.released.add(Remains { upload: state.upload, chunks });
+            self.released.add(Remains { upload: state.upload, appending: state.appending, chunks, asked: 0 });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use flotilla_api::WriterId;
+    use flotilla_api::{RequestId, WriterId};
 
     use super::*;
 
@@ -98,12 +109,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_released_while_a_commit_may_be_on_its_way() {
-        assert_eq!(left(Trace::may_be_named), None);
-        let refused = left(|trace| {
-            trace.may_be_named();
-            trace.was_not_named();
-        });
-        assert_eq!(refused, Some((None, vec![id(1), id(2), id(3)])));
+    fn what_a_version_names_is_not_released() {
+        assert_eq!(left(Trace::named), None);
+    }
+
+    #[test]
+    fn an_append_without_an_answer_is_asked_for_again() {
+        let released = Released::default();
+        let trace = Trace::new(released.clone(), vec![NodeId(1)]);
+        let append = SegmentAppend { upload: None, node: NodeId(1), writer: WriterId(1), chunks: Vec::new() };
+        let id = CommandId { id: RequestId::from_bits(1), seen: None };
+        trace.begun(self::id(1));
+        trace.appending(id.clone(), append.clone());
+        trace.clone().begun(self::id(2));
+        drop(trace);
+        let remains = released.next().expect("an upload that failed");
+        assert_eq!((remains.appending, remains.chunks.len()), (Some((id, append)), 2));
     }
 }

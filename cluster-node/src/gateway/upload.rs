@@ -32,6 +32,9 @@ use crate::{
     },
 };
 
+/// Commits of one request that the log may be asked about: each that failed without an answer leaves a refusal behind.
+const ATTEMPTS_MAX: usize = 8;
+
 /// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -188,7 +191,7 @@ impl Uploads {
     /// current.
     ///
     /// # Cancel safety
-    /// A dropped future leaves chunks that nothing names (garbage), or a commit on its way.
+    /// A dropped future gives its chunks up; a commit on its way is refused if the log hears of that first.
     pub async fn put<S>(&self, request: Request, body: S) -> Result<Committed, Error>
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send + Unpin,
@@ -294,7 +297,8 @@ impl Uploads {
         Trace::new(parts.released.clone(), nodes)
     }
 
-    /// Commits, and once more under a fresh epoch if the home ended during the upload.
+    /// Commits, and once more under a fresh epoch if the home ended during the upload. A refusal that an earlier attempt of the same
+    /// request left behind says nothing of this one: of another epoch, or of chunks that were given up when its answer stayed out.
     pub(super) async fn commit(
         &self,
         request: Request,
@@ -316,22 +320,23 @@ impl Uploads {
             media_type: request.media_type,
             body,
         };
-        let id = request.command;
-        match self.attempt(id.clone(), commit.clone(), trace).await? {
-            Proposed::Committed(done) => Ok(done),
-            Proposed::Refused { refusal: refusal @ (Refusal::WrongHome | Refusal::BelowFloor), replayed } => {
-                // A refusal that was kept tells of an earlier epoch: the one at hand is to be tried first.
-                if !replayed {
+        let mut id = request.command;
+        let mut renewed = false;
+        for _ in 0..ATTEMPTS_MAX {
+            let refusal = match self.attempt(id.clone(), commit.clone(), trace).await? {
+                Proposed::Committed(done) => return Ok(done),
+                Proposed::Refused { refusal, replayed: true } if refusal.is_of_an_attempt() => refusal,
+                Proposed::Refused { refusal: refusal @ (Refusal::WrongHome | Refusal::BelowFloor), .. } if !renewed => {
                     commit.epoch = parts.homes.again(&commit.name, commit.epoch).await?;
+                    renewed = true;
+                    refusal
                 }
-                tracing::debug!(name = %commit.name.to_header(), epoch = %commit.epoch, ?refusal, "commit is sent again");
-                match self.attempt(again(&id), commit, trace).await? {
-                    Proposed::Committed(done) => Ok(done),
-                    Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
-                }
-            }
-            Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
+                Proposed::Refused { refusal, .. } => return Err(Error::Refused(refusal)),
+            };
+            tracing::debug!(name = %commit.name.to_header(), epoch = %commit.epoch, ?refusal, "commit is sent again");
+            id = again(&id);
         }
+        Err(Error::Refused(Refusal::ChunkGone))
     }
 
     /// Proposes a commit under its id, or behind the probe that stands under it.
@@ -339,7 +344,6 @@ impl Uploads {
         let metadata = &self.inner.parts.metadata;
         let (size, etag) = (commit.size, commit.etag.to_string());
         let command = Command::Commit(Box::new(commit));
-        trace.may_be_named();
         let mut applied = metadata.propose(id.clone(), command.clone()).await;
         if applied.as_ref().is_ok_and(|applied| applied.answer == Answer::Holds) {
             applied = metadata.propose(behind_probe(&id), command).await;
@@ -347,29 +351,18 @@ impl Uploads {
         flotilla_env::failpoint!("gateway.after_commit", |_| Err(Error::Metadata(
             flotilla_raft_store::Error::Indeterminate.into()
         )));
-        let (answer, replayed) = match applied {
-            Ok(applied) => (applied.answer, applied.replayed),
-            Err(error) => {
-                if error.is_untouched() {
-                    trace.was_not_named();
-                }
-                return Err(error.into());
-            }
-        };
+        let (answer, replayed) = applied.map(|applied| (applied.answer, applied.replayed))?;
         let done = match answer {
             Answer::Committed { version, created } => Committed { version, created, size, etag },
             Answer::Made { version, created, size, etag } => {
                 Committed { version, created, size, etag: etag.to_string() }
             }
-            Answer::Refused(refusal) => {
-                trace.was_not_named();
-                return Ok(Proposed::Refused { refusal, replayed });
-            }
+            Answer::Refused(refusal) => return Ok(Proposed::Refused { refusal, replayed }),
             other => return Err(Error::Unknown(format!("a commit was answered with {other:?}"))),
         };
-        if replayed {
-            // The first attempt's chunks are the ones named; the log spares those of this one that are.
-            trace.was_not_named();
+        // At a replay the chunks that are named may be an earlier attempt's; the log spares those of this one that are.
+        if !replayed {
+            trace.named();
         }
         Ok(Proposed::Committed(done))
     }
@@ -387,7 +380,7 @@ pub fn behind_probe(id: &CommandId) -> CommandId {
     derived(id, "flotilla commit behind a probe v1")
 }
 
-/// Makes the id of a commit that is sent again under a fresh epoch: the same one at every retry.
+/// Makes the id of a commit that is sent again, under a fresh epoch or with other chunks: the same one at every retry.
 #[must_use]
 pub fn again(id: &CommandId) -> CommandId {
     derived(id, "flotilla commit under a fresh epoch v1")

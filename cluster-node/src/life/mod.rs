@@ -32,6 +32,8 @@ use crate::{
 const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Commands of one kind in one round: what is left waits for the next round, so that no kind starves the others.
 const COMMANDS_MAX: usize = 16;
+/// How often it is asked what came of one append.
+const ASKED_MAX: u32 = 8;
 
 /// How long things wait.
 #[derive(Debug, Clone, Copy)]
@@ -157,11 +159,15 @@ impl Keeper {
     /// Tells the log what failed uploads left behind.
     async fn tell_released(&self) -> Result<(), Error> {
         for _ in 0..COMMANDS_MAX {
-            let Some(remains) = self.released.next() else { return Ok(()) };
+            let Some(mut remains) = self.released.next() else { return Ok(()) };
             flotilla_env::failpoint!("upload.before_release", |_| {
                 self.released.again(remains.clone());
                 Err(metadata::read::Error::from(flotilla_raft_store::Error::NoLeader).into())
             });
+            if let Err(error) = self.learn_appended(&mut remains).await {
+                self.released.again(remains);
+                return Err(error);
+            }
             let mut upload = remains.upload;
             let pages: Vec<&[_]> = match remains.chunks.is_empty() {
                 true => vec![&[]],
@@ -176,6 +182,27 @@ impl Keeper {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Learns what came of an append whose answer stayed out, by sending it again under its id; one that was not made is made now.
+    async fn learn_appended(&self, remains: &mut Remains) -> Result<(), Error> {
+        let Some((id, append)) = remains.appending.clone() else { return Ok(()) };
+        match self.metadata.propose(id, Command::AppendSegment(append)).await.map(|applied| applied.answer) {
+            Ok(Answer::Appended { upload }) => remains.upload = Some(upload),
+            // Its chunks are named by nothing.
+            Ok(Answer::Refused(_)) => {}
+            Ok(other) => return Err(Error::Answer(other)),
+            // The log may have forgotten so old an id: the others wait no longer.
+            Err(error) if error.is_indeterminate() && remains.asked >= ASKED_MAX => {
+                tracing::warn!(%error, "a segment of a failed upload stays until this process ends");
+            }
+            Err(error) => {
+                remains.asked += u32::from(error.is_indeterminate());
+                return Err(error.into());
+            }
+        }
+        remains.appending = None;
         Ok(())
     }
 }

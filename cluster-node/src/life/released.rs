@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use flotilla_api::{ChunkId, NodeId};
+use flotilla_api::{ChunkId, CommandId, NodeId};
+
+use crate::metadata::SegmentAppend;
 
 /// The most uploads whose remains are kept. Beyond that the oldest are forgotten: their chunks stay on the disks until this
 /// process's writer is retired, which is when it starts again.
@@ -18,6 +20,10 @@ const CHUNKS_MAX: usize = 512;
 pub struct Remains {
     /// The upload that holds its full segments.
     pub upload: Option<u64>,
+    /// A segment that may have been added, and perhaps begun the upload.
+    pub appending: Option<(CommandId, SegmentAppend)>,
+    /// How often that was asked for without an answer.
+    pub asked: u32,
     /// Chunks that no segment names, and the nodes that may have a copy.
     pub chunks: Vec<(ChunkId, Vec<NodeId>)>,
 }
@@ -29,7 +35,7 @@ pub struct Released(Arc<Mutex<VecDeque<Remains>>>);
 impl Released {
     /// Takes the remains of an upload that will never be committed.
     pub fn add(&self, mut remains: Remains) {
-        if remains.upload.is_none() && remains.chunks.is_empty() {
+        if remains == Remains::default() {
             return;
         }
         remains.chunks.truncate(CHUNKS_MAX);
@@ -68,7 +74,8 @@ mod tests {
     #[test]
     fn remains_are_kept_in_order_and_bounded() {
         let released = Released::default();
-        let remains = |seq| Remains { upload: None, chunks: vec![(ChunkId { writer: WriterId(1), seq }, Vec::new())] };
+        let remains =
+            |seq| Remains { chunks: vec![(ChunkId { writer: WriterId(1), seq }, Vec::new())], ..Remains::default() };
         released.add(Remains::default());
         assert_eq!(released.next(), None, "an upload without chunks leaves nothing");
         (0..KEPT_MAX as u64 + 2).for_each(|seq| released.add(remains(seq)));

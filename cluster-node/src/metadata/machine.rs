@@ -116,6 +116,14 @@ pub enum Refusal {
     SourceTooLong,
 }
 
+impl Refusal {
+    /// Whether it is due to what the gateway chose for one attempt, its epoch and its chunks, and says nothing of another one.
+    #[must_use]
+    pub fn is_of_an_attempt(&self) -> bool {
+        matches!(self, Self::WrongHome | Self::BelowFloor | Self::ChunkGone)
+    }
+}
+
 /// The rules of a cluster's metadata.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileMachine;
