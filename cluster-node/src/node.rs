@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use flotilla_api::{CommandId, NodeId, RequestId, WriterId, peer::auth::FleetSecret};
 use flotilla_chunk_store::ChunkStore;
-use flotilla_client::{Http, PeerClient};
+use flotilla_client::PeerClient;
 use flotilla_env::{Entropy, disk::RealDisk};
 use flotilla_http_server::{
     Capabilities, DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer,
@@ -31,7 +31,7 @@ use crate::{
     },
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
-    http::{Admin, Direct, FileService, Member, peer_router, public_router},
+    http::{Admin, Direct, FileService, Member, Service, peer_router, public_router},
     life::{Keeper, Lost, Periods, Released},
     membership::{self, Joiner, Membership},
     metadata::{Answer, Command, FileMachine, Metadata},
@@ -57,24 +57,13 @@ const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// # Cancel safety
 /// Dropping the future is like a crash: nothing acked is lost.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let addresses = settings.check()?;
+    settings.check()?;
     let secret = secret::read(&settings.fleet_secret_file)?;
     let _folder = FolderLock::take(&settings.data_dir).await?;
     marks::check(&settings.data_dir)?;
-    let seams = Seams::system();
-    let peers =
-        PeerClient::new(secret.clone(), &*addresses.peer, seams.clock.clone(), &*seams.entropy, Arc::new(Http::new()));
-    let plan = Plan {
-        dir: settings.data_dir.clone(),
-        fleet: secret.fleet(),
-        group: settings.cluster.to_string(),
-        own: addresses.peer.clone(),
-        members: settings.initial_members.clone(),
-        joins: !settings.join.is_empty(),
-    };
-    let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
-    let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
-    let sites = sites(&settings, &addresses, &secret, &seams, &formation, &member, &files, &documents, &stop)?;
+    let node = Node::open(settings, secret, Seams::system(), Sizes::default())?;
+    let Node { settings, addresses, secret, seams, formation, member, files, documents, .. } = &node;
+    let sites = sites(settings, addresses, secret, seams, formation, member, files, documents, &stop)?;
 
     let drained = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -82,20 +71,124 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         let drained = drained.clone();
         async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
     });
-    let serve = serve(&settings, &addresses, &seams, &peers, &formation, &member, &files, documents, &stop);
     let result = tokio::select! {
-        result = serve => result,
+        result = node.serve(&stop) => result,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
     };
-    if let (Ok(()), Some(member)) = (&result, member.get()) {
-        hand_over(member.metadata.group()).await;
+    if result.is_ok() {
+        node.hand_over().await;
     }
     drained.cancel();
     while tasks.join_next().await.is_some() {}
-    if let Some(member) = member.get() {
-        member.metadata.group().shutdown().await;
-    }
+    node.end().await;
     result
+}
+
+/// Sizes and timers that only tests change.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    /// Of the Raft group.
+    pub group: flotilla_raft_store::Settings,
+    /// The size of the files that small chunks lie in.
+    pub volume_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { group: flotilla_raft_store::Settings::default(), volume_bytes: flotilla_chunk_store::VOLUME_BYTES }
+    }
+}
+
+/// A node on its seams, whatever they are: what its listeners need from the first moment on, and what comes to life behind them.
+pub struct Node {
+    settings: Settings,
+    addresses: Addresses,
+    secret: FleetSecret,
+    seams: Seams,
+    sizes: Sizes,
+    peers: PeerClient,
+    formation: Arc<Formation>,
+    member: Late<Member>,
+    files: Late<FileService>,
+    documents: DocumentCache,
+}
+
+impl Node {
+    /// Reads the folder, which the caller holds, and checks it against the settings.
+    ///
+    /// # Errors
+    /// [`Error`]; the process ends with its exit code.
+    pub fn open(settings: Settings, secret: FleetSecret, seams: Seams, sizes: Sizes) -> Result<Self, Error> {
+        let addresses = settings.check()?;
+        let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
+        let peers = PeerClient::new(secret.clone(), &*addresses.peer, clock, &*seams.entropy, transport);
+        let plan = Plan {
+            dir: settings.data_dir.clone(),
+            fleet: secret.fleet(),
+            group: settings.cluster.to_string(),
+            own: addresses.peer.clone(),
+            members: settings.initial_members.clone(),
+            joins: !settings.join.is_empty(),
+        };
+        let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
+        let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
+        Ok(Self { settings, addresses, secret, seams, sizes, peers, formation, member, files, documents })
+    }
+
+    /// Makes what the peer listener serves, for a transport that calls it in memory.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn peer_service(&self) -> Result<Service, Error> {
+        let (entropy, clock) = (self.seams.entropy.clone(), self.seams.clock.clone());
+        let edge = Edge::new(entropy, clock.clone(), RequestMetrics::default(), ops::name);
+        let auth = PeerAuth::new(self.secret.clone(), &*self.addresses.peer, clock);
+        let routes = peer_router(self.formation.clone(), self.member.clone(), self.files.clone());
+        Ok(flotilla_http_server::server::peer(routes, auth, &edge, self.settings.limits()?))
+    }
+
+    /// Joins the group and serves files until `stop`.
+    ///
+    /// # Errors
+    /// [`Error`], whose exit code tells the supervisor what to do.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is like a crash, but for the group, which [`Node::end`] ends.
+    pub async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
+        serve(self, stop).await
+    }
+
+    /// Gives the body bytes that the node's requests hold now.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.files.get().map_or(0, |files| files.budget.held_bytes())
+    }
+
+    /// Gives the node's chunks, once it has opened them.
+    #[must_use]
+    pub fn chunks(&self) -> Option<ChunkStore> {
+        self.member.get().map(|member| member.store.clone())
+    }
+
+    /// Gives the group as the node sees it, once it has opened it.
+    #[must_use]
+    pub fn status(&self) -> Option<flotilla_raft_store::Status> {
+        self.member.get().map(|member| member.metadata.group().status())
+    }
+
+    /// Gives leadership away, for a node that is about to end.
+    pub async fn hand_over(&self) {
+        if let Some(member) = self.member.get() {
+            hand_over(member.metadata.group()).await;
+        }
+    }
+
+    /// Ends the group, if the node got that far.
+    pub async fn end(&self) {
+        if let Some(member) = self.member.get() {
+            member.metadata.group().shutdown().await;
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses
@@ -139,19 +232,9 @@ fn sites(
     })
 }
 
-/// Joins the group and serves files until `stop`.
-#[allow(clippy::too_many_arguments)] // as `sites`
-async fn serve(
-    settings: &Settings,
-    addresses: &Addresses,
-    seams: &Seams,
-    peers: &PeerClient,
-    formation: &Arc<Formation>,
-    late_member: &Late<Member>,
-    late_files: &Late<FileService>,
-    documents: DocumentCache,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
+    let Node { settings, addresses, seams, sizes, peers, formation, member: late_member, files: late_files, .. } = node;
+    let documents = node.documents.clone();
     let others = FormPeers(peers.clone());
     let place = async {
         if formation.has_to_join() {
@@ -167,9 +250,10 @@ async fn serve(
     };
     let dir = &settings.data_dir;
     let fatal = Fatal::default();
-    let seat = Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, fatal: &fatal };
+    let (group, timers) = (settings.cluster.to_string(), sizes.group.clone());
+    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, fatal: &fatal };
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
-    let store = open_store(dir, seams, kv.clone()).await?;
+    let store = open_store(dir, seams, sizes, kv.clone()).await?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
     // Before it answers anybody: a vote or a copy of an older disk could undo what was acked.
@@ -289,7 +373,7 @@ async fn serve(
             board: board.clone(),
             store: store.clone(),
             lost,
-            probe: flotilla_env::host::system(),
+            probe: seams.probe.clone(),
             budget: budget.clone(),
             under_way: under_way.clone(),
             gauges: Arc::default(),
@@ -326,11 +410,12 @@ async fn serve(
     }
 }
 
-async fn open_store(dir: &Path, seams: &Seams, kv: Arc<dyn Kv>) -> Result<ChunkStore, Error> {
+async fn open_store(dir: &Path, seams: &Seams, sizes: &Sizes, kv: Arc<dyn Kv>) -> Result<ChunkStore, Error> {
     let dir = dir.join("chunks");
     let options = flotilla_chunk_store::Options {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
+        volume_bytes: sizes.volume_bytes,
         ..flotilla_chunk_store::Options::new(dir, seams.disk.clone(), kv, DISK_RESERVE_BYTES)
     };
     let (store, recovery) = ChunkStore::open(options).await.map_err(|error| Error::Chunks(error.to_string()))?;

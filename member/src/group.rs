@@ -8,8 +8,8 @@ use flotilla_api::{
     peer::{FormAnswer, FormRequest},
     route,
 };
-use flotilla_client::{Lane, PeerClient};
-use flotilla_env::{Clock, Disk, Entropy, disk::RealDisk};
+use flotilla_client::{Http, Lane, PeerClient, Transport};
+use flotilla_env::{Clock, Disk, Entropy, HostProbe, blocking, disk::RealDisk};
 use flotilla_kv::{FamilySpec, Kv, RocksKv};
 use flotilla_raft_store::{
     Group, Machine, Member, Options, Settings,
@@ -33,6 +33,32 @@ pub struct Seams {
     pub entropy: Arc<dyn Entropy>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// Databases.
+    pub databases: Arc<dyn Databases>,
+    /// The way to other processes.
+    pub transport: Arc<dyn Transport>,
+    /// The machine's load.
+    pub probe: Arc<dyn HostProbe>,
+}
+
+/// Opens databases.
+pub trait Databases: Send + Sync + std::fmt::Debug {
+    /// Opens the database of a folder, made if it is missing; blocks.
+    ///
+    /// # Errors
+    /// The process ends with its exit code.
+    fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error>;
+}
+
+/// RocksDB in folders of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Rocks;
+
+impl Databases for Rocks {
+    fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error> {
+        let kv: Arc<dyn Kv> = RocksKv::open(options)?;
+        Ok(kv)
+    }
 }
 
 impl Seams {
@@ -43,6 +69,9 @@ impl Seams {
             clock: flotilla_env::clock::system(),
             entropy: flotilla_env::entropy::system(),
             disk: Arc::new(RealDisk),
+            databases: Arc::new(Rocks),
+            transport: Arc::new(Http::new()),
+            probe: flotilla_env::host::system(),
         }
     }
 }
@@ -56,6 +85,8 @@ pub struct Seat<'a> {
     pub dir: PathBuf,
     /// The seams.
     pub seams: &'a Seams,
+    /// The group's timers and sizes.
+    pub settings: Settings,
     /// The way to the other members.
     pub peers: &'a PeerClient,
     /// Where a fatal error is raised.
@@ -70,7 +101,8 @@ impl Seat<'_> {
     pub async fn database<M: Machine>(&self, others: &[FamilySpec]) -> Result<Arc<dyn Kv>, Error> {
         let families = [&flotilla_raft_store::families::<M>(), others].concat();
         let options = flotilla_kv::Options::new(self.dir.join("meta"), &families);
-        let kv = tokio::task::spawn_blocking(move || RocksKv::open(options)).await;
+        let databases = self.seams.databases.clone();
+        let kv = blocking::spawn(move || databases.open(options)).await;
         Ok(kv.map_err(|error| Error::Metadata(error.to_string()))??)
     }
 
@@ -83,7 +115,7 @@ impl Seat<'_> {
         let options = Options {
             id: identity.node,
             group: self.group.clone(),
-            settings: Settings::default(),
+            settings: self.settings.clone(),
             kv,
             disk: self.seams.disk.clone(),
             snapshot_dir: self.dir.join("snapshots"),
