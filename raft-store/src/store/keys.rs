@@ -9,7 +9,7 @@ use crate::machine::Machine;
 ///
 /// # Shape
 /// `[index u64 BE]` to an entry (see [`super::codec`]).
-pub(crate) const LOG: Family = "raft_log";
+pub const LOG: Family = "raft_log";
 
 /// Single rows: the vote, marks and the applied position, under the names below.
 pub(crate) const META: Family = "raft_meta";

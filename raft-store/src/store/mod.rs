@@ -18,7 +18,7 @@ pub(crate) mod types;
 pub use dedup::RESULTS_KEPT;
 pub use envelope::COMMAND_BYTES_MAX;
 pub use error::StoreError;
-pub use keys::{DEDUP as RESULTS_FAMILY, applied_index, families};
+pub use keys::{DEDUP as RESULTS_FAMILY, LOG as LOG_FAMILY, applied_index, families};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

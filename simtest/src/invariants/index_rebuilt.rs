@@ -1,0 +1,46 @@
+//! Invariant 9: the index of chunks can be made from the disks alone.
+
+use std::collections::BTreeSet;
+
+use flotilla_api::ChunkId;
+use flotilla_chunk_store::{ChunkStore, Error, LIST_MAX};
+
+use super::Violations;
+use crate::{image::Image, world::World};
+
+const NAME: &str = "index_rebuilt";
+
+/// Compares what every disk has with and without its index.
+pub async fn check(world: &World, violations: &Violations) {
+    for host in &world.hosts {
+        let compared = async {
+            let Some(image) = Image::take(host, world.volume_bytes()).await? else { return Ok(()) };
+            let (with, without) = (list(&image.chunks).await?, list(&image.without_index().await?).await?);
+            if with != without {
+                let lost: Vec<_> = with.difference(&without).map(ToString::to_string).collect();
+                let more: Vec<_> = without.difference(&with).map(ToString::to_string).collect();
+                let what = format!("n{}: without the index {lost:?} are gone and {more:?} come back", host.id);
+                violations.add(NAME, what);
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = compared.await {
+            violations.add(NAME, format!("n{}: {error}", host.id));
+        }
+    }
+}
+
+/// Lists all chunks of a store.
+pub(super) async fn list(store: &ChunkStore) -> Result<BTreeSet<ChunkId>, Error> {
+    let mut all = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let page = store.list(after, LIST_MAX).await?;
+        after = page.last().copied();
+        let full = page.len() == LIST_MAX;
+        all.extend(page);
+        if !full {
+            return Ok(all);
+        }
+    }
+}
