@@ -4,9 +4,15 @@
 
 mod random;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use flotilla_simtest::{plan::Plan, run::run};
+use flotilla_simtest::{invariants::Violation, plan::Plan, run::run};
+
+/// Panics of any task: the runtime catches them, and a run in which one happened has failed.
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -24,7 +30,15 @@ fn main() -> ExitCode {
         _ => Plan::draw(seed),
     };
     random::seed(seed);
-    let report = run(&plan, set("SIM_TRACE"));
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        default(info);
+    }));
+    let mut report = run(&plan, set("SIM_TRACE"));
+    if PANICS.load(Ordering::SeqCst) > 0 {
+        report.violations.insert(0, Violation { invariant: "run", what: "a task panicked".to_owned() });
+    }
     let [done, not, unknown] = report.ops;
     #[allow(clippy::print_stdout)] // it is what the program is for
     {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use flotilla_api::NodeId;
 use flotilla_cluster_node::audit::{self, Audit};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     host::Host,
+    invariants::index_rebuilt,
     kv::{applied, sum_of},
     world::{REPLICAS, World},
 };
@@ -23,7 +25,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn settle(world: &World) -> Result<Audit, String> {
     let end = Instant::now() + SETTLES_WITHIN;
     loop {
-        match look(world) {
+        let found = match look(world) {
+            Ok(audit) => garbage(world, &audit).await.map(|()| audit),
+            Err(why) => Err(why),
+        };
+        match found {
             Ok(audit) => return Ok(audit),
             Err(why) if Instant::now() >= end => return Err(why),
             Err(_) => sleep(LOOK_EVERY).await,
@@ -39,6 +45,21 @@ pub fn latest(world: &World) -> Result<Audit, String> {
     let kvs = world.hosts.iter().filter_map(Host::kv);
     let kv = kvs.max_by_key(|kv| applied(&**kv)).ok_or("no node has metadata")?;
     audit::read(&*kv).map_err(|error| error.to_string())
+}
+
+/// Looks for copies that nothing names.
+async fn garbage(world: &World, audit: &Audit) -> Result<(), String> {
+    for host in &world.hosts {
+        let node = NodeId(host.id);
+        let Some(store) = host.node().and_then(|node| node.chunks()) else { continue };
+        let mut here = index_rebuilt::list(&store).await.map_err(|error| error.to_string())?;
+        here.retain(|id| !audit.chunks.get(id).is_some_and(|chunk| chunk.replicas.contains(&node)));
+        if !here.is_empty() {
+            let ids: Vec<_> = here.iter().map(ToString::to_string).collect();
+            return Err(format!("n{node} holds what nothing names: {ids:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn look(world: &World) -> Result<Audit, String> {

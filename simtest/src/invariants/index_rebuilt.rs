@@ -1,4 +1,6 @@
 //! Invariant 9: the index of chunks can be made from the disks alone.
+//!
+//! Chunks that were removed may come back with it, since what a recycled volume said of others is gone; nothing names them.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +18,9 @@ pub async fn check(world: &World, violations: &Violations) {
         let compared = async {
             let Some(image) = Image::take(host, world.volume_bytes()).await? else { return Ok(()) };
             let (with, without) = (list(&image.chunks).await?, list(&image.without_index().await?).await?);
-            if with != without {
-                let lost: Vec<_> = with.difference(&without).map(ToString::to_string).collect();
-                let more: Vec<_> = without.difference(&with).map(ToString::to_string).collect();
-                let what = format!("n{}: without the index {lost:?} are gone and {more:?} come back", host.id);
-                violations.add(NAME, what);
+            let lost: Vec<_> = with.difference(&without).map(ToString::to_string).collect();
+            if !lost.is_empty() {
+                violations.add(NAME, format!("n{}: without the index {lost:?} are gone", host.id));
             }
             Ok::<_, Error>(())
         };
@@ -31,7 +31,7 @@ pub async fn check(world: &World, violations: &Violations) {
 }
 
 /// Lists all chunks of a store.
-pub(super) async fn list(store: &ChunkStore) -> Result<BTreeSet<ChunkId>, Error> {
+pub(crate) async fn list(store: &ChunkStore) -> Result<BTreeSet<ChunkId>, Error> {
     let mut all = BTreeSet::new();
     let mut after = None;
     loop {
