@@ -68,6 +68,13 @@ impl Client {
         }
     }
 
+    /// Asks for files and neither reads the answers nor lets go of them.
+    pub async fn hold_a_body(self) {
+        for key in 0..self.office.keys {
+            call::hold(&self.peers, &address(1), key).await;
+        }
+    }
+
     async fn step(&mut self) {
         let (key, node) = (self.rng.random_range(0..self.office.keys), self.rng.random_range(1..=self.office.nodes));
         let action = match self.rng.random_range(0..100) {

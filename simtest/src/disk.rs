@@ -4,8 +4,8 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,8 +14,9 @@ use flotilla_env::{
     Disk, DiskFile, blocking,
     disk::{Entry, PowerOff, Space},
 };
+use tokio::time::Instant;
 
-use crate::power::Power;
+use crate::{lock, power::Power};
 
 /// How long a machine's disk takes for a sync.
 #[derive(Debug)]
@@ -40,12 +41,32 @@ impl Speed {
     }
 }
 
+/// What becomes of a machine's syncs.
+#[derive(Debug, Default)]
+pub struct Syncs {
+    /// Whether the next one of the database fails.
+    pub fail_next: AtomicBool,
+    /// When one of the database failed in the process that runs.
+    pub database_failed: Mutex<Option<Instant>>,
+    /// When one of a file or folder failed in the process that runs.
+    pub file_failed: Mutex<Option<Instant>>,
+}
+
+impl Syncs {
+    /// The process has ended.
+    pub fn forget(&self) {
+        *lock(&self.database_failed) = None;
+        *lock(&self.file_failed) = None;
+    }
+}
+
 /// The disk of one process.
 #[derive(Debug, Clone)]
 pub struct ProcessDisk {
     inner: Arc<dyn Disk>,
     power: Arc<Power>,
     speed: Arc<Speed>,
+    syncs: Arc<Syncs>,
 }
 
 #[derive(Debug)]
@@ -57,8 +78,8 @@ struct ProcessFile {
 impl ProcessDisk {
     /// Gives a process its disk.
     #[must_use]
-    pub fn new(inner: Arc<dyn Disk>, power: Arc<Power>, speed: Arc<Speed>) -> Self {
-        Self { inner, power, speed }
+    pub fn new(inner: Arc<dyn Disk>, power: Arc<Power>, speed: Arc<Speed>, syncs: Arc<Syncs>) -> Self {
+        Self { inner, power, speed, syncs }
     }
 
     fn read<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -71,7 +92,11 @@ impl ProcessDisk {
 
     fn sync<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         blocking::owe(self.speed.sync());
-        self.change(act)
+        let result = self.change(act);
+        if result.is_err() {
+            lock(&self.syncs.file_failed).get_or_insert(Instant::now());
+        }
+        result
     }
 
     fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_cluster_node::{Databases, Error, Node, Seams, Settings, Sizes, audit};
 use flotilla_env::{
     Disk, Entropy,
-    disk::{FaultyDisk, MemDisk},
+    disk::{Call, Fault, FaultyDisk, MemDisk, When},
     entropy,
     host::{HostStats, Scripted},
 };
@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Skewed,
-    disk::{ProcessDisk, Speed},
-    kv::{ProcessKv, Watch},
+    disk::{ProcessDisk, Speed, Syncs},
+    kv::{Machine, ProcessKv, Watch},
     lock,
     net::Net,
+    plan::{Plan, Plant},
     power::Power,
 };
 
@@ -70,7 +71,7 @@ pub struct Host {
     pub speed: Arc<Speed>,
     /// Makes its disk fail.
     pub faulty: FaultyDisk,
-    databases: Arc<Machine>,
+    databases: Arc<Databank>,
     wall_ahead_ms: u64,
     starts: u64,
     seed: u64,
@@ -86,14 +87,16 @@ struct Up {
 }
 
 /// The databases of a machine's processes, one after the other.
-struct Machine {
+struct Databank {
     kv: Mutex<Option<Arc<MemKv>>>,
     watch: Arc<dyn Watch>,
+    syncs: Arc<Syncs>,
+    plant: Option<Plant>,
 }
 
 /// A machine's database as one process opens it.
 struct Opened {
-    machine: Arc<Machine>,
+    machine: Arc<Databank>,
     power: Arc<Power>,
     speed: Arc<Speed>,
 }
@@ -108,8 +111,14 @@ impl Databases for Opened {
     fn open(&self, options: Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error> {
         let families: Vec<Family> = options.families.iter().map(|family| family.name).collect();
         let kv = lock(&self.machine.kv).get_or_insert_with(|| Arc::new(MemKv::inline(&families))).clone();
-        let (power, speed) = (self.power.clone(), self.speed.clone());
-        Ok(Arc::new(ProcessKv::new(kv, power, speed, replicated(), self.machine.watch.clone())))
+        let machine = Machine {
+            power: self.power.clone(),
+            speed: self.speed.clone(),
+            syncs: self.machine.syncs.clone(),
+            plant: self.machine.plant,
+            watch: self.machine.watch.clone(),
+        };
+        Ok(Arc::new(ProcessKv::new(kv, machine, replicated())))
     }
 }
 
@@ -122,14 +131,16 @@ pub fn replicated() -> Vec<Family> {
 impl Host {
     /// Makes a machine with an empty disk.
     #[must_use]
-    pub fn new(id: u64, seed: u64, wall_ahead_ms: u64, watch: Arc<dyn Watch>) -> Self {
+    pub fn new(id: u64, plan: &Plan, watch: Arc<dyn Watch>) -> Self {
         let disk = MemDisk::new();
         let dir = Path::new(DATA_DIR);
         let made = disk.create_dir_all(dir).and_then(|()| disk.sync_dir(Path::new("/")));
         made.expect("an empty disk takes a folder");
-        let faulty = FaultyDisk::new(Arc::new(disk.clone()));
-        let databases = Arc::new(Machine { kv: Mutex::new(None), watch });
-        let (name, speed) = (address(id), Arc::default());
+        let faulty = faulty(&disk, plan.plant);
+        let plant = plan.plant.filter(|plant| *plant != Plant::LostRow || id == 2);
+        let databases = Arc::new(Databank { kv: Mutex::new(None), watch, syncs: Arc::default(), plant });
+        let (name, speed, seed) = (address(id), Arc::default(), plan.seed);
+        let wall_ahead_ms = plan.wall_ahead_ms.get(id as usize - 1).copied().unwrap_or(0);
         Self { id, name, disk, speed, faulty, databases, wall_ahead_ms, starts: 0, seed, up: None }
     }
 
@@ -171,7 +182,7 @@ impl Host {
         let seams = Seams {
             clock: Arc::new(Skewed::new(net.begun(), self.wall_ahead_ms)),
             entropy,
-            disk: Arc::new(ProcessDisk::new(faulty, power.clone(), speed.clone())),
+            disk: Arc::new(ProcessDisk::new(faulty, power.clone(), speed.clone(), self.databases.syncs.clone())),
             databases: Arc::new(Opened { machine, power: power.clone(), speed }),
             transport: net.transport(&self.name, power.clone()),
             probe: Scripted::new(HostStats { cpu_busy: 0.1, memory_free_bytes: 1 << 30, memory_total_bytes: 2 << 30 }),
@@ -204,6 +215,7 @@ impl Host {
         let up = self.up.take()?;
         up.power.cut();
         let end = up.task.await.unwrap_or(End::Cut);
+        self.databases.syncs.forget();
         if let Kept::Some(seed) = kept {
             self.lose_power(seed);
         }
@@ -212,7 +224,7 @@ impl Host {
 
     fn lose_power(&mut self, seed: u64) {
         self.disk = self.disk.crash(seed);
-        self.faulty = FaultyDisk::new(Arc::new(self.disk.clone()));
+        self.faulty = faulty(&self.disk, self.databases.plant);
         let kv = &mut *lock(&self.databases.kv);
         if let Some(held) = kv {
             *held = Arc::new(held.crash_keeping(usize::try_from(seed % 7).unwrap_or(0)));
@@ -228,12 +240,25 @@ impl Host {
         ChunkStore::accept(Path::new(DATA_DIR).join("chunks"), Arc::new(self.disk.clone())).await
     }
 
-    /// Makes the database's next sync fail.
-    pub fn fail_next_sync(&self) {
-        if let Some(kv) = self.kv() {
-            kv.fail_next_sync();
-        }
+    /// Makes the database's next sync fail, or not any more.
+    pub fn fail_next_sync(&self, fail: bool) {
+        self.databases.syncs.fail_next.store(fail, Ordering::SeqCst);
     }
+
+    /// Tells what became of the machine's syncs.
+    #[must_use]
+    pub fn syncs(&self) -> &Syncs {
+        &self.databases.syncs
+    }
+}
+
+/// Makes a disk that can be made to fail.
+fn faulty(disk: &MemDisk, plant: Option<Plant>) -> FaultyDisk {
+    let faulty = FaultyDisk::new(Arc::new(disk.clone()));
+    if plant == Some(Plant::NoSync) {
+        faulty.on(Call::SyncData, When::From(1), Fault::Skip);
+    }
+    faulty
 }
 
 /// A process from its start to its end.

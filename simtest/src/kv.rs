@@ -3,18 +3,38 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
 use flotilla_env::blocking;
 use flotilla_kv::{Batch, Error, Family, Kv, MemKv, Op, Row, SyncDone, View};
+use tokio::time::Instant;
 
-use crate::{disk::Speed, lock, power::Power};
+use crate::{
+    disk::{Speed, Syncs},
+    lock,
+    plan::Plant,
+    power::Power,
+};
 
 /// Hears of every applied position of a node and what the state is like then.
 pub trait Watch: Send + Sync {
     /// The state after the entry `index` has this sum on this node.
     fn applied(&self, index: u64, sum: u128);
+}
+
+/// What a process's database needs of its machine.
+pub struct Machine {
+    /// The process's life.
+    pub power: Arc<Power>,
+    /// The disk's speed.
+    pub speed: Arc<Speed>,
+    /// What becomes of syncs.
+    pub syncs: Arc<Syncs>,
+    /// What is planted here.
+    pub plant: Option<Plant>,
+    /// Who hears of what is applied.
+    pub watch: Arc<dyn Watch>,
 }
 
 /// The database of one process.
@@ -23,11 +43,10 @@ pub struct ProcessKv(Arc<Inner>);
 struct Inner {
     inner: Arc<MemKv>,
     power: Arc<Power>,
-    speed: Arc<Speed>,
+    machine: Machine,
     replicated: Vec<Family>,
     state: Mutex<State>,
     waiting: Mutex<Vec<SyncDone>>,
-    watch: Arc<dyn Watch>,
 }
 
 /// The sum of all replicated rows, and the position it belongs to.
@@ -40,15 +59,10 @@ struct State {
 impl ProcessKv {
     /// Gives a process its database.
     #[must_use]
-    pub fn new(
-        inner: Arc<MemKv>,
-        power: Arc<Power>,
-        speed: Arc<Speed>,
-        replicated: Vec<Family>,
-        watch: Arc<dyn Watch>,
-    ) -> Self {
+    pub fn new(inner: Arc<MemKv>, machine: Machine, replicated: Vec<Family>) -> Self {
         let state = Mutex::new(State { sum: sum_of(&*inner, &replicated), applied: applied(&*inner) });
-        Self(Arc::new(Inner { inner, power, speed, replicated, state, waiting: Mutex::default(), watch }))
+        let power = machine.power.clone();
+        Self(Arc::new(Inner { inner, power, machine, replicated, state, waiting: Mutex::default() }))
     }
 }
 
@@ -76,13 +90,14 @@ impl Kv for ProcessKv {
             return Err(Error::Closed);
         }
         let state = *lock(&self.0.state);
+        let batch = if self.0.machine.plant == Some(Plant::LostRow) { self.0.with_a_loss(batch) } else { batch };
         let sum = self.0.sum_after(state.sum, &batch);
         self.0.inner.write(batch)?;
         let sum = sum.unwrap_or_else(|| sum_of(&*self.0.inner, &self.0.replicated));
         let now = State { sum, applied: applied(&*self.0.inner) };
         *lock(&self.0.state) = now;
         if now.applied != state.applied {
-            self.0.watch.applied(now.applied, now.sum);
+            self.0.machine.watch.applied(now.applied, now.sum);
         }
         Ok(())
     }
@@ -90,7 +105,7 @@ impl Kv for ProcessKv {
     fn sync_then(&self, done: SyncDone) {
         if blocking::is_inside() || tokio::runtime::Handle::try_current().is_err() {
             // Nobody else can run meanwhile.
-            blocking::owe(self.0.speed.sync());
+            blocking::owe(self.0.machine.speed.sync());
             lock(&self.0.waiting).push(done);
             return self.0.sync();
         }
@@ -99,7 +114,7 @@ impl Kv for ProcessKv {
         if waiting.len() == 1 {
             let shared = self.0.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(shared.speed.sync()).await;
+                tokio::time::sleep(shared.machine.speed.sync()).await;
                 shared.sync();
             });
         }
@@ -130,6 +145,12 @@ impl Inner {
         }
         let result: Arc<Mutex<Result<(), Error>>> = Arc::new(Mutex::new(Err(Error::Closed)));
         if self.power.step() {
+            if self.machine.syncs.fail_next.swap(false, Ordering::SeqCst) {
+                lock(&self.machine.syncs.database_failed).get_or_insert(Instant::now());
+                if self.machine.plant != Some(Plant::SyncAgain) {
+                    self.inner.fail_next_sync();
+                }
+            }
             let result = result.clone();
             self.inner.sync_then(Box::new(move |synced| *lock(&result) = synced));
         }
@@ -137,6 +158,21 @@ impl Inner {
         for done in waiting {
             done(result.clone());
         }
+    }
+
+    /// Leaves a row out of a batch in the middle of the run.
+    fn with_a_loss(&self, batch: Batch) -> Batch {
+        let mut left = Batch::default();
+        let mut lost = !(100..110).contains(&applied(&*self.inner));
+        for op in batch.ops() {
+            match op {
+                Op::Put(family, ..) if !lost && self.replicated.contains(family) => lost = true,
+                Op::Put(family, key, value) => drop(left.put(family, key.clone(), value.clone())),
+                Op::Delete(family, key) => drop(left.delete(family, key.clone())),
+                Op::DeleteRange(family, from, to) => drop(left.delete_range(family, from.clone(), to.clone())),
+            }
+        }
+        left
     }
 
     /// Gives the sum after a batch; none if it has to be made anew.

@@ -9,7 +9,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use flotilla_simtest::{invariants::Violation, plan::Plan, run::run};
+use flotilla_simtest::{
+    invariants::Violation,
+    plan::{Plan, Plant},
+    run::run,
+};
 
 /// Panics of any task: the runtime catches them, and a run in which one happened has failed.
 static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -17,7 +21,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let Some(seed) = args.next().and_then(|text| text.parse::<u64>().ok()) else {
-        eprintln!("usage: simtest SEED [calm]");
+        eprintln!("usage: simtest SEED [calm|FAULT]");
         return ExitCode::from(2);
     };
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
@@ -25,9 +29,17 @@ fn main() -> ExitCode {
         let filter = tracing_subscriber::EnvFilter::from_env("SIM_LOG");
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     }
+    let planted = |name: &str| Plant::ALL.iter().find(|(_, known, _)| *known == name).map(|(plant, ..)| *plant);
     let plan = match args.next().as_deref() {
+        None => Plan::draw(seed),
         Some("calm") => Plan::calm(seed),
-        _ => Plan::draw(seed),
+        Some(name) => match planted(name) {
+            Some(plant) => Plan::draw(seed).planted(plant),
+            None => {
+                eprintln!("simtest: there is no fault '{name}' to plant");
+                return ExitCode::from(2);
+            }
+        },
     };
     random::seed(seed);
     let default = std::panic::take_hook();

@@ -25,7 +25,12 @@ use http_body::{Frame, SizeHint};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 
-use crate::{lock, note, power::Power, trace::Trace};
+use crate::{
+    lock, note,
+    plan::{Plan, Plant},
+    power::Power,
+    trace::Trace,
+};
 
 /// How long a connect to a machine that does not answer is tried: as the real transport does.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
@@ -58,6 +63,8 @@ struct Inner {
     trace: Trace,
     messages: AtomicU64,
     state: Mutex<State>,
+    /// Planted: what broke after it was sent is called unreachable.
+    false_failures: bool,
 }
 
 #[derive(Debug)]
@@ -77,11 +84,12 @@ enum Fate {
 impl Net {
     /// Makes a network without machines.
     #[must_use]
-    pub fn new(seed: u64, entropy: Arc<dyn Entropy>, trace: Trace) -> Self {
-        let rng = StdRng::seed_from_u64(seed);
+    pub fn new(plan: &Plan, entropy: Arc<dyn Entropy>, trace: Trace) -> Self {
+        let rng = StdRng::seed_from_u64(plan.seed);
+        let false_failures = plan.plant == Some(Plant::FalseFailure);
         let state = State { rng, weather: Weather::FAIR, cuts: BTreeSet::new(), powers: BTreeMap::new() };
         let (messages, state) = (AtomicU64::new(0), Mutex::new(state));
-        Self(Arc::new(Inner { network: Network::new(entropy), trace, messages, state }))
+        Self(Arc::new(Inner { network: Network::new(entropy), trace, messages, state, false_failures }))
     }
 
     /// Gives the time 0.
@@ -105,7 +113,8 @@ impl Net {
     /// Gives a process its transport.
     #[must_use]
     pub fn transport(&self, own: &str, power: Arc<Power>) -> Arc<Wire> {
-        Arc::new(Wire { own: own.to_owned(), power, inner: self.0.network.transport(own), net: self.clone() })
+        let (inner, false_failures) = (self.0.network.transport(own), self.0.false_failures);
+        Arc::new(Wire { own: own.to_owned(), power, inner, net: self.clone(), false_failures })
     }
 
     /// Changes the weather.
@@ -155,6 +164,7 @@ pub struct Wire {
     power: Arc<Power>,
     inner: Arc<InMemory>,
     net: Net,
+    false_failures: bool,
 }
 
 impl Wire {
@@ -175,7 +185,10 @@ impl Transport for Wire {
         let number = net.0.messages.fetch_add(1, Ordering::SeqCst);
         note!(trace, "#{number} {} > {target} {} {}", self.own, request.method(), request.uri().path());
         let unreachable = |why: &str| Error::Unreachable { target: target.clone(), source: why.into() };
-        let interrupted = |why: &str| Error::Interrupted { target: target.clone(), source: why.into() };
+        let interrupted = |why: &str| match self.false_failures {
+            true => unreachable(why),
+            false => Error::Interrupted { target: target.clone(), source: why.into() },
+        };
         match net.fate() {
             Fate::Arrives(delay) => tokio::time::sleep(delay).await,
             Fate::Lost => {

@@ -11,6 +11,44 @@ const LOAD: Duration = Duration::from_secs(12);
 /// The time between two faults, at most and at least, in milliseconds.
 const FAULT_GAP_MS: (u64, u64) = (300, 2_500);
 
+/// A fault of the fakes or of a node that the invariant of its line must find: how each check is shown to be able to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// `acked_is_durable`: syncs of files do nothing.
+    NoSync,
+    /// `applied_alike`: one node's database loses a row of some batches.
+    LostRow,
+    /// `failed_sync`: a database tries again after a failed sync and tells nobody.
+    SyncAgain,
+    /// `linearizable`: nodes read what they have, without asking the leader how far that has to be.
+    ReadLocally,
+    /// `healed`: a node unlinks a copy that it is named for.
+    Unlink,
+    /// `bounded`: no snapshot is ever built.
+    KeepLog,
+    /// `not_done`: a transport calls a peer unreachable after it had sent it the request.
+    FalseFailure,
+    /// `index_rebuilt`: a volume loses its beginning.
+    TornVolume,
+    /// `memory_returned`: a client neither reads an answer nor lets go of it.
+    HeldBody,
+}
+
+impl Plant {
+    /// All of them with their names and the invariants that find them.
+    pub const ALL: [(Self, &str, &str); 9] = [
+        (Self::NoSync, "no_sync", "acked_is_durable"),
+        (Self::LostRow, "lost_row", "applied_alike"),
+        (Self::SyncAgain, "sync_again", "failed_sync"),
+        (Self::ReadLocally, "read_locally", "linearizable"),
+        (Self::Unlink, "unlink", "healed"),
+        (Self::KeepLog, "keep_log", "bounded"),
+        (Self::FalseFailure, "false_failure", "not_done"),
+        (Self::TornVolume, "torn_volume", "index_rebuilt"),
+        (Self::HeldBody, "held_body", "memory_returned"),
+    ];
+}
+
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -30,6 +68,8 @@ pub struct Plan {
     pub volume_bytes: u64,
     /// How far ahead each machine's wall clock is, in milliseconds.
     pub wall_ahead_ms: Vec<u64>,
+    /// What is planted.
+    pub plant: Option<Plant>,
     /// What goes wrong, in the order of the times since the load began.
     pub events: Vec<(Duration, Event)>,
 }
@@ -76,6 +116,7 @@ impl Plan {
             snapshot_after_entries: rng.random_range(40..=400),
             volume_bytes: [128 << 10, 256 << 10, 1 << 20][rng.random_range(0..3)],
             wall_ahead_ms: (0..nodes).map(|_| rng.random_range(0..60_000)).collect(),
+            plant: None,
             events: Vec::new(),
         };
         let mut at = ms(rng.random_range(0..1500));
@@ -91,6 +132,24 @@ impl Plan {
     #[must_use]
     pub fn calm(seed: u64) -> Self {
         Self { events: Vec::new(), ..Self::draw(seed) }
+    }
+
+    /// Plants a fault, and leaves out all others where they could hide it or do without it.
+    #[must_use]
+    pub fn planted(mut self, plant: Plant) -> Self {
+        self.plant = Some(plant);
+        match plant {
+            Plant::NoSync | Plant::LostRow | Plant::Unlink | Plant::TornVolume | Plant::HeldBody => self.events.clear(),
+            Plant::SyncAgain => {
+                self.events = vec![(ms(2_000), Event::FailDatabaseSync(1)), (ms(8_000), Event::MendLinks)];
+            }
+            Plant::KeepLog => {
+                self.events.clear();
+                self.snapshot_after_entries = 20;
+            }
+            Plant::ReadLocally | Plant::FalseFailure => {}
+        }
+        self
     }
 
     fn draw_fault(&mut self, at: Duration, rng: &mut StdRng) {

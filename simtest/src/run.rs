@@ -12,12 +12,12 @@ use tokio::{
 use crate::{
     clients::{History, Outcome},
     invariants::{
-        Violation, Violations, acked_is_durable, applied_alike::Sums, bounded, healed, index_rebuilt, linearizable,
-        membership, memory_returned, not_done,
+        Violation, Violations, acked_is_durable, applied_alike::Sums, bounded, failed_sync, healed, index_rebuilt,
+        linearizable, membership, memory_returned, not_done,
     },
     note,
-    plan::Plan,
-    settle::settle,
+    plan::{Plan, Plant},
+    settle::{Spare, settle, settle_now},
     trace::Trace,
     world::World,
 };
@@ -58,6 +58,9 @@ pub fn run(plan: &Plan, print: bool) -> Report {
 async fn story(plan: &Plan, print: bool) -> Report {
     let (trace, violations, history) = (Trace::new(print), Violations::default(), History::default());
     let sums = Sums::new(violations.clone(), trace.clone());
+    if plan.plant == Some(Plant::ReadLocally) {
+        fail::cfg("metadata.read_locally", "return").expect("failpoints are compiled in");
+    }
     let mut world = World::new(plan.clone(), trace.clone(), &|node| sums.of(node));
     world.boot_all().await;
     if tokio::time::timeout(FORMS_WITHIN, formed(&world)).await.is_err() {
@@ -72,13 +75,20 @@ async fn story(plan: &Plan, print: bool) -> Report {
     }
     for (at, event) in &plan.events {
         sleep_until(begun + *at).await;
+        failed_sync::check(&world, &violations);
         world.apply(event).await;
     }
     sleep_until(begun + plan.load).await;
+    failed_sync::check(&world, &violations);
     acked_is_durable::check(&world, &violations).await;
     while clients.join_next().await.is_some() {}
     world.heal().await;
-    let settled = settle(&world).await;
+    let settled = settle(&world, Spare::Living).await;
+    match plan.plant {
+        Some(Plant::Unlink) => world.unlink_one().await,
+        Some(Plant::HeldBody) => world.client(8, &history).hold_a_body().await,
+        _ => {}
+    }
     note!(trace, "settled: {}", settled.is_ok());
     world.client(0, &history).read_all().await;
 
@@ -91,6 +101,14 @@ async fn story(plan: &Plan, print: bool) -> Report {
     bounded::check(&world, &violations);
     membership::check(&world, &violations);
     memory_returned::check(&world, &violations);
+    if settled.is_ok() && settle_now(&world).await.is_err() {
+        // What a process kept for an upload of unknown outcome goes when the process has ended.
+        world.restart_all().await;
+        if let Err(why) = settle(&world, Spare::Nobody).await {
+            violations.add("healed", format!("what nobody can name any more does not go: {why}"));
+        }
+        world.client(9, &history).read_all().await;
+    }
     let ops = history.ops();
     linearizable::check(&ops, &violations);
     not_done::check(&ops, &violations);

@@ -18,15 +18,24 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(150);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Whose copies may lie on the disks although nothing names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spare {
+    /// Those of processes that still run: they can't know yet that an upload whose outcome they never heard of was not committed.
+    Living,
+    /// Nobody's.
+    Nobody,
+}
+
 /// Waits until the cluster is at rest.
 ///
 /// # Errors
 /// What it still waits for when its time is over.
-pub async fn settle(world: &World) -> Result<Audit, String> {
+pub async fn settle(world: &World, spare: Spare) -> Result<Audit, String> {
     let end = Instant::now() + SETTLES_WITHIN;
     loop {
         let found = match look(world) {
-            Ok(audit) => garbage(world, &audit).await.map(|()| audit),
+            Ok(audit) => garbage(world, &audit, spare).await.map(|()| audit),
             Err(why) => Err(why),
         };
         match found {
@@ -35,6 +44,14 @@ pub async fn settle(world: &World) -> Result<Audit, String> {
             Err(_) => sleep(LOOK_EVERY).await,
         }
     }
+}
+
+/// Tells whether the cluster is at rest at this moment, and nobody's copies are left.
+///
+/// # Errors
+/// What it waits for.
+pub async fn settle_now(world: &World) -> Result<(), String> {
+    garbage(world, &look(world)?, Spare::Nobody).await
 }
 
 /// Reads the metadata of the node that has applied most.
@@ -48,11 +65,12 @@ pub fn latest(world: &World) -> Result<Audit, String> {
 }
 
 /// Looks for copies that nothing names.
-async fn garbage(world: &World, audit: &Audit) -> Result<(), String> {
+async fn garbage(world: &World, audit: &Audit, spare: Spare) -> Result<(), String> {
     for host in &world.hosts {
         let node = NodeId(host.id);
         let Some(store) = host.node().and_then(|node| node.chunks()) else { continue };
         let mut here = index_rebuilt::list(&store).await.map_err(|error| error.to_string())?;
+        here.retain(|id| spare == Spare::Nobody || !audit.writers.contains(&id.writer));
         here.retain(|id| !audit.chunks.get(id).is_some_and(|chunk| chunk.replicas.contains(&node)));
         if !here.is_empty() {
             let ids: Vec<_> = here.iter().map(ToString::to_string).collect();

@@ -17,8 +17,9 @@ use crate::{
     kv::Watch,
     net::{Net, Weather},
     note,
-    plan::{Event, Plan},
+    plan::{Event, Plan, Plant},
     power::Power,
+    settle::latest,
     trace::Trace,
 };
 use serde_json::json;
@@ -42,12 +43,8 @@ impl World {
     /// Makes the machines of a plan; nothing runs on them.
     #[must_use]
     pub fn new(plan: Plan, trace: Trace, watch: &dyn Fn(u64) -> Arc<dyn Watch>) -> Self {
-        let net = Net::new(plan.seed, entropy::seeded(plan.seed.wrapping_add(1)), trace.clone());
-        let host = |id: u64| {
-            let ahead_ms = plan.wall_ahead_ms.get(id as usize - 1).copied().unwrap_or(0);
-            Host::new(id, plan.seed, ahead_ms, watch(id))
-        };
-        let hosts = (1..=plan.nodes).map(host).collect();
+        let net = Net::new(&plan, entropy::seeded(plan.seed.wrapping_add(1)), trace.clone());
+        let hosts = (1..=plan.nodes).map(|id| Host::new(id, &plan, watch(id))).collect();
         Self { plan, trace, net, secret: FleetSecret::new("of the simulation"), hosts }
     }
 
@@ -66,6 +63,23 @@ impl World {
         let entropy = entropy::seeded(self.plan.seed.rotate_left(31) ^ number);
         let peers = PeerClient::new(self.secret.clone(), own, clock, &*entropy, transport);
         Client::new(number, &self.plan, office, peers)
+    }
+
+    /// What is planted.
+    #[must_use]
+    pub fn plant(&self) -> Option<Plant> {
+        self.plan.plant
+    }
+
+    /// Lets a node unlink a copy that it is named for.
+    pub async fn unlink_one(&self) {
+        let Ok(audit) = latest(self) else { return };
+        let named = audit.chunks.iter().find_map(|(id, chunk)| Some((*id, *chunk.replicas.first()?)));
+        let Some((id, node)) = named else { return };
+        let store = self.hosts[node.0 as usize - 1].node().and_then(|node| node.chunks());
+        if let Some(store) = store {
+            store.remove(vec![id]).await.expect("a disk that is well");
+        }
     }
 
     /// The size of a volume.
@@ -104,7 +118,7 @@ impl World {
                 self.host(id).faulty.on(Call::SyncData, When::Nth(1), Fault::Io);
                 self.host(id).faulty.on(Call::SyncDir, When::Nth(1), Fault::Io);
             }
-            Event::FailDatabaseSync(id) => self.host(id).fail_next_sync(),
+            Event::FailDatabaseSync(id) => self.host(id).fail_next_sync(true),
             Event::Accept(id) => self.accept(id).await,
         }
     }
@@ -123,6 +137,15 @@ impl World {
                 self.end(id, Kept::All).await;
             }
             self.host(id).faulty.heal();
+            self.host(id).fail_next_sync(false);
+            self.boot(id).await;
+        }
+    }
+
+    /// Ends every machine's process and starts another one.
+    pub async fn restart_all(&mut self) {
+        for id in 1..=self.plan.nodes {
+            self.end(id, Kept::All).await;
             self.boot(id).await;
         }
     }
@@ -166,7 +189,7 @@ impl World {
     fn sizes(&self) -> Sizes {
         let entries = self.plan.snapshot_after_entries;
         let group = flotilla_raft_store::Settings {
-            snapshot_after_entries: Some(entries),
+            snapshot_after_entries: Some(entries).filter(|_| self.plan.plant != Some(Plant::KeepLog)),
             keep_entries: entries / 4,
             purge_entries_min: 8,
             lag_entries_max: entries * 4,

@@ -68,6 +68,13 @@ pub(super) async fn send(peers: &PeerClient, target: &str, key: u64, action: &Ac
     }
 }
 
+/// Asks for a file and never lets go of the answer.
+pub(super) async fn hold(peers: &PeerClient, target: &str, key: u64) {
+    let headers = headers(key, &Action::Get, "held");
+    let answer = peers.stream(Lane::Data, Method::GET, target, route::PEER_FILE, headers, body::empty(), None).await;
+    std::mem::forget(answer);
+}
+
 async fn read(body: Body) -> Told {
     match body::collect(body, ANSWER_MAX).await {
         // A body that ends cleanly and is nobody's content: the checker finds it in no history.

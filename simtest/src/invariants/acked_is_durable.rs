@@ -17,7 +17,7 @@ pub async fn check(world: &World, violations: &Violations) {
     };
     let mut images = BTreeMap::new();
     for host in &world.hosts {
-        match Image::take(host, world.volume_bytes()).await {
+        match Image::take(world, host).await {
             Ok(Some(image)) => drop(images.insert(host.id, image)),
             Ok(None) => {}
             Err(error) => violations.add(NAME, format!("n{} would not start: {error}", host.id)),

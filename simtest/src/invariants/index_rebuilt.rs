@@ -16,7 +16,7 @@ const NAME: &str = "index_rebuilt";
 pub async fn check(world: &World, violations: &Violations) {
     for host in &world.hosts {
         let compared = async {
-            let Some(image) = Image::take(host, world.volume_bytes()).await? else { return Ok(()) };
+            let Some(image) = Image::take(world, host).await? else { return Ok(()) };
             let (with, without) = (list(&image.chunks).await?, list(&image.without_index().await?).await?);
             let lost: Vec<_> = with.difference(&without).map(ToString::to_string).collect();
             if !lost.is_empty() {

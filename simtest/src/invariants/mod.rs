@@ -3,6 +3,7 @@
 pub mod acked_is_durable;
 pub mod applied_alike;
 pub mod bounded;
+pub mod failed_sync;
 pub mod healed;
 pub mod index_rebuilt;
 pub mod linearizable;

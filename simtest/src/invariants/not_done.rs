@@ -19,7 +19,10 @@ pub fn check(ops: &[Op], violations: &Violations) {
         if let (Action::Get, Outcome::Done(Some(value))) = (&op.action, op.outcome)
             && let Some(writer) = denied.get(&value)
         {
-            let what = format!("c{} read {value} from k{}, which c{} was told is not stored", op.client, op.key, writer.client);
+            let what = format!(
+                "c{} read {value} from k{}, which c{} was told is not stored",
+                op.client, op.key, writer.client
+            );
             violations.add(NAME, what);
         }
     }
