@@ -1,8 +1,8 @@
 //! A node's metadata as its database has it, for those who check a cluster from outside. It must not ask the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_api::{ChunkId, NodeId, codec};
+use flotilla_api::{ChunkId, NodeId, WriterId, codec};
 use flotilla_chunk_store::Facts;
 use flotilla_kv::{Family, View};
 use serde::de::DeserializeOwned;
@@ -43,6 +43,8 @@ pub struct Audit {
     pub waiting: usize,
     /// How many tasks stand.
     pub tasks: usize,
+    /// The writers that may still name a chunk of theirs that nothing names yet.
+    pub writers: BTreeSet<WriterId>,
 }
 
 /// The replicated families of the metadata.
@@ -83,6 +85,10 @@ pub fn read(view: &dyn View) -> Result<Audit, Error> {
     }
     for family in [keys::RECLAIM, keys::UPLOADS, keys::GARBAGE, keys::UNLINKS] {
         audit.waiting += view.scan(family, &[], None, usize::MAX)?.len();
+    }
+    for (key, _) in view.scan(keys::LIVE_WRITERS, &[], None, usize::MAX)? {
+        let bytes = key[..].try_into().map_err(|_| Error::Corrupt(keys::LIVE_WRITERS, format!("{key:?}")))?;
+        audit.writers.insert(WriterId(u64::from_be_bytes(bytes)));
     }
     audit.tasks = view.scan(keys::TASKS, &[], None, usize::MAX)?.len();
     Ok(audit)
