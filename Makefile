@@ -10,13 +10,14 @@ CARGO := ci/cargo.sh
 ONE_BUILD := --workspace --features flotilla/failpoints
 
 # make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…,
-# make loadtest LOADS=…
+# make loadtest LOADS=…, make sim SEEDS=…
 DIR ?=
 ARGS ?=
 NAME ?=
 PROFILE ?= seed-tables
 LOADS ?= spike burst
 REV ?=
+SEEDS ?= 0..1000
 ROUNDS ?= 3
 
 .PHONY: help
@@ -51,6 +52,11 @@ test: ## builds what it needs and runs all tests
 	@ci/setup.sh build test
 	$(CARGO) test --doc $(ONE_BUILD) --quiet
 	$(CARGO) nextest run $(ONE_BUILD) $(ARGS)
+
+.PHONY: sim
+sim: ## runs simulations of a cluster, each from a seed: SEEDS=FROM..TO
+	@ci/setup.sh build test
+	SIM_SEEDS="$(SEEDS)" $(CARGO) nextest run --package flotilla-simtest --test seeds --no-fail-fast $(ARGS)
 
 .PHONY: lint
 lint: fmt-check clippy tidy shell docs deny ## all of fmt-check, clippy, tidy, shell, docs, deny

@@ -16,7 +16,7 @@ use flotilla_env::{
 };
 use tokio::time::Instant;
 
-use crate::{lock, power::Power};
+use crate::{host::DATA_DIR, lock, power::Power};
 
 /// How long a machine's disk takes for a sync.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Syncs {
     pub fail_next: AtomicBool,
     /// When one of the database failed in the process that runs.
     pub database_failed: Mutex<Option<Instant>>,
-    /// When one of a file or folder failed in the process that runs.
+    /// When one of a chunk store's file or folder failed in the process that runs.
     pub file_failed: Mutex<Option<Instant>>,
 }
 
@@ -73,6 +73,7 @@ pub struct ProcessDisk {
 struct ProcessFile {
     inner: Arc<dyn DiskFile>,
     disk: ProcessDisk,
+    chunks: bool,
 }
 
 impl ProcessDisk {
@@ -90,18 +91,23 @@ impl ProcessDisk {
         if self.power.step() { act() } else { Err(io::Error::other(PowerOff)) }
     }
 
-    fn sync<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn sync<T>(&self, chunks: bool, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         blocking::owe(self.speed.sync());
         let result = self.change(act);
-        if result.is_err() {
+        if result.is_err() && chunks {
             lock(&self.syncs.file_failed).get_or_insert(Instant::now());
         }
         result
     }
 
-    fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(ProcessFile { inner, disk: self.clone() })
+    fn file(&self, path: &Path, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(ProcessFile { inner, disk: self.clone(), chunks: is_of_chunks(path) })
     }
+}
+
+/// Whether a path is the chunk store's. Of a snapshot that arrives, what could not be synced is written again.
+fn is_of_chunks(path: &Path) -> bool {
+    path.starts_with(Path::new(DATA_DIR).join("chunks"))
 }
 
 impl Disk for ProcessDisk {
@@ -110,15 +116,15 @@ impl Disk for ProcessDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.change(|| self.inner.create(path)).map(|file| self.file(file))
+        self.change(|| self.inner.create(path)).map(|file| self.file(path, file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.read(|| self.inner.open(path)).map(|file| self.file(file))
+        self.read(|| self.inner.open(path)).map(|file| self.file(path, file))
     }
 
     fn open_rw(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.read(|| self.inner.open_rw(path)).map(|file| self.file(file))
+        self.read(|| self.inner.open_rw(path)).map(|file| self.file(path, file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -134,7 +140,7 @@ impl Disk for ProcessDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.sync(|| self.inner.sync_dir(path))
+        self.sync(is_of_chunks(path), || self.inner.sync_dir(path))
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
@@ -176,7 +182,7 @@ impl DiskFile for ProcessFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.sync(|| self.inner.sync_data())
+        self.disk.sync(self.chunks, || self.inner.sync_data())
     }
 
     fn length(&self) -> io::Result<u64> {

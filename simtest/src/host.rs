@@ -150,6 +150,12 @@ impl Host {
         self.up.as_ref().is_some_and(|up| !up.power.is_off() && !up.task.is_finished())
     }
 
+    /// Whether its process was asked to end: a supervisor does not wait for it for long.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.stop.is_cancelled())
+    }
+
     /// Whether its node can't store chunks any more.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

@@ -1,6 +1,7 @@
 //! `simtest SEED`: one run, for a test or a person. Prints one line; the exit code is 1 if an invariant does not hold.
 //!
-//! `SIM_TRACE=1` prints the trace, `SIM_LOG=debug` what the nodes log.
+//! `SIM_TRACE=1` prints the trace, `SIM_LOG=debug` what the nodes log, and `FAILPOINTS`
+//! plants faults of the servers.
 
 mod random;
 
@@ -9,6 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use flotilla_env::failpoint;
 use flotilla_simtest::{
     invariants::Violation,
     plan::{Plan, Plant},
@@ -41,6 +43,12 @@ fn main() -> ExitCode {
             }
         },
     };
+    if let Ok(points) = std::env::var(failpoint::VARIABLE)
+        && let Err(error) = failpoint::set(&points)
+    {
+        eprintln!("simtest: {error}");
+        return ExitCode::from(2);
+    }
     random::seed(seed);
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

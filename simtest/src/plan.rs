@@ -20,8 +20,8 @@ pub enum Plant {
     LostRow,
     /// `failed_sync`: a database tries again after a failed sync and tells nobody.
     SyncAgain,
-    /// `linearizable`: nodes read what they have, without asking the leader how far that has to be.
-    ReadLocally,
+    /// `linearizable`: a leader answers reads without asking a quorum whether it still leads.
+    NoReadIndex,
     /// `healed`: a node unlinks a copy that it is named for.
     Unlink,
     /// `bounded`: no snapshot is ever built.
@@ -40,7 +40,7 @@ impl Plant {
         (Self::NoSync, "no_sync", "acked_is_durable"),
         (Self::LostRow, "lost_row", "applied_alike"),
         (Self::SyncAgain, "sync_again", "failed_sync"),
-        (Self::ReadLocally, "read_locally", "linearizable"),
+        (Self::NoReadIndex, "no_read_index", "linearizable"),
         (Self::Unlink, "unlink", "healed"),
         (Self::KeepLog, "keep_log", "bounded"),
         (Self::FalseFailure, "false_failure", "not_done"),
@@ -147,7 +147,7 @@ impl Plan {
                 self.events.clear();
                 self.snapshot_after_entries = 20;
             }
-            Plant::ReadLocally | Plant::FalseFailure => {}
+            Plant::NoReadIndex | Plant::FalseFailure => {}
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flotilla_env::blocking;
+use flotilla_env::{blocking, failpoint};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{
     task::{JoinSet, LocalSet},
@@ -58,8 +58,8 @@ pub fn run(plan: &Plan, print: bool) -> Report {
 async fn story(plan: &Plan, print: bool) -> Report {
     let (trace, violations, history) = (Trace::new(print), Violations::default(), History::default());
     let sums = Sums::new(violations.clone(), trace.clone());
-    if plan.plant == Some(Plant::ReadLocally) {
-        fail::cfg("metadata.read_locally", "return").expect("failpoints are compiled in");
+    if plan.plant == Some(Plant::NoReadIndex) {
+        failpoint::set("raft.read_index=return").expect("there is such a point");
     }
     let mut world = World::new(plan.clone(), trace.clone(), &|node| sums.of(node));
     world.boot_all().await;

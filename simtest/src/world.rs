@@ -171,7 +171,7 @@ impl World {
     }
 
     async fn boot(&mut self, id: u64) {
-        if self.host(id).is_up() {
+        if self.host(id).is_up() && !self.host(id).is_stopping() {
             return;
         }
         self.end(id, Kept::All).await;

@@ -39,7 +39,7 @@ controls! {
     acked_is_durable_control "no_sync" "acked_is_durable",
     applied_alike_control "lost_row" "applied_alike",
     failed_sync_control "sync_again" "failed_sync",
-    linearizable_control "read_locally" "linearizable",
+    linearizable_control "no_read_index" "linearizable",
     healed_control "unlink" "healed",
     bounded_control "keep_log" "bounded",
     not_done_control "false_failure" "not_done",
