@@ -73,14 +73,12 @@ impl Site {
 }
 
 /// Makes what the public site serves, for whoever calls it without a listener.
-#[must_use]
 pub fn public(routes: Router, guard: Guard, edge: &Edge, limits: Limits) -> Router {
     let edge = Edge { body_idle: limits.body_stall, ..edge.clone() };
     edge.wrap(credentials::require(problem::with_fallbacks(routes), guard))
 }
 
 /// Makes what the peer site serves, for whoever calls it without a listener. `limits` are those of the public site.
-#[must_use]
 pub fn peer(routes: Router, auth: Arc<PeerAuth>, edge: &Edge, limits: Limits) -> Router {
     let edge = Edge { body_idle: limits.body_stall * PEER_BODY_PATIENCE, ..edge.quiet() };
     edge.wrap(peers::require(problem::with_fallbacks(routes), auth))

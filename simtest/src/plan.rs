@@ -147,7 +147,12 @@ impl Plan {
                 self.events.clear();
                 self.snapshot_after_entries = 20;
             }
-            Plant::NoReadIndex | Plant::FalseFailure => {}
+            Plant::NoReadIndex => {
+                // The first leader is the one that forms the cluster; clients go on asking it.
+                self.events.clear();
+                self.isolate(ms(1_000), ms(9_000), &[1]);
+            }
+            Plant::FalseFailure => {}
         }
         self
     }

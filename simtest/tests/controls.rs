@@ -14,7 +14,6 @@ fn is_found(fault: &str, invariant: &str) {
     };
     let found = (0..SEEDS_MAX).find(|seed| finds(*seed));
     assert!(found.is_some(), "{invariant} does not see '{fault}'");
-    println!("{invariant} sees '{fault}' with seed {found:?}");
 }
 
 macro_rules! controls {
