@@ -22,7 +22,7 @@ const ANSWER_MAX: usize = 1 << 20;
 pub(super) enum Told {
     /// It was done, with this found or made.
     Done(Option<Value>),
-    /// There was nothing to read or delete.
+    /// There was nothing to read, copy or delete.
     Absent,
     /// It was not done.
     Not(String),
@@ -86,7 +86,7 @@ async fn read(body: Body) -> Told {
 fn of_error(action: &Action, error: &Error) -> Told {
     let code = error.code().map_or_else(|| "no answer".to_owned(), |code| code.to_string());
     match (action, error.code(), error.executed()) {
-        (Action::Get | Action::Delete, Some(Code::FileNotFound), _) => Told::Absent,
+        (Action::Get | Action::Delete | Action::Copy { .. }, Some(Code::FileNotFound), _) => Told::Absent,
         (_, _, Executed::No) => Told::Not(code),
         (_, _, Executed::Maybe) => Told::Unknown(code),
     }

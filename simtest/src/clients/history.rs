@@ -40,7 +40,7 @@ impl fmt::Display for Action {
 pub enum Outcome {
     /// It was done, and this is what was read or is there now.
     Done(Option<Value>),
-    /// There was nothing to read or delete.
+    /// There was nothing to read, copy or delete.
     Absent,
     /// It was not done and never will be.
     Not,

@@ -88,7 +88,8 @@ fn steps(op: &Op) -> Vec<(u64, Step)> {
             vec![step(*from, Effect::Sees(value), answer), step(op.key, Effect::Leaves(value), answer)]
         }
         (Action::Copy { .. }, Outcome::Unknown) => own(Effect::LeavesAny, u64::MAX),
-        (Action::Put(_) | Action::Copy { .. }, Outcome::Absent) => Vec::new(),
+        (Action::Copy { from }, Outcome::Absent) => vec![step(*from, Effect::Sees(None), answer)],
+        (Action::Put(_), Outcome::Absent) => Vec::new(),
     }
 }
 
