@@ -10,7 +10,7 @@ CARGO := ci/cargo.sh
 ONE_BUILD := --workspace --features flotilla/failpoints
 
 # make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…,
-# make loadtest LOADS=…, make chaos ROW=…
+# make loadtest LOADS=…, make chaos ROW=…, make sim SEEDS=…
 DIR ?=
 ARGS ?=
 NAME ?=
@@ -18,6 +18,7 @@ PROFILE ?= seed-tables
 LOADS ?= spike burst
 REV ?=
 ROW ?=
+SEEDS ?= 0..1000
 ROUNDS ?= 3
 
 .PHONY: help
@@ -52,6 +53,11 @@ test: ## builds what it needs and runs all tests
 	@ci/setup.sh build test
 	$(CARGO) test --doc $(ONE_BUILD) --quiet
 	$(CARGO) nextest run $(ONE_BUILD) $(ARGS)
+
+.PHONY: sim
+sim: ## runs simulations of a cluster, each from a seed: SEEDS=FROM..TO
+	@ci/setup.sh build test
+	SIM_SEEDS="$(SEEDS)" $(CARGO) nextest run $(ONE_BUILD) -E "binary(seeds)" --no-fail-fast $(ARGS)
 
 .PHONY: lint
 lint: fmt-check clippy tidy shell docs deny ## all of fmt-check, clippy, tidy, shell, docs, deny

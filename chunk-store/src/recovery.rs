@@ -11,12 +11,11 @@ use std::{
 
 use flotilla_api::ChunkId;
 use flotilla_env::{
-    Clock, Entropy, clock,
+    Clock, Entropy, blocking, clock,
     disk::{Cause, Disk, Space},
     entropy,
 };
 use flotilla_kv::Kv;
-use tokio::task::spawn_blocking;
 
 use crate::{
     buffers::Buffers,
@@ -91,9 +90,9 @@ impl ChunkStore {
     /// # Durability
     /// Every chunk that is here after Ok is synced, those too that an earlier process wrote but never acked.
     pub async fn open(options: Options) -> Result<(Self, Recovery), Error> {
-        let opened = spawn_blocking(move || recover(&options)).await.unwrap_or(Err(Error::Closed))?;
+        let opened = blocking::spawn(move || recover(&options)).await.unwrap_or(Err(Error::Closed))?;
         let (store, counts) = (Arc::downgrade(&opened.0.0), opened.0.0.counts.clone());
-        drop(spawn_blocking(move || tidy(&store, &counts))); // ends by itself; only `settled` waits for it
+        drop(blocking::spawn(move || tidy(&store, &counts))); // ends by itself; only `settled` waits for it
         Ok(opened)
     }
 
@@ -118,7 +117,7 @@ impl ChunkStore {
                 result => result.and_then(|()| disk.sync_dir(names.root())).map_err(io_error("remove the marker")),
             }
         };
-        spawn_blocking(work).await.unwrap_or(Err(Error::Closed))
+        blocking::spawn(work).await.unwrap_or(Err(Error::Closed))
     }
 }
 

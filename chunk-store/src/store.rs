@@ -6,8 +6,10 @@ use std::{
 };
 
 use flotilla_api::ChunkId;
-use flotilla_env::disk::{Cause, Disk, Space};
-use tokio::task::spawn_blocking;
+use flotilla_env::{
+    blocking,
+    disk::{Cause, Disk, Space},
+};
 
 use crate::{
     buffers::Buffers,
@@ -289,7 +291,7 @@ impl ChunkStore {
         work: impl FnOnce(&Arc<Inner>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.0.clone();
-        spawn_blocking(move || work(&store)).await.unwrap_or(Err(Error::Closed))
+        blocking::spawn(move || work(&store)).await.unwrap_or(Err(Error::Closed))
     }
 }
 

@@ -4,11 +4,11 @@ use std::{io::IoSlice, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use flotilla_api::ChunkId;
-use flotilla_env::disk::{Cause, DIRECT_ALIGN, Disk, DiskFile};
-use tokio::{
-    sync::oneshot,
-    task::{JoinHandle, spawn_blocking},
+use flotilla_env::{
+    blocking,
+    disk::{Cause, DIRECT_ALIGN, Disk, DiskFile},
 };
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     buffers::{Buffer, Buffers},
@@ -161,7 +161,7 @@ impl Writer {
         let batch = self.batch.take().unwrap_or_else(|| self.buffers.take(batch_room(0)));
         let end = End { batch, batch_bytes: self.batch_bytes, sums: std::mem::take(&mut self.sums), cv };
         let (done, wait) = oneshot::channel();
-        spawn_blocking(move || body.seal(end, done));
+        blocking::spawn(move || body.seal(end, done));
         wait.await.unwrap_or(Err(Error::Closed))
     }
 
@@ -175,7 +175,7 @@ impl Writer {
         batch.truncate(self.batch_bytes);
         let offset = self.sums.length() - self.batch_bytes as u64;
         self.batch_bytes = 0;
-        self.state = State::Busy(spawn_blocking(move || body.write(offset, &batch)));
+        self.state = State::Busy(blocking::spawn(move || body.write(offset, &batch)));
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Drop for Writer {
         }
         // Dropping a body unlinks a file, which is no work for an async thread.
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(state))),
+            Ok(_) => drop(blocking::spawn(move || drop(state))),
             Err(_) => drop(state),
         }
     }

@@ -231,7 +231,7 @@ impl Fsck {
                 match standing {
                     Standing::Named(_) => {}
                     Standing::InFlight => summary.in_flight += 1,
-                    Standing::Garbage { .. } | Standing::Dropped => summary.purging += 1,
+                    Standing::Garbage { .. } | Standing::Dropped | Standing::GivenUp => summary.purging += 1,
                     Standing::Surplus | Standing::Orphan | Standing::Foreign => unnamed.push(id),
                 }
             }
@@ -260,7 +260,7 @@ impl Fsck {
                         summary.in_flight += 1;
                         continue;
                     }
-                    Standing::Garbage { .. } | Standing::Dropped => {
+                    Standing::Garbage { .. } | Standing::Dropped | Standing::GivenUp => {
                         summary.purging += 1;
                         continue;
                     }

@@ -147,7 +147,7 @@ impl Teller {
 
     async fn stats(&self) -> NodeStats {
         let probe = Arc::clone(&self.probe);
-        let host = tokio::task::spawn_blocking(move || probe.sample()).await.unwrap_or_default();
+        let host = flotilla_env::blocking::spawn(move || probe.sample()).await.unwrap_or_default();
         // Measured anew: somebody else may have freed or taken space.
         let usage = self.store.measure().await.unwrap_or_else(|_| self.store.usage());
         let inflight_bytes = self.budget.held_bytes();

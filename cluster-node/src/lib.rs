@@ -2,6 +2,7 @@
 //!
 //! It knows supernodes only by their peer routes, and never another cluster.
 
+pub mod audit;
 mod board;
 mod fsck;
 mod gateway;
@@ -15,10 +16,13 @@ mod metadata;
 mod node;
 mod ops;
 mod placement;
+mod process;
 mod repair;
 mod settings;
 mod under_way;
 
-pub use flotilla_member::{EXIT_CONFIG, EXIT_DISK, Error};
-pub use node::{accept_disk, run};
+pub use flotilla_member::{Databases, EXIT_CONFIG, EXIT_DISK, Error, Period, Seams};
+pub use http::Service;
+pub use node::{Node, Sizes};
+pub use process::{accept_disk, run};
 pub use settings::Settings;

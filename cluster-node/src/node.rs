@@ -2,22 +2,17 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use flotilla_api::{CommandId, NodeId, RequestId, WriterId, peer::auth::FleetSecret};
 use flotilla_chunk_store::ChunkStore;
-use flotilla_client::{Http, PeerClient};
-use flotilla_env::{Entropy, disk::RealDisk};
-use flotilla_http_server::{
-    Capabilities, DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer,
-    Site, Sites, bind, install_metrics, secret,
-};
+use flotilla_client::PeerClient;
+use flotilla_env::Entropy;
+use flotilla_http_server::{DocumentCache, Edge, Late, PeerAuth, RequestMetrics};
 use flotilla_kv::Kv;
 use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
 use flotilla_raft_store::{
     formation::{Formation, Plan},
-    identity::{FolderLock, Identity},
+    identity::Identity,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,11 +22,12 @@ use crate::{
         budget::Budget,
         fetch::{self, Fetcher},
         places::Places,
+        sequence::Sequence,
         upload::{Parts, Uploads},
     },
     heartbeat::{Card, LeaderPlacer, Teller},
     homes::Homes,
-    http::{Admin, Direct, FileService, Member, peer_router, public_router},
+    http::{Admin, FileService, Member, Service, peer_router},
     life::{Keeper, Lost, Periods, Released},
     membership::{self, Greeter, Joiner, Membership, Starts},
     metadata::{Answer, Command, FileMachine, Metadata},
@@ -42,116 +38,120 @@ use crate::{
 
 /// Free space that chunks never use: Raft's log and the database live on the same disk.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
-/// How long a client that this node sends to another cluster may take to get there.
-const CAPABILITY_LIFETIME: Duration = Duration::from_secs(300);
 /// How often all chunks are looked at, at most, for copies that are missing.
 const SURVEY_EVERY_MIN: Duration = Duration::from_secs(10);
 /// Between two tries to be granted a writer id.
 const GRANT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// Runs a node until `stop`.
-///
-/// # Errors
-/// [`Error`], whose exit code tells the supervisor what to do.
-///
-/// # Cancel safety
-/// Dropping the future is like a crash: nothing acked is lost.
-pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Error> {
-    let addresses = settings.check()?;
-    let secret = secret::read(&settings.fleet_secret_file)?;
-    let _folder = FolderLock::take(&settings.data_dir).await?;
-    marks::check(&settings.data_dir)?;
-    let seams = Seams::system();
-    let peers =
-        PeerClient::new(secret.clone(), &*addresses.peer, seams.clock.clone(), &*seams.entropy, Arc::new(Http::new()));
-    let plan = Plan {
-        dir: settings.data_dir.clone(),
-        fleet: secret.fleet(),
-        group: settings.cluster.to_string(),
-        own: addresses.peer.clone(),
-        members: settings.initial_members.clone(),
-        join: settings.join.clone(),
-    };
-    let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
-    let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
-    let sites = sites(&settings, &addresses, &secret, &seams, &formation, &member, &files, &documents, &stop)?;
-
-    let drained = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn({
-        let drained = drained.clone();
-        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
-    });
-    let serve = serve(&settings, &addresses, &seams, &peers, &formation, &member, &files, documents, &stop);
-    let result = tokio::select! {
-        result = serve => result,
-        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
-    };
-    if let (Ok(()), Some(member)) = (&result, member.get()) {
-        hand_over(member.metadata.group()).await;
-    }
-    drained.cancel();
-    while tasks.join_next().await.is_some() {}
-    if let Some(member) = member.get() {
-        member.metadata.group().shutdown().await;
-    }
-    result
+/// Sizes and timers that only tests change.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    /// Of the Raft group.
+    pub group: flotilla_raft_store::Settings,
+    /// The size of the files that small chunks lie in.
+    pub volume_bytes: u64,
 }
 
-#[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses
-fn sites(
-    settings: &Settings,
-    addresses: &Addresses,
-    secret: &FleetSecret,
-    seams: &Seams,
-    formation: &Arc<Formation>,
-    member: &Late<Member>,
-    files: &Late<FileService>,
-    documents: &DocumentCache,
-    stop: &CancellationToken,
-) -> Result<Sites, Error> {
-    let limits = settings.limits()?;
-    let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
-    let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), ops::name);
-    let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
-    let readiness = Arc::new(Ready { member: member.clone(), files: files.clone() });
-    let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics);
-    let scrapers = Arc::new(documents.clone());
-    let capabilities = Capabilities::new(secret.clone(), settings.cluster.clone(), seams.clock.clone());
-    let guard = Guard::tokens(Arc::new(documents.clone())).or(capabilities);
-    let sealer = Sealer::new(secret.clone(), seams.clock.clone(), CAPABILITY_LIFETIME);
-    Ok(Sites {
-        public: Site::public(
-            bind(settings.public, true)?,
-            public_router(Direct { files: files.clone(), sealer }),
-            guard,
-            &edge,
-            limits,
-        ),
-        peer: Site::peer(
-            bind(settings.peer, true)?,
-            peer_router(formation.clone(), member.clone(), files.clone()),
-            auth,
-            &edge,
-            limits,
-        ),
-        operations: Site::operations(bind(settings.ops, true)?, operations.scrapers(scrapers), &edge),
-    })
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { group: flotilla_raft_store::Settings::default(), volume_bytes: flotilla_chunk_store::VOLUME_BYTES }
+    }
 }
 
-/// Joins the group and serves files until `stop`.
-#[allow(clippy::too_many_arguments)] // as `sites`
-async fn serve(
-    settings: &Settings,
-    addresses: &Addresses,
-    seams: &Seams,
-    peers: &PeerClient,
-    formation: &Arc<Formation>,
-    late_member: &Late<Member>,
-    late_files: &Late<FileService>,
-    documents: DocumentCache,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
+/// A node on its seams, whatever they are: what its listeners need from the first moment on, and what comes to life behind them.
+pub struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) addresses: Addresses,
+    pub(crate) secret: FleetSecret,
+    pub(crate) seams: Seams,
+    pub(crate) sizes: Sizes,
+    pub(crate) peers: PeerClient,
+    pub(crate) formation: Arc<Formation>,
+    pub(crate) member: Late<Member>,
+    pub(crate) files: Late<FileService>,
+    pub(crate) documents: DocumentCache,
+}
+
+impl Node {
+    /// Reads the folder, which the caller holds, and checks it against the settings.
+    ///
+    /// # Errors
+    /// [`Error`]; the process ends with its exit code.
+    pub fn open(settings: Settings, secret: FleetSecret, seams: Seams, sizes: Sizes) -> Result<Self, Error> {
+        let addresses = settings.check()?;
+        let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
+        let peers = PeerClient::new(secret.clone(), &*addresses.peer, clock, &*seams.entropy, transport);
+        let plan = Plan {
+            dir: settings.data_dir.clone(),
+            fleet: secret.fleet(),
+            group: settings.cluster.to_string(),
+            own: addresses.peer.clone(),
+            members: settings.initial_members.clone(),
+            join: settings.join.clone(),
+        };
+        let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
+        let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
+        Ok(Self { settings, addresses, secret, seams, sizes, peers, formation, member, files, documents })
+    }
+
+    /// Makes what the peer listener serves, for a transport that calls it in memory.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn peer_service(&self) -> Result<Service, Error> {
+        let (entropy, clock) = (self.seams.entropy.clone(), self.seams.clock.clone());
+        let edge = Edge::new(entropy, clock.clone(), RequestMetrics::default(), ops::name);
+        let auth = PeerAuth::new(self.secret.clone(), &*self.addresses.peer, clock);
+        let routes = peer_router(self.formation.clone(), self.member.clone(), self.files.clone());
+        Ok(flotilla_http_server::server::peer(routes, auth, &edge, self.settings.limits()?))
+    }
+
+    /// Joins the group and serves files until `stop`.
+    ///
+    /// # Errors
+    /// [`Error`], whose exit code tells the supervisor what to do.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is like a crash, but for the group, which [`Node::end`] ends.
+    pub async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
+        Box::pin(serve(self, stop)).await
+    }
+
+    /// Gives the body bytes that the node's requests hold now.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.files.get().map_or(0, |files| files.budget.held_bytes())
+    }
+
+    /// Gives the node's chunks, once it has opened them.
+    #[must_use]
+    pub fn chunks(&self) -> Option<ChunkStore> {
+        self.member.get().map(|member| member.store.clone())
+    }
+
+    /// Gives the group as the node sees it, once it has opened it.
+    #[must_use]
+    pub fn status(&self) -> Option<flotilla_raft_store::Status> {
+        self.member.get().map(|member| member.metadata.group().status())
+    }
+
+    /// Gives leadership away, for a node that is about to end.
+    pub async fn hand_over(&self) {
+        if let Some(member) = self.member.get() {
+            hand_over(member.metadata.group()).await;
+        }
+    }
+
+    /// Ends the group, if the node got that far.
+    pub async fn end(&self) {
+        if let Some(member) = self.member.get() {
+            member.metadata.group().shutdown().await;
+        }
+    }
+}
+
+async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
+    let Node { settings, addresses, seams, peers, formation, .. } = node;
     let others = FormPeers(peers.clone());
     let place = async {
         if formation.has_to_join() {
@@ -165,12 +165,25 @@ async fn serve(
         identity = place => identity?,
         () = stop.cancelled() => return Ok(()),
     };
-    let dir = &settings.data_dir;
     let fatal = Fatal::default();
-    let seat =
-        Seat { group: settings.cluster.to_string(), dir: dir.clone(), seams, peers, elects: false, fatal: &fatal };
+    tokio::select! {
+        biased;
+        why = fatal.wait() => {
+            marks::leave(&settings.data_dir, &why);
+            Err(Error::Metadata(why))
+        }
+        result = Box::pin(take_part(node, identity, &fatal, stop)) => result,
+    }
+}
+
+/// Opens what the node keeps, takes its place in the group and serves until `stop`, or until something is fatal.
+async fn take_part(node: &Node, identity: Identity, fatal: &Fatal, stop: &CancellationToken) -> Result<(), Error> {
+    let Node { settings, addresses, seams, sizes, peers, formation, member: late_member, files: late_files, .. } = node;
+    let (dir, documents) = (&settings.data_dir, node.documents.clone());
+    let (group, timers) = (settings.cluster.to_string(), sizes.group.clone());
+    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal };
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
-    let store = open_store(dir, seams, kv.clone()).await?;
+    let store = open_store(dir, seams, sizes, kv.clone()).await?;
     let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
     let writer = starts.last(identity.node)?;
     let group = seat.open(&identity, FileMachine, kv).await?;
@@ -223,7 +236,7 @@ async fn serve(
         let chunk_size = settings.chunk_size.as_u64();
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
         let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
-        let released = Released::default();
+        let (released, sequence) = (Released::default(), Sequence::default());
         let uploads = Uploads::new(Parts {
             node: identity.node,
             writer,
@@ -238,6 +251,7 @@ async fn serve(
             entropy: seams.entropy.clone(),
             homes: homes.clone(),
             released: released.clone(),
+            sequence: sequence.clone(),
         });
         let cache_bytes = settings.cache_bytes.as_u64();
         let fetcher = Fetcher::new(fetch::Parts {
@@ -283,6 +297,7 @@ async fn serve(
             store: store.clone(),
             homes: homes.clone(),
             released,
+            sequence,
             repair: repair.clone(),
             lost: lost.clone(),
             periods: Periods {
@@ -301,7 +316,7 @@ async fn serve(
             board: board.clone(),
             store: store.clone(),
             lost,
-            probe: flotilla_env::host::system(),
+            probe: seams.probe.clone(),
             budget: budget.clone(),
             under_way: under_way.clone(),
             gauges: Arc::default(),
@@ -334,20 +349,17 @@ async fn serve(
     };
     tokio::select! {
         result = work => result,
-        why = fatal.wait() => {
-            marks::leave(dir, &why);
-            Err(Error::Metadata(why))
-        }
         () = removed.cancelled() => Err(membership::removed(identity.node)),
         () = stop.cancelled() => Ok(()),
     }
 }
 
-async fn open_store(dir: &Path, seams: &Seams, kv: Arc<dyn Kv>) -> Result<ChunkStore, Error> {
+async fn open_store(dir: &Path, seams: &Seams, sizes: &Sizes, kv: Arc<dyn Kv>) -> Result<ChunkStore, Error> {
     let dir = dir.join("chunks");
     let options = flotilla_chunk_store::Options {
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
+        volume_bytes: sizes.volume_bytes,
         ..flotilla_chunk_store::Options::new(dir, seams.disk.clone(), kv, DISK_RESERVE_BYTES)
     };
     let (store, recovery) = ChunkStore::open(options).await.map_err(|error| Error::Chunks(error.to_string()))?;
@@ -384,45 +396,5 @@ fn card(settings: &Settings, addresses: &Addresses, identity: &Identity) -> Card
         public: addresses.public.clone(),
         zone: settings.zone.clone(),
         supernodes: settings.supernodes.clone(),
-    }
-}
-
-/// Removes the marks of a failed disk: the operator trusts the folder again.
-///
-/// # Errors
-/// [`Error`]: the folder is in use, or a mark can't be removed.
-pub async fn accept_disk(dir: &Path) -> Result<(), Error> {
-    let _folder = FolderLock::take(dir).await?;
-    marks::remove(dir)?;
-    ChunkStore::accept(dir.join("chunks"), Arc::new(RealDisk)).await.map_err(|error| Error::Chunks(error.to_string()))
-}
-
-/// Whether the node can serve: a read index within a second, space for a chunk, a store that syncs.
-struct Ready {
-    member: Late<Member>,
-    files: Late<FileService>,
-}
-
-#[async_trait]
-impl Readiness for Ready {
-    async fn reasons(&self) -> Vec<Reason> {
-        let Some(member) = self.member.get() else { return vec![Reason::NoQuorum] };
-        let mut reasons = Vec::new();
-        let usage = member.store.usage();
-        if usage.full {
-            reasons.push(Reason::DiskFull);
-        }
-        if usage.poisoned {
-            reasons.push(Reason::DiskFailed);
-        }
-        if member.metadata.group().status().catching_up {
-            reasons.push(Reason::CatchingUp);
-        } else if member.metadata.barrier().await.is_err() {
-            reasons.push(Reason::NoQuorum);
-        } else if self.files.get().is_none_or(|files| files.documents.revision() == 0) {
-            // Without the supernode group's documents no client could be told from a stranger.
-            reasons.push(Reason::CatchingUp);
-        }
-        reasons
     }
 }

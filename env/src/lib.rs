@@ -1,8 +1,9 @@
-//! What the outside world looks like to Flotilla: clock, entropy, disk and host, each with a fake, what is particular about
-//! sockets within one machine, and the places at which tests make a server fail.
+//! What the outside world looks like to Flotilla: clock, entropy, disk and host, each with a fake, where blocking work runs, what
+//! is particular about sockets within one machine, and the places at which tests make a server fail.
 //!
 //! Nothing here knows what a file, a chunk or a cluster is.
 
+pub mod blocking;
 pub mod clock;
 pub mod disk;
 pub mod entropy;

@@ -42,22 +42,20 @@ impl Site {
     /// Makes the public site: every route and fallback behind credentials.
     #[must_use]
     pub fn public(listener: TcpListener, routes: Router, guard: Guard, edge: &Edge, limits: Limits) -> Self {
-        let edge = Edge { body_idle: limits.body_stall, ..edge.clone() };
-        let router = edge.wrap(credentials::require(problem::with_fallbacks(routes), guard));
+        let router = public(routes, guard, edge, limits);
         Self { listener, router, limits: limits.within_files() }
     }
 
     /// Makes the peer site: every route and fallback behind signatures. `limits` are those of the public site.
     #[must_use]
     pub fn peer(listener: TcpListener, routes: Router, auth: Arc<PeerAuth>, edge: &Edge, limits: Limits) -> Self {
+        let router = peer(routes, auth, edge, limits);
         let limits = Limits {
             connections: Limits::default().connections,
             body_stall: limits.body_stall * PEER_BODY_PATIENCE,
             write_stall: limits.write_stall * PEER_WRITE_PATIENCE,
             ..limits
         };
-        let edge = Edge { body_idle: limits.body_stall, ..edge.quiet() };
-        let router = edge.wrap(peers::require(problem::with_fallbacks(routes), auth));
         Self { listener, router, limits: limits.within_files() }
     }
 
@@ -72,6 +70,18 @@ impl Site {
     fn spawn(self, stop: CancellationToken) -> AbortOnDropHandle<io::Result<()>> {
         AbortOnDropHandle::new(tokio::spawn(serve(self.listener, self.router, self.limits, stop)))
     }
+}
+
+/// Makes what the public site serves, for whoever calls it without a listener.
+pub fn public(routes: Router, guard: Guard, edge: &Edge, limits: Limits) -> Router {
+    let edge = Edge { body_idle: limits.body_stall, ..edge.clone() };
+    edge.wrap(credentials::require(problem::with_fallbacks(routes), guard))
+}
+
+/// Makes what the peer site serves, for whoever calls it without a listener. `limits` are those of the public site.
+pub fn peer(routes: Router, auth: Arc<PeerAuth>, edge: &Edge, limits: Limits) -> Router {
+    let edge = Edge { body_idle: limits.body_stall * PEER_BODY_PATIENCE, ..edge.quiet() };
+    edge.wrap(peers::require(problem::with_fallbacks(routes), auth))
 }
 
 /// The sites of one process.

@@ -8,8 +8,8 @@ use flotilla_api::{
     peer::{FormAnswer, FormRequest},
     route,
 };
-use flotilla_client::{Lane, PeerClient};
-use flotilla_env::{Clock, Disk, Entropy, disk::RealDisk};
+use flotilla_client::{Http, Lane, PeerClient, Transport};
+use flotilla_env::{Clock, Disk, Entropy, HostProbe, blocking, disk::RealDisk};
 use flotilla_kv::{FamilySpec, Kv, RocksKv};
 use flotilla_raft_store::{
     Group, Machine, Member, Options, Settings,
@@ -17,7 +17,7 @@ use flotilla_raft_store::{
     identity::Identity,
 };
 
-use crate::{Error, Fatal, PeerTransport};
+use crate::{Error, Fatal, PeerTransport, watched::Watched};
 
 /// How long another member may take to answer a question of formation.
 const FORM_DEADLINE: Duration = Duration::from_secs(2);
@@ -33,6 +33,32 @@ pub struct Seams {
     pub entropy: Arc<dyn Entropy>,
     /// Files.
     pub disk: Arc<dyn Disk>,
+    /// Databases.
+    pub databases: Arc<dyn Databases>,
+    /// The way to other processes.
+    pub transport: Arc<dyn Transport>,
+    /// The machine's load.
+    pub probe: Arc<dyn HostProbe>,
+}
+
+/// Opens databases.
+pub trait Databases: Send + Sync + std::fmt::Debug {
+    /// Opens the database of a folder, made if it is missing; blocks.
+    ///
+    /// # Errors
+    /// The process ends with its exit code.
+    fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error>;
+}
+
+/// RocksDB in folders of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Rocks;
+
+impl Databases for Rocks {
+    fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error> {
+        let kv: Arc<dyn Kv> = RocksKv::open(options)?;
+        Ok(kv)
+    }
 }
 
 impl Seams {
@@ -43,6 +69,9 @@ impl Seams {
             clock: flotilla_env::clock::system(),
             entropy: flotilla_env::entropy::system(),
             disk: Arc::new(RealDisk),
+            databases: Arc::new(Rocks),
+            transport: Arc::new(Http::new()),
+            probe: flotilla_env::host::system(),
         }
     }
 }
@@ -56,6 +85,8 @@ pub struct Seat<'a> {
     pub dir: PathBuf,
     /// The seams.
     pub seams: &'a Seams,
+    /// The group's timers and sizes.
+    pub settings: Settings,
     /// The way to the other members.
     pub peers: &'a PeerClient,
     /// Whether it may want to lead before it was told so.
@@ -65,15 +96,18 @@ pub struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Opens the process's one database: with the families of the group, and those of others who share its log.
+    /// Opens the process's one database: with the families of the group, and those of others who share its log. A write or sync
+    /// that fails is raised.
     ///
     /// # Errors
     /// [`Error`]; the process ends with its exit code.
     pub async fn database<M: Machine>(&self, others: &[FamilySpec]) -> Result<Arc<dyn Kv>, Error> {
         let families = [&flotilla_raft_store::families::<M>(), others].concat();
         let options = flotilla_kv::Options::new(self.dir.join("meta"), &families);
-        let kv = tokio::task::spawn_blocking(move || RocksKv::open(options)).await;
-        Ok(kv.map_err(|error| Error::Metadata(error.to_string()))??)
+        let databases = self.seams.databases.clone();
+        let kv = blocking::spawn(move || databases.open(options)).await;
+        let kv = kv.map_err(|error| Error::Metadata(error.to_string()))??;
+        Ok(Arc::new(Watched::new(kv, self.fatal.clone())))
     }
 
     /// Opens the group in the database.
@@ -87,7 +121,7 @@ impl Seat<'_> {
             group: self.group.clone(),
             uuid: identity.uuid,
             elects: self.elects,
-            settings: Settings::default(),
+            settings: self.settings.clone(),
             kv,
             disk: self.seams.disk.clone(),
             snapshot_dir: self.dir.join("snapshots"),

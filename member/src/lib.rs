@@ -12,10 +12,11 @@ pub mod marks;
 mod period;
 pub mod problem;
 mod transport;
+mod watched;
 
 pub use addresses::Addresses;
 pub use error::{EXIT_CONFIG, EXIT_DISK, Error};
 pub use fatal::Fatal;
-pub use group::{FormPeers, Seams, Seat, hand_over};
+pub use group::{Databases, FormPeers, Seams, Seat, hand_over};
 pub use period::Period;
 pub use transport::PeerTransport;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use flotilla_api::peer::{Document, Principal, auth::FleetSecret};
-use flotilla_client::{Http, PeerClient};
+use flotilla_client::PeerClient;
 use flotilla_http_server::{
     DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer, Site, Sites,
     bind, install_metrics, secret,
@@ -49,8 +49,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     marks::check(&settings.data_dir)?;
     let seams = Seams::system();
     let root = root_key::read_or_make(&settings.root_key_file, &*seams.entropy)?;
-    let peers =
-        PeerClient::new(secret.clone(), &*addresses.peer, seams.clock.clone(), &*seams.entropy, Arc::new(Http::new()));
+    let peers = PeerClient::new(
+        secret.clone(),
+        &*addresses.peer,
+        seams.clock.clone(),
+        &*seams.entropy,
+        seams.transport.clone(),
+    );
     let plan = Plan {
         dir: settings.data_dir.clone(),
         fleet: secret.fleet(),
@@ -142,7 +147,8 @@ async fn serve(
         () = stop.cancelled() => return Ok(()),
     };
     let fatal = Fatal::default();
-    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, peers, elects: true, fatal: &fatal };
+    let settings = flotilla_raft_store::Settings::default();
+    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, settings, peers, elects: true, fatal: &fatal };
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
     let directory = Directory::new(seat.open(&identity, DirectoryMachine, kv).await?);
     let forwarder = Forwarder {

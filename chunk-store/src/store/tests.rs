@@ -46,7 +46,7 @@ async fn stalled() -> (FaultyDisk, ChunkStore, Arc<Gate>, tokio::task::JoinHandl
     disk.on(Call::SyncDir, When::From(1), Fault::Stall(gate.clone()));
     let first = tokio::spawn(put(store.clone(), id(0)));
     let held = gate.clone();
-    spawn_blocking(move || held.await_waiting(1)).await.expect("no panic");
+    tokio::task::spawn_blocking(move || held.await_waiting(1)).await.expect("no panic");
     (disk, store, gate, first)
 }
 

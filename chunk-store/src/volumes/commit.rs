@@ -83,15 +83,26 @@ impl Committer {
     /// Serves the queue until it is closed and empty.
     pub(crate) fn run(mut self) {
         while let Some(jobs) = self.shared.clone().queue.take() {
-            for job in jobs {
-                match job {
-                    Job::Put(put) => self.put(put),
-                    Job::Remove { ids, done } => self.remove(&ids, done),
-                    Job::Copy { records, done } => self.copy(&records, &done),
-                }
-            }
-            let _ = self.flush(); // those who wait were told
+            self.serve(jobs);
         }
+    }
+
+    /// Serves all that is ready, and does not wait for more.
+    pub(crate) fn run_ready(&mut self) {
+        while let Some(jobs) = self.shared.clone().queue.take_ready() {
+            self.serve(jobs);
+        }
+    }
+
+    fn serve(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            match job {
+                Job::Put(put) => self.put(put),
+                Job::Remove { ids, done } => self.remove(&ids, done),
+                Job::Copy { records, done } => self.copy(&records, &done),
+            }
+        }
+        let _ = self.flush(); // those who wait were told
     }
 
     fn put(&mut self, mut put: Box<Put>) {

@@ -119,24 +119,29 @@ impl Keeper {
             if self.shared.chores.closed() {
                 return;
             }
-            let (what, result) = match chore {
-                Chore::Close => return,
-                Chore::Prepare => ("prepare a volume", self.prepare()),
-                Chore::Freed(dead) => ("punch a volume", self.freed(dead)),
-                Chore::Sealed(number) => ("tidy a volume", self.sealed(number)),
-                Chore::Compact(done) => {
-                    let result = self.compact();
-                    drop(done.send(result)); // the asker may have gone
-                    continue;
-                }
-            };
-            match result {
-                // Nothing that was acked hangs on it; a failed sync has poisoned the store.
-                Err(Error::Full | Error::Poisoned | Error::Closed) | Ok(()) => {}
-                Err(error) => tracing::warn!(%error, what, "volumes stay as they are"),
-            }
-            self.shared.gauges.show(&self.shared.pool.usage());
+            self.work(chore);
         }
+    }
+
+    /// Does one chore.
+    pub(crate) fn work(&mut self, chore: Chore) {
+        let (what, result) = match chore {
+            Chore::Close => return,
+            Chore::Prepare => ("prepare a volume", self.prepare()),
+            Chore::Freed(dead) => ("punch a volume", self.freed(dead)),
+            Chore::Sealed(number) => ("tidy a volume", self.sealed(number)),
+            Chore::Compact(done) => {
+                let result = self.compact();
+                drop(done.send(result)); // the asker may have gone
+                return;
+            }
+        };
+        match result {
+            // Nothing that was acked hangs on it; a failed sync has poisoned the store.
+            Err(Error::Full | Error::Poisoned | Error::Closed) | Ok(()) => {}
+            Err(error) => tracing::warn!(%error, what, "volumes stay as they are"),
+        }
+        self.shared.gauges.show(&self.shared.pool.usage());
     }
 
     /// Makes sure that one free volume has all of its blocks written.
@@ -287,6 +292,7 @@ impl Copies<'_> {
         }
         let (done, wait) = mpsc::sync_channel(1);
         self.shared.queue.push(Job::Copy { records, done });
+        self.shared.one_thread.commit_ready();
         wait.recv().unwrap_or(Err(Error::Closed))
     }
 }

@@ -15,6 +15,7 @@
 mod commit;
 mod index;
 mod keeper;
+mod one_thread;
 mod pool;
 mod put;
 mod queue;
@@ -35,7 +36,7 @@ use std::{
 };
 
 use flotilla_api::ChunkId;
-use flotilla_env::{Entropy, disk::Disk};
+use flotilla_env::{Entropy, blocking, disk::Disk};
 use flotilla_kv::Kv;
 use metrics::Gauge;
 use tokio::sync::oneshot;
@@ -43,6 +44,7 @@ use tokio::sync::oneshot;
 use self::{
     index::{Index, Place},
     keeper::{Chores, Keeper},
+    one_thread::OneThread,
     pool::Pool,
     queue::{Job, Queue},
 };
@@ -77,6 +79,7 @@ pub(crate) struct Shared {
     pool: Pool,
     queue: Queue,
     chores: Chores,
+    one_thread: OneThread,
     promised_bytes: Arc<AtomicU64>,
     gauges: Gauges,
 }
@@ -180,6 +183,7 @@ impl Volumes {
             pool,
             queue: Queue::default(),
             chores,
+            one_thread: OneThread::default(),
             promised_bytes: Arc::default(),
             gauges: Gauges::new(),
         });
@@ -187,8 +191,12 @@ impl Volumes {
         sealed.into_iter().for_each(|number| shared.chores.sealed(number));
         let mut volumes = Self { shared: shared.clone(), threads: Vec::new() };
         let committer = commit::Committer::new(shared.clone());
+        let keeper = Keeper::new(shared.clone());
+        if blocking::is_simulated() {
+            shared.one_thread.start(committer, keeper, orders);
+            return Ok((volumes, rescan));
+        }
         volumes.spawn("volume-writer", move || committer.run())?;
-        let keeper = Keeper::new(shared);
         volumes.spawn("volume-keeper", move || keeper.run(&orders))?;
         Ok((volumes, rescan))
     }
@@ -227,6 +235,7 @@ impl Volumes {
 
     pub(crate) fn push(&self, job: Job) {
         self.shared.queue.push(job);
+        self.shared.one_thread.wake();
     }
 
     /// Removes the chunks that have a record.
@@ -240,6 +249,7 @@ impl Volumes {
     pub(crate) async fn compact(&self) -> Result<u64, Error> {
         let (done, wait) = oneshot::channel();
         self.shared.chores.compact(done);
+        self.shared.one_thread.wake();
         wait.await.unwrap_or(Err(Error::Closed))
     }
 
@@ -254,6 +264,7 @@ impl Drop for Volumes {
     fn drop(&mut self) {
         self.shared.chores.close();
         self.shared.queue.close();
+        self.shared.one_thread.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the volumes ended by a panic");

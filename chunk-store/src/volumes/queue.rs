@@ -109,14 +109,8 @@ impl Queue {
     pub(crate) fn take(&self) -> Option<Vec<Job>> {
         let mut state = self.state();
         loop {
-            let keepers_turn = state.jobs.is_empty() || state.groups_before_keeper >= KEEPER_WAITS_GROUPS;
-            if state.keeper.is_some() && keepers_turn {
-                state.groups_before_keeper = 0;
-                return state.keeper.take().map(|job| vec![job]);
-            }
-            if !state.jobs.is_empty() {
-                state.groups_before_keeper += 1;
-                return Some(state.group());
+            if let Some(jobs) = state.ready() {
+                return Some(jobs);
             }
             if state.closed {
                 return None;
@@ -124,6 +118,11 @@ impl Queue {
             state.asleep = true;
             state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes what [`Queue::take`] would, but none where that would wait.
+    pub(crate) fn take_ready(&self) -> Option<Vec<Job>> {
+        self.state().ready()
     }
 
     /// Lets [`Queue::take`] end once all that waits was taken.
@@ -138,6 +137,19 @@ impl Queue {
 }
 
 impl State {
+    fn ready(&mut self) -> Option<Vec<Job>> {
+        let keepers_turn = self.jobs.is_empty() || self.groups_before_keeper >= KEEPER_WAITS_GROUPS;
+        if self.keeper.is_some() && keepers_turn {
+            self.groups_before_keeper = 0;
+            return self.keeper.take().map(|job| vec![job]);
+        }
+        if self.jobs.is_empty() {
+            return None;
+        }
+        self.groups_before_keeper += 1;
+        Some(self.group())
+    }
+
     fn group(&mut self) -> Vec<Job> {
         let mut bytes = 0;
         let fits = |job: &Job| {

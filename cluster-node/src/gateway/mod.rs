@@ -13,6 +13,7 @@ pub mod patch;
 pub mod places;
 pub mod race;
 pub mod replicate;
+pub mod sequence;
 mod source;
 pub mod speeds;
 pub mod trace;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flotilla_api::{ChunkId, CommandId, NodeId};
 
+use super::sequence::Begun;
 use crate::{
     life::{Released, Remains},
     metadata::SegmentAppend,
@@ -22,6 +23,8 @@ struct Inner {
     /// Every node that may have been sent a copy.
     nodes: Vec<NodeId>,
     state: Mutex<State>,
+    /// Ends after what is released was added.
+    _begun: Begun,
 }
 
 #[derive(Debug, Default)]
@@ -33,10 +36,10 @@ struct State {
 }
 
 impl Trace {
-    /// Begins a trace; `nodes` may get copies.
+    /// Begins a trace of the upload that has begun; `nodes` may get copies.
     #[must_use]
-    pub fn new(released: Released, nodes: Vec<NodeId>) -> Self {
-        Self(Arc::new(Inner { released, nodes, state: Mutex::default() }))
+    pub fn new(begun: Begun, released: Released, nodes: Vec<NodeId>) -> Self {
+        Self(Arc::new(Inner { released, nodes, state: Mutex::default(), _begun: begun }))
     }
 
     /// Notes a chunk that is about to be written.
@@ -88,6 +91,7 @@ mod tests {
     use flotilla_api::{RequestId, WriterId};
 
     use super::*;
+    use crate::gateway::sequence::Sequence;
 
     fn id(seq: u64) -> ChunkId {
         ChunkId { writer: WriterId(1), seq }
@@ -95,7 +99,7 @@ mod tests {
 
     fn left(work: impl FnOnce(&Trace)) -> Option<(Option<u64>, Vec<ChunkId>)> {
         let released = Released::default();
-        let trace = Trace::new(released.clone(), vec![NodeId(1)]);
+        let trace = Trace::new(Sequence::default().begin(), released.clone(), vec![NodeId(1)]);
         (1..=3).for_each(|seq| trace.begun(id(seq)));
         work(&trace);
         drop(trace);
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn an_append_without_an_answer_is_asked_for_again() {
         let released = Released::default();
-        let trace = Trace::new(released.clone(), vec![NodeId(1)]);
+        let trace = Trace::new(Sequence::default().begin(), released.clone(), vec![NodeId(1)]);
         let append = SegmentAppend { upload: None, node: NodeId(1), writer: WriterId(1), chunks: Vec::new() };
         let id = CommandId { id: RequestId::from_bits(1), seen: None };
         trace.begun(self::id(1));

@@ -1,9 +1,6 @@
 //! One upload: body to chunks, chunks to replicas, manifest to a commit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{ChunkId, CommandId, Epoch, FileName, NodeId, RequestId, Version, WriterId};
@@ -19,6 +16,7 @@ use super::{
     manifest::Manifest,
     open_chunk::OpenChunk,
     places::{self, Places},
+    sequence::Sequence,
     trace::Trace,
 };
 use crate::{
@@ -150,18 +148,19 @@ pub struct Parts {
     pub homes: Homes,
     /// Where failed uploads leave their chunks.
     pub released: Released,
+    /// The numbers of chunks.
+    pub sequence: Sequence,
 }
 
 struct Inner {
     parts: Parts,
-    next_seq: AtomicU64,
 }
 
 impl Uploads {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, next_seq: AtomicU64::new(1) }) }
+        Self { inner: Arc::new(Inner { parts }) }
     }
 
     /// Copies per chunk.
@@ -175,10 +174,9 @@ impl Uploads {
         &self.inner.parts
     }
 
-    /// Gives the id of a new chunk of this process.
+    /// Gives the id of a new chunk of this process, for an upload that has a trace.
     pub(super) fn next_id(&self) -> ChunkId {
-        let seq = self.inner.next_seq.fetch_add(1, Ordering::Relaxed);
-        ChunkId { writer: self.inner.parts.writer, seq }
+        ChunkId { writer: self.inner.parts.writer, seq: self.inner.parts.sequence.next() }
     }
 
     /// Stores a body and makes it the file's current version.
@@ -294,7 +292,7 @@ impl Uploads {
         let members = parts.metadata.group().status().members;
         let others = members.into_keys().filter(|node| *node != parts.node);
         let nodes = std::iter::once(parts.node).chain(others).take(HOLDERS_MAX).collect();
-        Trace::new(parts.released.clone(), nodes)
+        Trace::new(parts.sequence.begin(), parts.released.clone(), nodes)
     }
 
     /// Commits, and once more under a fresh epoch if the home ended during the upload. A refusal that an earlier attempt of the same

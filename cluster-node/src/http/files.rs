@@ -355,7 +355,7 @@ impl FileService {
     pub async fn list(&self, request: &ListRequest) -> Result<ListPage, ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
         let (metadata, request) = (self.metadata.clone(), request.clone());
-        let page = tokio::task::spawn_blocking(move || metadata.list(&request)).await;
+        let page = flotilla_env::blocking::spawn(move || metadata.list(&request)).await;
         let page = page.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?;
         let page = page.map_err(|error| of_metadata(&error))?;
         let mut answer = ListPage { next: page.next, ..ListPage::default() };

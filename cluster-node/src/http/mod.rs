@@ -23,4 +23,7 @@ pub use admin::Admin;
 pub(crate) use chunks::{give, routes as chunk_routes, tests::stuck_routes};
 pub use direct::Direct;
 pub use files::FileService;
+/// What a listener serves.
+pub type Service = axum::Router;
+
 pub use routes::{Member, peer_router, public_router};

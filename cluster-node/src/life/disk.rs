@@ -93,7 +93,7 @@ impl Keeper {
                             unnamed.push(id);
                         }
                     }
-                    Standing::Orphan => {
+                    Standing::Orphan | Standing::GivenUp => {
                         inventory.counts.garbage += 1;
                         unnamed.push(id);
                     }

@@ -20,6 +20,7 @@ pub use lost::Lost;
 pub use released::{Released, Remains};
 
 use crate::{
+    gateway::sequence::Sequence,
     homes::Homes,
     metadata::{
         self, Answer, Command, Metadata,
@@ -77,6 +78,8 @@ pub struct Keeper {
     pub homes: Homes,
     /// What failed uploads left.
     pub released: Released,
+    /// Where the uploads under way began.
+    pub sequence: Sequence,
     /// Verifies other copies before one of this node goes.
     pub repair: Repair,
     /// What this node is named for and does not have.
@@ -94,6 +97,7 @@ impl Keeper {
     pub async fn run(self, stop: CancellationToken) {
         let mut leader = leader::Leader::new(self.periods);
         let mut inventory = disk::Inventory::default();
+        let mut settled = 1;
         let purge_every = self.periods.purge_interval.0;
         let pause = ROUND_MAX.min(purge_every).min(leader.ticker.every());
         let mut purge_at = self.clock.now() + purge_every;
@@ -107,11 +111,18 @@ impl Keeper {
             if purges {
                 purge_at = now + purge_every;
             }
-            self.round(&mut leader, &mut inventory, now, purges).await;
+            self.round(&mut leader, &mut inventory, &mut settled, now, purges).await;
         }
     }
 
-    async fn round(&self, leader: &mut leader::Leader, inventory: &mut disk::Inventory, now: Instant, purges: bool) {
+    async fn round(
+        &self,
+        leader: &mut leader::Leader,
+        inventory: &mut disk::Inventory,
+        settled: &mut u64,
+        now: Instant,
+        purges: bool,
+    ) {
         let status = self.metadata.group().status();
         if status.catching_up || status.leader.is_none() {
             leader.ticker.rest();
@@ -125,6 +136,7 @@ impl Keeper {
         tell(self.tell_released().await, "failed uploads could not be released");
         tell(self.unlink().await, "marked chunks could not be unlinked");
         if purges {
+            tell(self.settle(settled).await, "it could not be told which uploads have ended");
             tell(self.compare(inventory).await, "the disk could not be compared with the metadata");
             tell(self.look_for_named(inventory).await, "the metadata could not be compared with the disk");
         }
@@ -154,6 +166,18 @@ impl Keeper {
             }
         }
         Ok(all)
+    }
+
+    /// Tells the log up to where all uploads of this process have ended, if that is further than it was `settled`.
+    async fn settle(&self, settled: &mut u64) -> Result<(), Error> {
+        let below = self.sequence.settled_below();
+        if below > *settled {
+            self.step(life::Command::Settle { node: self.node, writer: self.writer, below }).await?;
+            *settled = below;
+            // What is looked at next must have seen it.
+            self.metadata.barrier().await?;
+        }
+        Ok(())
     }
 
     /// Tells the log what failed uploads left behind.

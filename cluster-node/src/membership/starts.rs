@@ -3,10 +3,10 @@
 //!
 //! While a start is not known to have come into this folder, a file says so: a crash in between is no older copy.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use flotilla_api::{NodeId, WriterId};
-use flotilla_env::Disk;
+use flotilla_env::{Disk, blocking};
 use flotilla_kv::Kv;
 use flotilla_member::Error;
 use flotilla_raft_store::identity;
@@ -57,7 +57,7 @@ impl Starts {
     /// as soon as it serves has come so far.
     pub async fn end(&self, metadata: &Metadata) {
         while let Err(error) = self.note(metadata).await {
-            tracing::debug!(%error, "it is not known yet that this start came into the folder");
+            tracing::warn!(%error, "it is not known yet that this start came into the folder");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
@@ -66,8 +66,12 @@ impl Starts {
         metadata.barrier().await.map_err(|error| error.to_string())?;
         flotilla_kv::sync(&*self.kv).await.map_err(|error| error.to_string())?;
         let (dir, disk) = (self.dir.clone(), self.disk.clone());
-        let work = move || disk.remove(&dir.join(FILE)).and_then(|()| disk.sync_dir(&dir));
-        let done = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+        // A try whose sync failed has removed it already. Whether that lasts is no matter: a file that comes back says too little.
+        let work = move || match disk.remove(&dir.join(FILE)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => disk.sync_dir(&dir),
+        };
+        let done = blocking::spawn(work).await.map_err(|error| error.to_string())?;
         done.map_err(|error| error.to_string())
     }
 }

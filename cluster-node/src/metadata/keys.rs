@@ -15,6 +15,8 @@ pub const UPLOADS: Family = "sm_uploads";
 pub const WRITERS: Family = "sm_writers";
 /// Key: writer id, u64 BE. Value: the node that holds it now; a writer that was granted and has no row here is retired.
 pub const LIVE_WRITERS: Family = "sm_live_writers";
+/// Key: writer id, u64 BE, of one that lives. Value: the lowest seq, u64, of a chunk that it may still name for the first time.
+pub const SETTLED: Family = "sm_settled";
 /// Key: [`queued`]. Value: [`super::rows::ReclaimRow`], what a later command releases.
 pub const RECLAIM: Family = "sm_reclaim";
 /// Key: `ChunkId::to_bytes`. Value: [`super::rows::GarbageRow`]: nothing names the chunk, and nothing ever may again.
@@ -45,6 +47,7 @@ pub const FAMILIES: &[Family] = &[
     UPLOADS,
     WRITERS,
     LIVE_WRITERS,
+    SETTLED,
     RECLAIM,
     GARBAGE,
     UNLINKS,
@@ -88,7 +91,7 @@ pub fn node(id: NodeId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
 }
 
-/// Gives a writer's key in [`LIVE_WRITERS`].
+/// Gives a writer's key in [`LIVE_WRITERS`] and [`SETTLED`].
 #[must_use]
 pub fn writer(id: WriterId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()

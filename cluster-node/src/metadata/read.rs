@@ -251,7 +251,7 @@ impl Metadata {
         read: impl FnOnce(&dyn View) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let group = self.group.clone();
-        let done = tokio::task::spawn_blocking(move || Ok(read(&*group.consistent_view()?))).await;
+        let done = flotilla_env::blocking::spawn(move || Ok(read(&*group.consistent_view()?))).await;
         done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{self, SegmentId},
-    life::purge::{Nameable, nameable},
+    life::purge::{Nameable, Namer},
     machine::{Answer, Outcome, Refusal},
     rows::{ChunkRef, ChunkRow, SEGMENT_CHUNKS_MAX, SEGMENTS_MAX, SegmentRow, UploadRow},
     table::{get, put},
@@ -122,10 +122,11 @@ fn chunk_rows(
     placed: &[PlacedChunk],
     writer: WriterId,
 ) -> Result<Result<Vec<ChunkRow>, Refusal>, Fault> {
+    let namer = Namer::of(state, writer)?;
     let mut rows = Vec::with_capacity(placed.len());
     for PlacedChunk { chunk, replicas } in placed {
         if !replicas.is_empty() {
-            if nameable(state, chunk.id, writer)? != Nameable::New {
+            if namer.nameable(state, chunk.id)? != Nameable::New {
                 return Ok(Err(Refusal::ChunkGone));
             }
             rows.push(ChunkRow { references: 1, length: chunk.length, replicas: replicas.clone() });

@@ -16,9 +16,7 @@ pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome,
     }
     let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
     put(state, keys::SYSTEM, keys::NEXT_WRITER.to_vec(), &(next + 1));
-    if let Some(earlier) = get::<WriterId>(state, keys::WRITERS, &keys::node(node))? {
-        state.delete(keys::LIVE_WRITERS, keys::writer(earlier));
-    }
+    retire(state, node)?;
     put(state, keys::WRITERS, keys::node(node), &WriterId(next));
     put(state, keys::LIVE_WRITERS, keys::writer(WriterId(next)), &node);
     Ok(Ok(Answer::Writer(WriterId(next))))
@@ -28,6 +26,7 @@ pub(super) fn grant_writer(state: &mut dyn Txn, node: NodeId) -> Result<Outcome,
 pub(super) fn retire(state: &mut dyn Txn, node: NodeId) -> Result<(), Fault> {
     if let Some(writer) = get::<WriterId>(state, keys::WRITERS, &keys::node(node))? {
         state.delete(keys::LIVE_WRITERS, keys::writer(writer));
+        state.delete(keys::SETTLED, keys::writer(writer));
         state.delete(keys::WRITERS, keys::node(node));
     }
     Ok(())

@@ -106,6 +106,6 @@ impl Core {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = flotilla_env::blocking::spawn(work).await;
     Ok(done.map_err(|error| StoreError::Disk(std::io::Error::other(error)))??)
 }

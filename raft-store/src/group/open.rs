@@ -83,7 +83,7 @@ pub(super) async fn open<M: Machine>(options: Options<M>) -> Result<(Arc<Core>, 
             let snapshots = Snapshots::open(disk, snapshot_dir, settings.snapshot_part_bytes)?;
             open_store(kv, rules, snapshots, applied)
         };
-        tokio::task::spawn_blocking(open).await.map_err(|error| StoreError::Disk(std::io::Error::other(error)))??
+        flotilla_env::blocking::spawn(open).await.map_err(|error| StoreError::Disk(std::io::Error::other(error)))??
     };
     let link = Arc::new(Link {
         group: format!("{group} {uuid}"),

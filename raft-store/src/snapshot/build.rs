@@ -31,7 +31,7 @@ impl Builder {
     pub(crate) async fn start(snapshots: Arc<Snapshots>, kv: Arc<dyn Kv>, families: &'static [Family]) -> Self {
         let (taken, wait) = oneshot::channel();
         let (done, built) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
+        flotilla_env::blocking::spawn(move || {
             let view = kv.snapshot();
             let _ = taken.send(()); // the builder may have gone
             let _ = done.send(build(&*kv, &*view, &snapshots, families));

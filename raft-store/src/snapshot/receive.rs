@@ -127,10 +127,11 @@ impl Inbox {
         if receiving.next != end(&receiving.staged) {
             return Ok(());
         }
-        self.snapshots.seal(&receiving.staged)?;
         let (ticket, staged) = (receiving.ticket, receiving.staged.clone());
-        *slot = Slot::Whole { ticket, staged, install: None };
-        Ok(())
+        let sealed = self.snapshots.seal(&staged);
+        // After a failed sync nothing is known of any of the files: all of it has to come again.
+        *slot = if sealed.is_ok() { Slot::Whole { ticket, staged, install: None } } else { Slot::Empty };
+        sealed
     }
 }
 

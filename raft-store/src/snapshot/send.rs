@@ -123,7 +123,7 @@ impl Sender<'_> {
     /// Reads a part, checked: a damaged file must not travel. The snapshot is then given up for a new one.
     async fn read(&self, number: usize) -> Result<Bytes, SendError> {
         let staged = self.staged.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = flotilla_env::blocking::spawn(move || {
             let snapshots = staged.snapshots()?;
             snapshots.read_part(&staged, number).inspect_err(|error| {
                 tracing::error!(%error, snapshot = %staged.name, "snapshot file is unusable; building another one");

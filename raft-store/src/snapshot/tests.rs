@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use flotilla_env::{Disk, disk::MemDisk};
+use flotilla_env::{
+    Disk,
+    disk::{Call, Fault, FaultyDisk, MemDisk, When},
+};
 use flotilla_kv::{Batch, Error, Family, Kv, MemKv, Row, SyncDone, View};
 
 use super::*;
@@ -249,6 +252,31 @@ async fn part_that_arrives_damaged_is_asked_for_again() {
     let other = crate::network::messages::Ticket { sum: ticket.sum ^ 1, ..ticket };
     let bytes = bytes::Bytes::new();
     assert_eq!(inbox.part(&SnapshotPart { ticket: other, place: at(1, 0), bytes }).unwrap(), Wanted::Gone);
+}
+
+#[tokio::test]
+async fn snapshot_whose_seal_could_not_be_synced_is_asked_for_again() {
+    use crate::network::messages::{Place, SnapshotPart, Wanted};
+    let source = folder(&MemDisk::new());
+    let staged = build(Arc::new(database("x", 20, 10)), &source).await.unwrap();
+    let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
+    let target = Snapshots::open(Arc::new(disk.clone()), PathBuf::from("/snapshots"), 4096).unwrap();
+    let inbox = Inbox::new(target);
+    let (ticket, parts) = (staged.manifest.ticket(), staged.manifest.parts.len());
+    let send_all = || {
+        let mut last = inbox.begin((*staged.manifest).clone());
+        assert_eq!(last.as_ref().unwrap(), &Wanted::Next(Place { part: 0, offset: 0 }));
+        for part in 0..parts {
+            let bytes = source.read_part(&staged, part).unwrap().into();
+            let place = Place { part: u32::try_from(part).unwrap(), offset: 0 };
+            last = inbox.part(&SnapshotPart { ticket, place, bytes });
+        }
+        last
+    };
+    disk.on(Call::SyncDir, When::Nth(1), Fault::Io);
+    assert!(send_all().is_err());
+    let end = Place { part: u32::try_from(parts).unwrap(), offset: 0 };
+    assert_eq!(send_all().unwrap(), Wanted::Next(end), "all of it, from the first byte");
 }
 
 fn staged_as_received(target: &Arc<Snapshots>, staged: &Staged) -> Staged {

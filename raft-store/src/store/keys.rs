@@ -1,20 +1,21 @@
 //! The families and keys of a group's own rows; the machine's families are its own affair.
 
-use flotilla_kv::{Family, FamilySpec};
+use flotilla_kv::{Family, FamilySpec, View};
 
+use super::{StoreError, codec};
 use crate::machine::Machine;
 
 /// The log.
 ///
 /// # Shape
 /// `[index u64 BE]` to an entry (see [`super::codec`]).
-pub(crate) const LOG: Family = "raft_log";
+pub const LOG: Family = "raft_log";
 
 /// Single rows: the vote, marks and the applied position, under the names below.
 pub(crate) const META: Family = "raft_meta";
 
 /// The results of the last commands; part of every snapshot.
-pub(crate) const DEDUP: Family = "raft_dedup";
+pub const DEDUP: Family = "raft_dedup";
 
 /// The vote; synced before it is answered.
 pub(crate) const VOTE: &[u8] = b"vote";
@@ -48,6 +49,15 @@ pub(crate) fn log_index(key: &[u8]) -> Option<u64> {
 
 /// A key behind every log entry.
 pub(crate) const LOG_END: [u8; 9] = [0xff; 9];
+
+/// Reads the index of the last applied entry from a database, for those who check it from outside; 0 if there is none.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn applied_index(view: &dyn View) -> Result<u64, StoreError> {
+    let bytes = view.get(META, APPLIED)?;
+    Ok(bytes.map(|bytes| codec::decode_log_id(&bytes)).transpose()?.map_or(0, |id| id.index()))
+}
 
 /// Names the families that a group over `M` needs; whoever opens the database opens at least these.
 #[must_use]

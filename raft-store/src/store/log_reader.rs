@@ -44,7 +44,7 @@ impl LogReader {
         }
         let shared = self.shared.clone();
         // Old entries may have to come from the disk.
-        let read = tokio::task::spawn_blocking(move || read_stored(&shared, start, end, bytes_max)).await;
+        let read = flotilla_env::blocking::spawn(move || read_stored(&shared, start, end, bytes_max)).await;
         read.map_err(|error| StoreError::Disk(io::Error::other(error)))?
     }
 

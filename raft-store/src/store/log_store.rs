@@ -177,7 +177,7 @@ impl RaftLogStorage<Types> for LogStore {
         flotilla_env::failpoint!("raft.purge_marked", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         let kv = self.shared.kv.clone();
         // Unlinking files takes the database's lock and writes its manifest: milliseconds, which would stall heartbeats.
-        let dropped = tokio::task::spawn_blocking(move || drop_upto(&*kv, log_id.index())).await;
+        let dropped = flotilla_env::blocking::spawn(move || drop_upto(&*kv, log_id.index())).await;
         dropped.map_err(io::Error::other)?.map_err(io::Error::other)?;
         flotilla_env::failpoint!("raft.after_purge", |arg| Err(flotilla_env::failpoint::io_error(arg)));
         Ok(())

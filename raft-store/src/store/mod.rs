@@ -18,7 +18,7 @@ pub(crate) mod types;
 pub use dedup::RESULTS_KEPT;
 pub use envelope::COMMAND_BYTES_MAX;
 pub use error::StoreError;
-pub use keys::families;
+pub use keys::{DEDUP as RESULTS_FAMILY, LOG as LOG_FAMILY, applied_index, families};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,9 +31,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Waits on this thread for a sync that covers every write that returned before the call. Not for an async task.
 pub(crate) fn sync_blocking(kv: &dyn Kv) -> Result<(), flotilla_kv::Error> {
-    let (done, wait) = tokio::sync::oneshot::channel();
+    // Not tokio's: in a simulation blocking work runs on the runtime's thread, where that refuses to wait.
+    let (done, wait) = std::sync::mpsc::sync_channel(1);
     kv.sync_then(Box::new(move |result| {
         let _ = done.send(result); // the asker may have gone
     }));
-    wait.blocking_recv().unwrap_or(Err(flotilla_kv::Error::Closed))
+    wait.recv().unwrap_or(Err(flotilla_kv::Error::Closed))
 }

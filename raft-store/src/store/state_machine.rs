@@ -175,7 +175,7 @@ impl RaftStateMachine<Types> for StateMachine {
         self.shared.catching_up.send_replace(true);
         let (kv, snapshots, families) = (self.kv.clone(), self.snapshots.clone(), self.rules.families());
         let installed =
-            tokio::task::spawn_blocking(move || crate::snapshot::install(&*kv, &snapshots, families, &staged)).await;
+            flotilla_env::blocking::spawn(move || crate::snapshot::install(&*kv, &snapshots, families, &staged)).await;
         installed.map_err(io::Error::other)??;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();

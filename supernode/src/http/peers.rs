@@ -25,7 +25,7 @@ pub(super) async fn form(
     State(state): State<PeerState>,
     Coded(request): Coded<FormRequest>,
 ) -> Result<Coded<FormAnswer>, ApiError> {
-    let answer = tokio::task::spawn_blocking(move || state.formation.answer(&request)).await;
+    let answer = flotilla_env::blocking::spawn(move || state.formation.answer(&request)).await;
     Ok(Coded(answer.map_err(|error| ApiError::new(Code::Internal, error.to_string()))?))
 }
 

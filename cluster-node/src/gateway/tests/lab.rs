@@ -32,6 +32,7 @@ use super::super::{
     budget::Budget,
     places::{Placer, Places},
     replicate::Hop,
+    sequence::Sequence,
     upload::{BodyError, Committed, Error, Parts, Request, Uploads},
 };
 use crate::{
@@ -188,6 +189,7 @@ impl Lab {
             budget: budget.clone(),
             homes: Homes::new("a".parse().expect("a good name"), Vec::new(), peers(1), metadata.clone()),
             released: Released::default(),
+            sequence: Sequence::default(),
             clock,
             entropy,
         });

@@ -74,6 +74,15 @@ pub enum Command {
         /// The homes' epochs; at most [`homes::RELEASED_MAX`] are looked at.
         epochs: Vec<Epoch>,
     },
+    /// All uploads of a live writer that began below a seq have ended: of the chunks below it, those that nothing names never are.
+    Settle {
+        /// The writer's node.
+        node: NodeId,
+        /// The writer.
+        writer: WriterId,
+        /// The seq.
+        below: u64,
+    },
 }
 
 /// What a command of the life cycle did. Kept for retries: variants are only added at the end.
@@ -106,6 +115,7 @@ pub fn apply(state: &mut dyn Txn, command: Command, at: Position) -> Result<Answ
         Command::CloseIdle { upto_ms } => homes::close_idle(state, upto_ms),
         Command::Close { name, epoch } => homes::close(state, &name, epoch),
         Command::Released { epochs } => homes::released(state, &epochs),
+        Command::Settle { node, writer, below } => purge::settle(state, node, writer, below),
     }
 }
 

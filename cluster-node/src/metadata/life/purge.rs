@@ -1,7 +1,7 @@
 //! Chunks that nothing names: who may say so, the mark, and the word of every holder that its copy is gone.
 //!
-//! No clock decides here, only the log: a chunk is garbage if it lost its last reference, if its live writer released it, or if its
-//! writer is retired and nothing names it.
+//! No clock decides here, only the log: a chunk is garbage if it lost its last reference, if its live writer released it, or if
+//! nothing names it and its writer is retired or has settled what it may name.
 
 use flotilla_api::{ChunkId, NodeId, WriterId};
 use flotilla_raft_store::{Fault, Position, Txn};
@@ -24,7 +24,7 @@ pub const HOLDERS_MAX: usize = 8;
 /// What a commit or an append finds out about a chunk that it wants to name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Nameable {
-    /// Its own, and never named before.
+    /// Its own, never named before, and not settled.
     New,
     /// Named already, by this row.
     Named(ChunkRow),
@@ -39,20 +39,51 @@ pub fn is_rechecked() -> bool {
     true
 }
 
-/// Says whether `writer`, which is live, may name a chunk.
-pub fn nameable(state: &dyn Txn, id: ChunkId, writer: WriterId) -> Result<Nameable, Fault> {
-    let key = id.to_bytes();
-    if let Some(row) = get::<ChunkRow>(state, keys::CHUNKS, &key)? {
-        return Ok(Nameable::Named(row));
+/// A live writer that names chunks.
+pub struct Namer {
+    writer: WriterId,
+    settled: u64,
+}
+
+impl Namer {
+    /// Reads what is known of a writer.
+    pub fn of(state: &dyn Txn, writer: WriterId) -> Result<Self, Fault> {
+        Ok(Self { writer, settled: settled_below(state, writer)? })
     }
-    let free = id.writer == writer && (state.get(keys::GARBAGE, &key)?.is_none() || !is_rechecked());
-    Ok(if free { Nameable::New } else { Nameable::Gone })
+
+    /// Says whether it may name a chunk.
+    pub fn nameable(&self, state: &dyn Txn, id: ChunkId) -> Result<Nameable, Fault> {
+        let key = id.to_bytes();
+        if let Some(row) = get::<ChunkRow>(state, keys::CHUNKS, &key)? {
+            return Ok(Nameable::Named(row));
+        }
+        let garbage = || Ok::<_, Fault>(id.seq < self.settled || state.get(keys::GARBAGE, &key)?.is_some());
+        let free = id.writer == self.writer && (!is_rechecked() || !garbage()?);
+        Ok(if free { Nameable::New } else { Nameable::Gone })
+    }
 }
 
 /// Whether a writer was granted once and is not any more: nothing of it can ever be named for the first time.
 pub fn is_retired(state: &dyn Txn, writer: WriterId) -> Result<bool, Fault> {
     let next: u64 = get(state, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
     Ok(writer.0 < next && state.get(keys::LIVE_WRITERS, &keys::writer(writer))?.is_none())
+}
+
+/// Below this, a writer has given up what nothing names.
+fn settled_below(state: &dyn Txn, writer: WriterId) -> Result<u64, Fault> {
+    Ok(get(state, keys::SETTLED, &keys::writer(writer))?.unwrap_or_default())
+}
+
+/// A live writer tells up to where all its uploads have ended: chunks below that nothing names are never named. A copy may still
+/// turn up: a node writes one late that was passed by, or was away when the others were purged.
+pub fn settle(state: &mut dyn Txn, node: NodeId, writer: WriterId, below: u64) -> Result<Answer, Fault> {
+    let key = keys::writer(writer);
+    let lives = get::<NodeId>(state, keys::LIVE_WRITERS, &key)? == Some(node);
+    if !lives || settled_below(state, writer)? >= below {
+        return Ok(Answer::Passed);
+    }
+    put(state, keys::SETTLED, key, &below);
+    Ok(done(1, false))
 }
 
 /// A live writer gives up chunks that it will never name.
@@ -72,13 +103,19 @@ pub fn release(
     }
     let (mut count, more) = (0, chunks.len() > IDS_MAX);
     for (id, mut holders) in chunks.into_iter().take(IDS_MAX).filter(|(id, _)| id.writer == writer) {
-        if nameable(state, id, writer)? == Nameable::New {
+        let unnamed = |family| Ok::<_, Fault>(state.get(family, &id.to_bytes())?.is_none());
+        if unnamed(keys::CHUNKS)? && unnamed(keys::GARBAGE)? {
             holders.truncate(HOLDERS_MAX);
             put(state, keys::GARBAGE, id.to_bytes().to_vec(), &GarbageRow { marked: false, holders });
             count += 1;
         }
     }
     Ok(done(count, more))
+}
+
+/// Whether nothing can name a chunk for the first time any more.
+fn is_given_up(state: &dyn Txn, id: ChunkId) -> Result<bool, Fault> {
+    Ok(!is_rechecked() || id.seq < settled_below(state, id.writer)? || is_retired(state, id.writer)?)
 }
 
 /// Marks chunks that are garbage, so that their holders unlink them.
@@ -88,7 +125,7 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: P
     for id in ids.iter().take(IDS_MAX) {
         let key = id.to_bytes().to_vec();
         // The two rows looked at, what tells of the writer, the rows written.
-        if !budget.take(6) {
+        if !budget.take(7) {
             return Ok(done(count, true));
         }
         if state.get(keys::CHUNKS, &key)?.is_some() && is_rechecked() {
@@ -96,7 +133,7 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: P
         }
         let mut row = match get::<GarbageRow>(state, keys::GARBAGE, &key)? {
             Some(row) => row,
-            None if holder.is_some() && (is_retired(state, id.writer)? || !is_rechecked()) => GarbageRow::default(),
+            None if holder.is_some() && is_given_up(state, *id)? => GarbageRow::default(),
             None => continue,
         };
         let mut told = if row.marked { Vec::new() } else { row.holders.clone() };

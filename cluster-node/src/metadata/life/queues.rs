@@ -47,6 +47,8 @@ pub enum Standing {
     },
     /// Nothing names it, but its writer lives and may still do so; or a task is about to name this node.
     InFlight,
+    /// Nothing names it, and its writer, which lives, has given it up: nothing ever will.
+    GivenUp,
     /// Nothing names it, and its writer is retired: nothing ever will.
     Orphan,
     /// No writer of this id was ever granted.
@@ -95,7 +97,7 @@ pub fn dead_uploads(view: &dyn View, after: Option<u64>, limit: usize) -> Result
     for (key, bytes) in &rows {
         let row: UploadRow = codec::decode(bytes)?;
         last = key.first_chunk().map(|id| u64::from_be_bytes(*id));
-        if writers.standing(row.writer)? == Standing::Orphan {
+        if writers.of(row.writer)? == Writer::Retired {
             dead.extend(last);
         }
     }
@@ -185,7 +187,7 @@ pub fn standings(view: &dyn View, node: NodeId, ids: &[ChunkId]) -> Result<Vec<S
             let row: GarbageRow = codec::decode(&row)?;
             Ok(Standing::Garbage { told: row.marked && row.holders.contains(&node) })
         }
-        (None, None) => writers.standing(id.writer),
+        (None, None) => writers.standing(*id),
     })
     .collect()
 }
@@ -225,33 +227,53 @@ pub fn named_for(view: &dyn View, nodes: &BTreeSet<NodeId>) -> Result<BTreeMap<N
     }
 }
 
-/// Whether writers live, each looked up once.
+/// What is known of writers, each looked up once.
 struct Writers<'a> {
     view: &'a dyn View,
     next: u64,
-    live: HashMap<WriterId, bool>,
+    known: HashMap<WriterId, Writer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Unknown,
+    Retired,
+    /// It has given up what nothing names below this seq.
+    Live {
+        settled: u64,
+    },
 }
 
 impl<'a> Writers<'a> {
     fn new(view: &'a dyn View) -> Result<Self, Error> {
         let next = get(view, keys::SYSTEM, keys::NEXT_WRITER)?.unwrap_or(1);
-        Ok(Self { view, next, live: HashMap::new() })
+        Ok(Self { view, next, known: HashMap::new() })
+    }
+
+    fn of(&mut self, id: WriterId) -> Result<Writer, Error> {
+        if let Some(writer) = self.known.get(&id) {
+            return Ok(*writer);
+        }
+        let key = keys::writer(id);
+        let writer = if id.0 == 0 || id.0 >= self.next {
+            Writer::Unknown
+        } else if self.view.get(keys::LIVE_WRITERS, &key)?.is_none() {
+            Writer::Retired
+        } else {
+            Writer::Live { settled: get(self.view, keys::SETTLED, &key)?.unwrap_or_default() }
+        };
+        self.known.insert(id, writer);
+        Ok(writer)
     }
 
     /// How a chunk that nothing names stands.
-    fn standing(&mut self, writer: WriterId) -> Result<Standing, Error> {
-        if writer.0 == 0 || writer.0 >= self.next {
-            return Ok(Standing::Foreign);
-        }
-        let live = match self.live.get(&writer) {
-            Some(live) => *live,
-            None => {
-                let live = self.view.get(keys::LIVE_WRITERS, &keys::writer(writer))?.is_some();
-                self.live.insert(writer, live);
-                live
-            }
-        };
-        Ok(if live { Standing::InFlight } else { Standing::Orphan })
+    fn standing(&mut self, id: ChunkId) -> Result<Standing, Error> {
+        Ok(match self.of(id.writer)? {
+            Writer::Unknown => Standing::Foreign,
+            Writer::Retired => Standing::Orphan,
+            Writer::Live { settled } if id.seq < settled => Standing::GivenUp,
+            Writer::Live { .. } => Standing::InFlight,
+        })
     }
 }
 
@@ -270,12 +292,13 @@ mod tests {
         ChunkId { writer: WriterId(writer), seq }
     }
 
-    /// Writers 1 (retired) and 2 (live on node 1) were granted; writer 3 was not.
+    /// Writers 1 (retired) and 2 (live on node 1, settled below 5) were granted; writer 3 was not.
     fn store(rows: impl FnOnce(&mut Batch)) -> MemKv {
         let kv = MemKv::inline(keys::FAMILIES);
         let mut batch = Batch::default();
         batch.put(keys::SYSTEM, keys::NEXT_WRITER, codec::encode(&3u64));
         batch.put(keys::LIVE_WRITERS, keys::writer(WriterId(2)), codec::encode(&NodeId(1)));
+        batch.put(keys::SETTLED, keys::writer(WriterId(2)), codec::encode(&5u64));
         rows(&mut batch);
         kv.write(batch).expect("in memory");
         kv
@@ -312,6 +335,8 @@ mod tests {
         check(1, id(2, 2), |s| *s == Standing::Garbage { told: false });
         check(1, id(1, 9), |s| *s == Standing::Orphan);
         check(1, id(2, 9), |s| *s == Standing::InFlight);
+        check(1, id(2, 4), |s| *s == Standing::GivenUp);
+        check(1, id(2, 5), |s| *s == Standing::InFlight);
         check(1, id(3, 9), |s| *s == Standing::Foreign);
         check(1, id(0, 9), |s| *s == Standing::Foreign);
     }

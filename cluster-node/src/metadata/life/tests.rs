@@ -313,6 +313,33 @@ fn only_a_retired_writers_unknown_chunk_is_purged_for_the_node_that_found_it() {
 }
 
 #[test]
+fn what_a_living_writer_has_settled_is_named_no_more_and_its_copies_go() {
+    let mut cluster = Cluster::new();
+    let (node, writer) = (NodeId(1), cluster.writer);
+    let tail = cluster.chunks(3);
+    let (late, next) = (tail[1].chunk.id, tail[2].chunk.id);
+    let commit = cluster.commit_of("k", 4, None, tail[..1].to_vec());
+    assert!(matches!(cluster.any(commit), Applied::Committed { .. }));
+    let settle = |below| Command::Settle { node, writer, below };
+    assert_eq!(cluster.life(Command::Settle { node: NodeId(2), writer, below: 9 }), Answer::Passed, "another node's");
+    assert_eq!(cluster.life(settle(next.seq)), done(1));
+    assert_eq!(cluster.life(settle(late.seq)), Answer::Passed, "it never goes back");
+    let commit = cluster.commit_of("l", 4, None, tail[1..].to_vec());
+    assert_eq!(cluster.any(commit), Applied::Refused(Refusal::ChunkGone), "one of them was settled");
+    let ids = vec![tail[0].chunk.id, late, next];
+    let found = || Command::Purge { ids: ids.clone(), holder: Some(NodeId(3)) };
+    assert_eq!(cluster.life(found()), done(1));
+    assert_eq!(cluster.told(), [(NodeId(3), late)].into(), "neither the named one nor one that may be named");
+    cluster.unlinked(3, &[late]);
+    assert_eq!((cluster.count(keys::GARBAGE), cluster.count(keys::UNLINKS)), (0, 0));
+    let commit = cluster.commit_of("l", 5, None, tail[1..2].to_vec());
+    assert_eq!(cluster.any(commit), Applied::Refused(Refusal::ChunkGone), "also when it is forgotten");
+    assert_eq!(cluster.life(found()), done(1), "a copy that comes late goes as well");
+    cluster.restart();
+    assert_eq!(cluster.count(keys::SETTLED), 0, "a retired writer needs no row");
+}
+
+#[test]
 fn a_chunk_of_a_retired_writer_that_something_names_is_never_purged() {
     let mut cluster = Cluster::new();
     let named = cluster.put("k", 4, 1)[0];

@@ -77,6 +77,14 @@ impl MemDisk {
         Self::build(budget, names)
     }
 
+    /// Gives what a power cut now would leave for certain, as a disk of its own; this one goes on.
+    #[must_use]
+    pub fn synced(&self) -> Self {
+        let budget = Budget::new(self.0.budget.total_bytes());
+        let names = self.0.names().after_crash(&mut Fate::new(0), &budget);
+        Self::build(budget, names)
+    }
+
     /// Gives how many operations that change or sync something were asked for.
     #[must_use]
     pub fn ops(&self) -> u64 {
