@@ -94,6 +94,12 @@ def main() -> None:
         others = [p for p in dev.nodes if p.node_id in left]
         victim = next(p for p in others if not p.leads())
         dev.kill_all([victim])
+        # Whoever asks about the cluster is not sent to the node that has just died.
+        front = dev.client()
+        for _ in range(16):
+            answer = front.request("GET", "/v1/clusters/a/nodes")
+            if answer.status != 200:
+                fail(f"the nodes were asked for beside a dead one, the answer was {answer.status} {answer.body[:200]}")
         shutil.rmtree(victim.data_dir)
         if victim not in new:
             dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")

@@ -8,14 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use flotilla_api::{ClusterName, Code, route};
-use flotilla_client::{Lane, peer};
+use flotilla_client::Lane;
 use flotilla_http_server::{ApiError, Caller, admin};
 use http::{HeaderValue, Method, Uri, header::CONTENT_TYPE};
 
-use super::{
-    Late, Service,
-    error::{cluster_unavailable, of_directory},
-};
+use super::{Late, Service, ask::any_node, error::of_directory};
 
 /// How long a cluster may take: a change of its members is two commits.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -31,16 +28,11 @@ pub(super) async fn admin(
     let (cluster, request) = admin::request(&caller, &method, &uri)?;
     let cluster = registered(service, cluster)?;
     let forwarder = &service.forwarder;
-    let node = forwarder.clusters.wait_for(|known| known.gateway(&cluster, &[])).await;
-    let node = node.ok_or_else(|| cluster_unavailable(&cluster))?;
-    let asked = forwarder.peers.post(Lane::Control, &node, route::PEER_ADMIN, &request, DEADLINE).await;
-    let answer: String = asked.map_err(|error| match error {
-        peer::Error::Problem(problem) => (*problem).into(),
-        error => {
-            tracing::warn!(%node, %error, "node does not answer for its cluster");
-            cluster_unavailable(&cluster)
-        }
-    })?;
+    let ask = |node: String| {
+        let request = &request;
+        async move { forwarder.peers.post(Lane::Control, &node, route::PEER_ADMIN, request, DEADLINE).await }
+    };
+    let answer: String = any_node(forwarder, &cluster, ask).await?;
     let mut response = answer.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

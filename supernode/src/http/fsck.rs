@@ -16,7 +16,7 @@ use http::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 
-use super::{Late, Service, admin::registered, error::cluster_unavailable};
+use super::{Late, Service, admin::registered, ask::any_node};
 
 /// How long a node may take to begin.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,21 +35,12 @@ pub(super) async fn fsck(
     let cluster = registered(service, &cluster)?;
     let verify = uri.query().is_some_and(|query| query.split('&').any(|part| part == "verify=true"));
     let forwarder = &service.forwarder;
-    let node = forwarder.clusters.wait_for(|known| known.gateway(&cluster, &[])).await;
-    let node = node.ok_or_else(|| cluster_unavailable(&cluster))?;
-    let asked = forwarder.peers.stream(
-        Lane::Data,
-        Method::POST,
-        &node,
-        route::PEER_FSCK,
-        HeaderMap::new(),
-        body::full(codec::encode(&verify)),
-        Some(HEAD_DEADLINE),
-    );
-    let answer = asked.await.map_err(|error| {
-        tracing::warn!(%node, %error, "node does not compare its cluster");
-        cluster_unavailable(&cluster)
-    })?;
+    let ask = |node: String| async move {
+        let body = body::full(codec::encode(&verify));
+        let (peers, headers) = (&forwarder.peers, HeaderMap::new());
+        peers.stream(Lane::Data, Method::POST, &node, route::PEER_FSCK, headers, body, Some(HEAD_DEADLINE)).await
+    };
+    let answer = any_node(forwarder, &cluster, ask).await?;
     let mut response = Body::new(answer.into_body()).into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)

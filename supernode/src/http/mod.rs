@@ -1,6 +1,7 @@
 //! The supernode's routes: clients on the public listener, nodes on the peer listener.
 
 mod admin;
+mod ask;
 mod copy;
 mod documents;
 pub mod error;

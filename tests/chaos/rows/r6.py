@@ -59,7 +59,8 @@ class Churn:
             note(f"members: {self.members()}\ntasks: {told.stdout}\nchunks ok, surplus, short: {chunks}")
             fail(f"node {' '.join(arguments)} did not end within {within_s} s")
         if check and done.returncode != 0:
-            fail(f"node {' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            said = " ".join(f"{done.stdout} {done.stderr}".split())
+            fail(f"node {' '.join(arguments)} ended with {done.returncode}: {said}")
         return done
 
     def members(self) -> dict[int, dict]:
