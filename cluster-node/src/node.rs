@@ -8,7 +8,7 @@ use flotilla_client::PeerClient;
 use flotilla_env::Entropy;
 use flotilla_http_server::{DocumentCache, Edge, Late, PeerAuth, RequestMetrics};
 use flotilla_kv::Kv;
-use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
+use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over};
 use flotilla_raft_store::{
     formation::{Formation, Plan},
     identity::Identity,
@@ -70,6 +70,7 @@ pub struct Node {
     pub(crate) member: Late<Member>,
     pub(crate) files: Late<FileService>,
     pub(crate) documents: DocumentCache,
+    pub(crate) fatal: Fatal,
 }
 
 impl Node {
@@ -91,7 +92,8 @@ impl Node {
         };
         let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
         let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
-        Ok(Self { settings, addresses, secret, seams, sizes, peers, formation, member, files, documents })
+        let fatal = Fatal::default();
+        Ok(Self { settings, addresses, secret, seams, sizes, peers, formation, member, files, documents, fatal })
     }
 
     /// Makes what the peer listener serves, for a transport that calls it in memory.
@@ -165,23 +167,19 @@ async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
         identity = place => identity?,
         () = stop.cancelled() => return Ok(()),
     };
-    let fatal = Fatal::default();
     tokio::select! {
         biased;
-        why = fatal.wait() => {
-            marks::leave(&settings.data_dir, &why);
-            Err(Error::Metadata(why))
-        }
-        result = Box::pin(take_part(node, identity, &fatal, stop)) => result,
+        _ = node.fatal.wait() => node.fatal.end(&settings.data_dir),
+        result = Box::pin(take_part(node, identity, stop)) => result,
     }
 }
 
 /// Opens what the node keeps, takes its place in the group and serves until `stop`, or until something is fatal.
-async fn take_part(node: &Node, identity: Identity, fatal: &Fatal, stop: &CancellationToken) -> Result<(), Error> {
+async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) -> Result<(), Error> {
     let Node { settings, addresses, seams, sizes, peers, formation, member: late_member, files: late_files, .. } = node;
     let (dir, documents) = (&settings.data_dir, node.documents.clone());
     let (group, timers) = (settings.cluster.to_string(), sizes.group.clone());
-    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal };
+    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal: &node.fatal };
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
     let store = open_store(dir, seams, sizes, kv.clone()).await?;
     let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };

@@ -45,7 +45,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         let drained = drained.clone();
         async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
     });
-    let result = tokio::select! {
+    let mut result = tokio::select! {
         result = node.serve(&stop) => result,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
     };
@@ -54,6 +54,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     }
     drained.cancel();
     while tasks.join_next().await.is_some() {}
+    // Also of what was written after the stop: leadership handed over, requests that ended.
+    if result.is_ok() && node.member.get().is_some() {
+        result = node.fatal.end(&node.settings.data_dir);
+    }
     node.end().await;
     result
 }

@@ -74,4 +74,10 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// A [`Fault`] ends the process; a refusal is an `Answer`, not an error.
     fn apply(&self, state: &mut dyn Txn, command: Self::Command, at: Position) -> Result<Self::Answer, Fault>;
+
+    /// Whether an answer is kept for retries under the same id. One that is not says that nothing was changed, and that the same
+    /// command can never change anything: it is applied anew under its id, and another command that a retry sends under it, too.
+    fn is_kept(_answer: &Self::Answer) -> bool {
+        true
+    }
 }

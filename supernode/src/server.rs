@@ -75,8 +75,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         let drained = drained.clone();
         async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
     });
-    let result = tokio::select! {
-        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, sealer, &stop) => result,
+    let fatal = Fatal::default();
+    let mut result = tokio::select! {
+        biased;
+        _ = fatal.wait() => fatal.end(&settings.data_dir),
+        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, sealer, &fatal, &stop) => result,
         Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
     };
     if let (Ok(()), Some(service)) = (&result, service.get()) {
@@ -85,6 +88,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     drained.cancel();
     while tasks.join_next().await.is_some() {}
     if let Some(service) = service.get() {
+        // Also of what was written after the stop.
+        if result.is_ok() {
+            result = fatal.end(&settings.data_dir);
+        }
         service.forwarder.directory.group().shutdown().await;
     }
     result
@@ -138,6 +145,7 @@ async fn serve(
     documents: DocumentCache,
     root: Principal,
     sealer: Sealer,
+    fatal: &Fatal,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let (dir, idle) = (&settings.data_dir, settings.claim_idle.0);
@@ -146,9 +154,8 @@ async fn serve(
         identity = formation.run(&others) => identity?,
         () = stop.cancelled() => return Ok(()),
     };
-    let fatal = Fatal::default();
     let settings = flotilla_raft_store::Settings::default();
-    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, settings, peers, elects: true, fatal: &fatal };
+    let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, settings, peers, elects: true, fatal };
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
     let directory = Directory::new(seat.open(&identity, DirectoryMachine, kv).await?);
     let forwarder = Forwarder {
@@ -183,10 +190,6 @@ async fn serve(
     tokio::select! {
         result = work => result,
         () = claims.run() => Ok(()),
-        why = fatal.wait() => {
-            marks::leave(dir, &why);
-            Err(Error::Metadata(why))
-        }
         () = stop.cancelled() => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use self::lab::{CHUNK, FRAME, Lab, content, host, name};
 use super::{
     places,
-    upload::{BodyError, Error, again},
+    upload::{BodyError, Error},
 };
 use crate::{
     http::stuck_routes,
@@ -289,7 +289,7 @@ async fn what_was_given_up_is_never_named_and_its_retry_is_made_of_other_chunks(
     let parts = lab.uploads.parts();
     // Two attempts whose commits come to the log after it has heard that their chunks were given up.
     let id = CommandId { id: "mine".parse().expect("a good id"), seen: None };
-    for id in [id.clone(), again(&id)] {
+    for _ in 0..2 {
         let cut = stream::iter([Ok(Bytes::from(content(LENGTH))), Err(BodyError::from("cut"))]);
         lab.put_body("other", None, cut).await.expect_err("a body that broke off");
         let remains = parts.released.next().expect("chunks that nothing names");
@@ -318,7 +318,7 @@ async fn what_was_given_up_is_never_named_and_its_retry_is_made_of_other_chunks(
                 tail: vec![placed],
             },
         }));
-        let refused = parts.metadata.propose(id, late).await.expect("applied");
+        let refused = parts.metadata.propose(id.clone(), late).await.expect("applied");
         assert_eq!(refused.answer, Answer::Refused(Refusal::ChunkGone));
     }
     lab.put_as("mine", LENGTH, |_| ()).await.expect("the retry's own chunks are there");

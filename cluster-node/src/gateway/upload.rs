@@ -30,9 +30,6 @@ use crate::{
     },
 };
 
-/// Commits of one request that the log may be asked about: each that failed without an answer leaves a refusal behind.
-const ATTEMPTS_MAX: usize = 8;
-
 /// Why an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -295,8 +292,7 @@ impl Uploads {
         Trace::new(parts.sequence.begin(), parts.released.clone(), nodes)
     }
 
-    /// Commits, and once more under a fresh epoch if the home ended during the upload. A refusal that an earlier attempt of the same
-    /// request left behind says nothing of this one: of another epoch, or of chunks that were given up when its answer stayed out.
+    /// Commits, and once more under a fresh epoch if the home ended during the upload.
     pub(super) async fn commit(
         &self,
         request: Request,
@@ -318,23 +314,22 @@ impl Uploads {
             media_type: request.media_type,
             body,
         };
-        let mut id = request.command;
-        let mut renewed = false;
-        for _ in 0..ATTEMPTS_MAX {
-            let refusal = match self.attempt(id.clone(), commit.clone(), trace).await? {
-                Proposed::Committed(done) => return Ok(done),
-                Proposed::Refused { refusal, replayed: true } if refusal.is_of_an_attempt() => refusal,
-                Proposed::Refused { refusal: refusal @ (Refusal::WrongHome | Refusal::BelowFloor), .. } if !renewed => {
+        let id = request.command;
+        match self.attempt(id.clone(), commit.clone(), trace).await? {
+            Proposed::Committed(done) => Ok(done),
+            Proposed::Refused { refusal: refusal @ (Refusal::WrongHome | Refusal::BelowFloor), replayed } => {
+                // A refusal that was kept tells of an earlier epoch: the one at hand is to be tried first.
+                if !replayed {
                     commit.epoch = parts.homes.again(&commit.name, commit.epoch).await?;
-                    renewed = true;
-                    refusal
                 }
-                Proposed::Refused { refusal, .. } => return Err(Error::Refused(refusal)),
-            };
-            tracing::debug!(name = %commit.name.to_header(), epoch = %commit.epoch, ?refusal, "commit is sent again");
-            id = again(&id);
+                tracing::debug!(name = %commit.name.to_header(), epoch = %commit.epoch, ?refusal, "commit is sent again");
+                match self.attempt(again(&id), commit, trace).await? {
+                    Proposed::Committed(done) => Ok(done),
+                    Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
+                }
+            }
+            Proposed::Refused { refusal, .. } => Err(Error::Refused(refusal)),
         }
-        Err(Error::Refused(Refusal::ChunkGone))
     }
 
     /// Proposes a commit under its id, or behind the probe that stands under it.
@@ -378,7 +373,7 @@ pub fn behind_probe(id: &CommandId) -> CommandId {
     derived(id, "flotilla commit behind a probe v1")
 }
 
-/// Makes the id of a commit that is sent again, under a fresh epoch or with other chunks: the same one at every retry.
+/// Makes the id of a commit that is sent again under a fresh epoch: the same one at every retry.
 #[must_use]
 pub fn again(id: &CommandId) -> CommandId {
     derived(id, "flotilla commit under a fresh epoch v1")

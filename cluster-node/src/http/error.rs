@@ -87,9 +87,10 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
         Refusal::WrongHome => wrong_home(None),
         Refusal::Sealed => ApiError::new(Code::Moving, "the key is moving to another cluster").retry(1000),
         Refusal::BelowFloor => ApiError::new(Code::Conflict, "the claim on the key is too old; send the request again"),
-        Refusal::ChunkGone => {
-            ApiError::new(Code::ChunkGone, "the upload's writer has been retired; send the request again")
-        }
+        Refusal::ChunkGone => ApiError::new(
+            Code::ChunkGone,
+            "the upload's chunks were given up meanwhile, or its node is leaving; send the request again",
+        ),
         Refusal::NotFound => file_not_found(),
         Refusal::Invalid(why) => ApiError::new(Code::TooLarge, why.clone()),
         Refusal::PreconditionFailed(etag) => precondition_failed(etag.as_ref()),

@@ -70,7 +70,7 @@ impl Leader {
     /// The first step of a purge, for everything that is garbage by now.
     async fn mark(&mut self, keeper: &Keeper) -> Result<(), Error> {
         let after = self.garbage_after.take();
-        let (found, next) = keeper.metadata.with_view(move |view| queues::unmarked(view, after, LOOK_MAX)).await??;
+        let (found, next) = keeper.metadata.with_view(move |view| queues::to_purge(view, after, LOOK_MAX)).await??;
         self.garbage_after = next;
         for page in found.chunks(purge::IDS_MAX) {
             flotilla_env::failpoint!("purge.before_mark", |_| Err(crate::metadata::read::Error::from(

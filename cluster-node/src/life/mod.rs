@@ -219,7 +219,7 @@ impl Keeper {
             Ok(other) => return Err(Error::Answer(other)),
             // The log may have forgotten so old an id: the others wait no longer.
             Err(error) if error.is_indeterminate() && remains.asked >= ASKED_MAX => {
-                tracing::warn!(%error, "a segment of a failed upload stays until this process ends");
+                tracing::warn!(%error, "a segment of a failed upload stays until this node starts again");
             }
             Err(error) => {
                 remains.asked += u32::from(error.is_indeterminate());

@@ -9,8 +9,8 @@ use flotilla_api::{ChunkId, CommandId, NodeId};
 
 use crate::metadata::SegmentAppend;
 
-/// The most uploads whose remains are kept. Beyond that the oldest are forgotten: their chunks stay on the disks until this
-/// process's writer is retired, which is when it starts again.
+/// The most uploads whose remains are kept. Beyond that the oldest are forgotten: their chunks go when the numbers up to them are
+/// settled, and those that an upload's segments name when this process's writer is retired.
 const KEPT_MAX: usize = 1024;
 /// The most chunks of one upload; a manifest's tail has 256, and a few are on their way.
 const CHUNKS_MAX: usize = 512;

@@ -19,7 +19,8 @@ pub const LIVE_WRITERS: Family = "sm_live_writers";
 pub const SETTLED: Family = "sm_settled";
 /// Key: [`queued`]. Value: [`super::rows::ReclaimRow`], what a later command releases.
 pub const RECLAIM: Family = "sm_reclaim";
-/// Key: `ChunkId::to_bytes`. Value: [`super::rows::GarbageRow`]: nothing names the chunk, and nothing ever may again.
+/// Key: `ChunkId::to_bytes`. Value: [`super::rows::GarbageRow`]: nothing names the chunk, and nothing may while the row
+/// stands; it stands until nothing can.
 pub const GARBAGE: Family = "sm_garbage";
 /// Key: [`unlink`]. Value: where in the log the node was told last to unlink the chunk, u64; it has to do that and to say so.
 pub const UNLINKS: Family = "sm_unlinks";

@@ -100,7 +100,8 @@ pub enum Refusal {
     Sealed,
     /// A first commit under an epoch that the sealed floor has passed: a fresh epoch is needed.
     BelowFloor,
-    /// The writer is retired, or its upload is gone.
+    /// A chunk can't be named any more: its writer is retired or gave it up, or its upload has ended. Not kept for retries, which
+    /// come with other chunks: these are gone for good.
     ChunkGone,
     /// There is no live version to delete.
     NotFound,
@@ -114,14 +115,6 @@ pub enum Refusal {
     SourceChanged(Etag),
     /// The source of a copy has more segments than one command may reference again.
     SourceTooLong,
-}
-
-impl Refusal {
-    /// Whether it is due to what the gateway chose for one attempt, its epoch and its chunks, and says nothing of another one.
-    #[must_use]
-    pub fn is_of_an_attempt(&self) -> bool {
-        matches!(self, Self::WrongHome | Self::BelowFloor | Self::ChunkGone)
-    }
 }
 
 /// The rules of a cluster's metadata.
@@ -148,6 +141,10 @@ impl Machine for FileMachine {
             Command::Nodes(command) => Ok(nodes::apply(state, &command)?),
         };
         Ok(outcome.unwrap_or_else(Answer::Refused))
+    }
+
+    fn is_kept(answer: &Answer) -> bool {
+        !matches!(answer, Answer::Refused(Refusal::ChunkGone))
     }
 }
 

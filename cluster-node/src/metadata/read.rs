@@ -49,20 +49,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is certain that a proposal was not, and will not be, applied.
-    #[must_use]
-    pub fn is_untouched(&self) -> bool {
-        match self {
-            Self::Raft(error) => matches!(
-                error.kind(),
-                flotilla_raft_store::Kind::Unavailable
-                    | flotilla_raft_store::Kind::NotLeader { .. }
-                    | flotilla_raft_store::Kind::Invalid
-            ),
-            Self::Kv(_) | Self::Gone | Self::Corrupt { .. } => false,
-        }
-    }
-
     /// Whether a change that failed so may have been made, or be made later.
     #[must_use]
     pub fn is_indeterminate(&self) -> bool {

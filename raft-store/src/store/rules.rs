@@ -14,8 +14,8 @@ pub(crate) trait Rules: Send + Sync + 'static {
     fn families(&self) -> &'static [Family];
     /// The newest command version that this build knows.
     fn version(&self) -> u8;
-    /// Applies an encoded command (without its envelope) and gives the encoded answer.
-    fn apply(&self, state: &mut dyn Txn, command: &[u8], at: Position) -> Result<Vec<u8>, StoreError>;
+    /// Applies an encoded command (without its envelope) and gives the encoded answer, and whether it is kept for retries.
+    fn apply(&self, state: &mut dyn Txn, command: &[u8], at: Position) -> Result<(Vec<u8>, bool), StoreError>;
 }
 
 /// The rules of a machine.
@@ -30,8 +30,8 @@ impl<M: Machine> Rules for Typed<M> {
         M::COMMAND_VERSION
     }
 
-    fn apply(&self, state: &mut dyn Txn, command: &[u8], at: Position) -> Result<Vec<u8>, StoreError> {
+    fn apply(&self, state: &mut dyn Txn, command: &[u8], at: Position) -> Result<(Vec<u8>, bool), StoreError> {
         let answer = self.0.apply(state, envelope::open(command)?, at)?;
-        Ok(codec::encode(&answer))
+        Ok((codec::encode(&answer), M::is_kept(&answer)))
     }
 }

@@ -135,9 +135,11 @@ impl StateMachine {
             Verdict::TooOld => Ok(Outcome::Indeterminate),
             Verdict::Known(Kept { index, answer }) => Ok(Outcome::Applied { index, replayed: true, answer }),
             Verdict::New => {
-                let answer = self.rules.apply(state as &mut dyn Txn, command, at)?.into();
-                let kept = Kept { index: at.index, answer };
-                self.dedup.keep(state, &head.id, &kept)?;
+                let (answer, is_kept) = self.rules.apply(state as &mut dyn Txn, command, at)?;
+                let kept = Kept { index: at.index, answer: answer.into() };
+                if is_kept {
+                    self.dedup.keep(state, &head.id, &kept)?;
+                }
                 Ok(Outcome::Applied { index: kept.index, replayed: false, answer: kept.answer })
             }
         }

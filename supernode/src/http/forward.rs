@@ -308,7 +308,10 @@ impl Known {
     /// The answer to the client.
     fn answer(self, error: peer::Error, cluster: &ClusterName) -> ApiError {
         match error {
-            peer::Error::Problem(problem) if problem.retryable => self.unless_uncertain((*problem).into()),
+            // Chunks of the last try that are gone say nothing of an earlier one's.
+            peer::Error::Problem(problem) if problem.retryable || problem.code == Code::ChunkGone => {
+                self.unless_uncertain((*problem).into())
+            }
             // The body is spent, so only the client can begin again.
             peer::Error::Problem(problem) if problem.code == Code::WrongHome => created_elsewhere(),
             // A refusal for good was made in the light of whatever the earlier tries did: they carried the same key.
@@ -368,7 +371,13 @@ mod tests {
         assert_eq!(put(vec![(down(), true)]), Code::ClusterUnavailable);
         assert_eq!(put(vec![(lost(), true), (down(), true)]), Code::Indeterminate);
         assert_eq!(put(vec![(lost(), true), (problem(Code::NotReady), true)]), Code::Indeterminate);
-        assert_eq!(put(vec![(lost(), true), (problem(Code::ChunkGone), true)]), Code::ChunkGone);
+        assert_eq!(put(vec![(lost(), true), (problem(Code::ChunkGone), true)]), Code::Indeterminate);
+        assert_eq!(put(vec![(problem(Code::ChunkGone), true)]), Code::ChunkGone);
+        assert_eq!(
+            put(vec![(lost(), true), (problem(Code::Conflict), true)]),
+            Code::Conflict,
+            "they carried the same key"
+        );
         assert_eq!(put(vec![(problem(Code::NotReady), true)]), Code::NotReady);
         assert_eq!(answers(&Method::GET, vec![(lost(), true)]), Code::ClusterUnavailable, "a read changes nothing");
     }

@@ -19,6 +19,7 @@ from verdict import Figures, check_ledger, end
 CYCLES = {"short": ["add", "add", "leader", "crash", "replace"], "full": None}
 FULL_CYCLES = 30
 SPARE = 4
+SILENT_MS = 5000  # what a node has to be silent for before it can be removed as lost
 VOTERS_MAX = 5
 JOIN_WITHIN_S, LEAVE_WITHIN_S, SETTLE_WITHIN_S, REPAIR_WITHIN_S = 60, 120, 60, 120
 COPIES = 2
@@ -110,8 +111,7 @@ class Churn:
         host = self.rng.choice(self.lab.nodes)
         self.lab.kill_all([host])
         shutil.rmtree(host.data_dir)
-        silent = lambda: self.members().get(host.node_id, {}).get("standing") in ("silent", "away", "down")
-        self.lab.wait(silent, 20)
+        self.lab.wait(lambda: self.members().get(host.node_id, {}).get("silent_ms", 0) > SILENT_MS, 20)
         self.command("remove", str(host.node_id), "--lost", within_s=LEAVE_WITHIN_S)
         self.left(host)
         self.until_whole(f"{host.name} was lost", {host.node_id})

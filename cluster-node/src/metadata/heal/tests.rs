@@ -225,13 +225,15 @@ fn a_chunk_that_nobody_holds_leaves_no_row() {
     with_chunk(&mut cluster, ONE, &[1, 2]);
     let drop = Command::DropReplicas { node: NodeId(2), why: Surplus::Corrupt, ids: vec![(ONE, vec![NodeId(1)])] };
     assert_eq!(count(heal(&mut cluster, drop)), 1);
-    // It loses its last reference, and both nodes say that their copies are gone.
+    // Its writer is retired, it loses its last reference, and both nodes say that their copies are gone.
+    cluster.set(keys::SYSTEM, keys::NEXT_WRITER, &(ONE.writer.0 + 1));
     cluster.state.rows.remove(&(keys::CHUNKS, ONE.to_bytes().to_vec()));
     cluster.set(keys::GARBAGE, &ONE.to_bytes(), &GarbageRow { marked: false, holders: vec![NodeId(1)] });
     cluster.apply(Any::Life(life::Command::Purge { ids: vec![ONE], holder: None }));
     for node in [1, 2] {
         unlinked(&mut cluster, node, ONE);
     }
+    cluster.state.rows.remove(&(keys::SYSTEM, keys::NEXT_WRITER.to_vec()));
     assert!(cluster.state.rows.is_empty(), "{:?}", cluster.state.rows.keys());
 }
 

@@ -118,20 +118,25 @@ fn is_given_up(state: &dyn Txn, id: ChunkId) -> Result<bool, Fault> {
     Ok(!is_rechecked() || id.seq < settled_below(state, id.writer)? || is_retired(state, id.writer)?)
 }
 
-/// Marks chunks that are garbage, so that their holders unlink them.
+/// Marks chunks that are garbage, so that their holders unlink them, and forgets those that nobody holds.
 pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: Position) -> Result<Answer, Fault> {
     let mut budget = Budget::default();
     let mut count = 0;
     for id in ids.iter().take(IDS_MAX) {
         let key = id.to_bytes().to_vec();
-        // The two rows looked at, what tells of the writer, the rows written.
-        if !budget.take(7) {
+        // The two rows looked at.
+        if !budget.take(2) {
             return Ok(done(count, true));
         }
         if state.get(keys::CHUNKS, &key)?.is_some() && is_rechecked() {
             continue;
         }
-        let mut row = match get::<GarbageRow>(state, keys::GARBAGE, &key)? {
+        let row = get::<GarbageRow>(state, keys::GARBAGE, &key)?;
+        // What tells of the writer, the rows written.
+        if !budget.take(5) {
+            return Ok(done(count, true));
+        }
+        let mut row = match row {
             Some(row) => row,
             None if holder.is_some() && is_given_up(state, *id)? => GarbageRow::default(),
             None => continue,
@@ -142,6 +147,7 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: P
             told.push(holder);
         }
         if row.marked && told.is_empty() {
+            count += usize::from(row.holders.is_empty() && forget(state, *id)?);
             continue;
         }
         if !budget.take(told.len()) {
@@ -152,29 +158,34 @@ pub fn purge(state: &mut dyn Txn, ids: &[ChunkId], holder: Option<NodeId>, at: P
         for node in told {
             put(state, keys::UNLINKS, keys::unlink(node, *id), &at.index);
         }
-        match row.holders.is_empty() {
-            true => forget(state, key),
-            false => put(state, keys::GARBAGE, key, &row),
+        if !row.holders.is_empty() || !forget(state, *id)? {
+            put(state, keys::GARBAGE, key, &row);
         }
     }
     Ok(done(count, ids.len() > IDS_MAX))
 }
 
-/// Ends what is known of a chunk that nobody holds.
-fn forget(state: &mut dyn Txn, key: Vec<u8>) {
+/// Ends what is known of a chunk that nobody holds, once nothing can name it any more: till then a commit that was long on its way
+/// has to find that it is gone. Answers whether it is forgotten.
+fn forget(state: &mut dyn Txn, id: ChunkId) -> Result<bool, Fault> {
+    let key = id.to_bytes().to_vec();
     state.delete(keys::DROPPED, key.clone());
-    state.delete(keys::GARBAGE, key);
+    let forgets = is_given_up(state, id)?;
+    if forgets {
+        state.delete(keys::GARBAGE, key);
+    }
+    Ok(forgets)
 }
 
-/// Notes that a node has no copy any more; a chunk that nobody holds is forgotten. What the node was told later than at the place
+/// Notes that a node has no copy any more. What the node was told later than at the place
 /// in the log that it names is not what it speaks of.
 pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[(ChunkId, u64)]) -> Result<Answer, Fault> {
     let mut budget = Budget::default();
     let mut count = 0;
     for (id, told_at) in ids.iter().take(IDS_MAX) {
         let key = id.to_bytes().to_vec();
-        // What was told read and deleted, the garbage read, it and the drop written.
-        if !budget.take(5) {
+        // What was told read and deleted, the garbage read, it and the drop written, what tells of the writer.
+        if !budget.take(8) {
             return Ok(done(count, true));
         }
         if get::<u64>(state, keys::UNLINKS, &keys::unlink(node, *id))? != Some(*told_at) {
@@ -185,9 +196,8 @@ pub fn unlinked(state: &mut dyn Txn, node: NodeId, ids: &[(ChunkId, u64)]) -> Re
         let Some(mut row) = get::<GarbageRow>(state, keys::GARBAGE, &key)?.filter(|row| row.marked) else { continue };
         row.holders.retain(|held| *held != node);
         count += 1;
-        match row.holders.is_empty() {
-            true => forget(state, key),
-            false => put(state, keys::GARBAGE, key, &row),
+        if !row.holders.is_empty() || !forget(state, *id)? {
+            put(state, keys::GARBAGE, key, &row);
         }
     }
     Ok(done(count, ids.len() > IDS_MAX))

@@ -104,11 +104,12 @@ pub fn dead_uploads(view: &dyn View, after: Option<u64>, limit: usize) -> Result
     Ok((dead, last.filter(|_| rows.len() == limit)))
 }
 
-/// Gives garbage that is not marked yet among the next `limit` behind `after`, and where to go on.
+/// Gives garbage that is not marked yet, or that nobody holds and nothing can name any more, among the next `limit` behind `after`,
+/// and where to go on.
 ///
 /// # Errors
 /// As [`waiting`].
-pub fn unmarked(
+pub fn to_purge(
     view: &dyn View,
     after: Option<ChunkId>,
     limit: usize,
@@ -118,11 +119,13 @@ pub fn unmarked(
         from.push(0);
     }
     let rows = view.scan(keys::GARBAGE, &from, None, limit)?;
+    let mut writers = Writers::new(view)?;
     let (mut found, mut last) = (Vec::new(), None);
     for (key, bytes) in &rows {
         last = key.as_slice().try_into().ok().map(ChunkId::from_bytes);
-        if !codec::decode::<GarbageRow>(bytes)?.marked {
-            found.extend(last);
+        let (Some(id), row) = (last, codec::decode::<GarbageRow>(bytes)?) else { continue };
+        if !row.marked || row.holders.is_empty() && writers.standing(id)? != Standing::InFlight {
+            found.push(id);
         }
     }
     Ok((found, last.filter(|_| rows.len() == limit)))
@@ -342,23 +345,29 @@ mod tests {
     }
 
     #[test]
-    fn unmarked_garbage_and_told_nodes_are_found_page_by_page() {
+    fn garbage_to_purge_and_told_nodes_are_found_page_by_page() {
         let kv = store(|batch| {
             (1..=10).for_each(|seq| garbage(batch, id(1, seq), seq % 2 == 0));
             for (node, seq) in [(2, 2), (2, 4), (7, 4)] {
                 batch.put(keys::UNLINKS, keys::unlink(NodeId(node), id(1, seq)), codec::encode(&7u64));
             }
+            // Held by nobody: what its writer may still name has to be remembered.
+            for id in [id(1, 20), id(2, 4), id(2, 5)] {
+                let row = GarbageRow { marked: true, holders: Vec::new() };
+                batch.put(keys::GARBAGE, id.to_bytes(), codec::encode(&row));
+            }
         });
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let (page, next) = unmarked(&kv, after, 3).expect("in memory");
+            let (page, next) = to_purge(&kv, after, 3).expect("in memory");
             found.extend(page);
             after = next;
             if after.is_none() {
                 break;
             }
         }
-        assert_eq!(found, [1, 3, 5, 7, 9].map(|seq| id(1, seq)));
+        let unmarked = [1, 3, 5, 7, 9].map(|seq| id(1, seq));
+        assert_eq!(found, [&unmarked[..], &[id(1, 20), id(2, 4)]].concat());
         assert_eq!(told_nodes(&kv, 9).expect("in memory"), [NodeId(2), NodeId(7)]);
         assert_eq!(told(&kv, NodeId(2), 9).expect("in memory"), [(id(1, 2), 7), (id(1, 4), 7)]);
         assert_eq!(told(&kv, NodeId(3), 9).expect("in memory"), []);

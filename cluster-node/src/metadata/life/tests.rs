@@ -255,6 +255,8 @@ fn purge_marks_garbage_only_and_forgets_it_when_every_holder_has_unlinked_it() {
     let mut cluster = Cluster::new();
     let old = cluster.put("k", 4, 1)[0];
     let kept = cluster.put("k", 4, 1)[0];
+    let settle = Command::Settle { node: NodeId(1), writer: old.writer, below: old.seq + 1 };
+    assert_eq!(cluster.life(settle), done(1));
     let purge = |holder| Command::Purge { ids: vec![old, kept], holder };
     assert_eq!(cluster.life(purge(None)), done(0), "still named by a version that lingers");
     cluster.reclaim(u64::MAX);
@@ -270,6 +272,27 @@ fn purge_marks_garbage_only_and_forgets_it_when_every_holder_has_unlinked_it() {
     }
     assert_eq!((cluster.count(keys::GARBAGE), cluster.count(keys::UNLINKS)), (0, 0));
     assert_eq!(cluster.count(keys::CHUNKS), 1);
+}
+
+#[test]
+fn a_purged_chunk_is_remembered_while_a_commit_that_names_it_may_be_on_its_way() {
+    let mut cluster = Cluster::new();
+    let tail = cluster.chunks(1);
+    let (node, writer, id) = (NodeId(1), cluster.writer, tail[0].chunk.id);
+    let late = cluster.commit_of("k", 4, None, tail);
+    let release = Command::Release { node, writer, upload: None, chunks: vec![(id, vec![NodeId(1), NodeId(2)])] };
+    assert_eq!(cluster.life(release), done(1));
+    let purge = || Command::Purge { ids: vec![id], holder: None };
+    assert_eq!(cluster.life(purge()), done(1));
+    cluster.unlinked(1, &[id]);
+    cluster.unlinked(2, &[id]);
+    assert_eq!((cluster.count(keys::GARBAGE), cluster.count(keys::UNLINKS)), (1, 0), "nobody holds it any more");
+    assert_eq!(cluster.life(purge()), done(0), "and its writer may still have named it");
+    assert_eq!(cluster.any(late.clone()), Applied::Refused(Refusal::ChunkGone));
+    assert_eq!(cluster.life(Command::Settle { node, writer, below: id.seq + 1 }), done(1));
+    assert_eq!(cluster.life(purge()), done(1));
+    assert_eq!(cluster.count(keys::GARBAGE), 0);
+    assert_eq!(cluster.any(late), Applied::Refused(Refusal::ChunkGone), "it is settled");
 }
 
 #[test]
