@@ -1,6 +1,12 @@
 //! What a node tells on its own: statistics to the leader, and, as the leader, the cluster's report to the supernodes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use flotilla_api::{
     ChunkId, ClusterName, NodeId,
@@ -77,6 +83,8 @@ pub struct Teller {
     pub documents: DocumentCache,
     /// Raised when the leader says that this node is no member any more.
     pub removed: CancellationToken,
+    /// Whether the last heartbeat found no leader where this node believes it.
+    pub unheard: Arc<AtomicBool>,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -130,9 +138,10 @@ impl Teller {
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
             let told: Result<HeartbeatAnswer, _> =
                 self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
+            self.unheard.store(!told.as_ref().is_ok_and(|answer| answer.leads), Ordering::Relaxed);
             match told {
-                Ok(HeartbeatAnswer { removed: true }) => self.removed.cancel(),
-                Ok(HeartbeatAnswer { removed: false }) => {}
+                Ok(HeartbeatAnswer { removed: true, .. }) => self.removed.cancel(),
+                Ok(HeartbeatAnswer { removed: false, .. }) => {}
                 Err(error) => tracing::debug!(%error, "leader did not take the heartbeat"),
             }
         }

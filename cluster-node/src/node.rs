@@ -1,6 +1,10 @@
 //! The composition root: a node's parts in the order in which they come to life, and back.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use flotilla_api::{CommandId, NodeId, RequestId, WriterId, peer::auth::FleetSecret};
 use flotilla_chunk_store::ChunkStore;
@@ -201,7 +205,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
-    let removed = CancellationToken::new();
+    let (removed, unheard) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
     let membership = Membership {
         node: identity.node,
         uuid: identity.uuid,
@@ -210,6 +214,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
         voter_grace: settings.voter_grace,
         greeter,
         removed: removed.clone(),
+        unheard: unheard.clone(),
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
     };
@@ -320,6 +325,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             gauges: Arc::default(),
             documents: documents.clone(),
             removed: removed.clone(),
+            unheard: unheard.clone(),
             entropy: seams.entropy.clone(),
         };
         late_files.set(FileService {

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 from census import census, fill, fsck
 from dev import Dev, Process, fail, ledger_verdict, node, note
@@ -37,7 +39,8 @@ def ordered(*arguments: str, within_s: float = 30) -> float:
     begun = time.monotonic()
     result = node(*arguments, within_s=within_s)
     if result.returncode != 0:
-        fail(f"node {arguments} ended with {result.returncode}: {result.stdout}{result.stderr}")
+        said = " ".join(f"{result.stdout} {result.stderr}".split())
+        fail(f"node {arguments} ended with {result.returncode}: {said}")
     return time.monotonic() - begun
 
 
@@ -52,6 +55,31 @@ def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) 
         answer = dev.client(gateway.public).file("GET", key)
         if (answer.status, answer.body) != (200, content):
             fail(f"{key} read at {gateway.name}: {answer.status} {answer.code()}, {len(answer.body)} bytes")
+
+
+def removed_unheard(dev: Dev, members_left: list[Process]) -> float:
+    """A node is removed while it can't hear of it, by a leader that then dies: it has to find out from another one."""
+    leader = dev.leader("a")
+    victim = next(p for p in members_left if p is not leader)
+    ordered("drain", str(victim.node_id), within_s=DRAIN_S)
+    expect_voters(dev, [id for id in voters() if id != victim.node_id], 20)
+    victim.kill(signal.SIGSTOP)
+    try:
+        dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+        ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
+        leader = dev.leader("a")
+        dev.kill_all([leader])
+    finally:
+        victim.kill(signal.SIGCONT)
+    begun = time.monotonic()
+    ended = dev.wait(lambda: not victim.alive(), 30)
+    found_out_s = time.monotonic() - begun
+    last = json.loads(Path(victim.log_file).read_text().splitlines()[-1])
+    if not ended or last.get("exit_code") != CONFIG:
+        fail(f"{victim.name} was removed while it slept, and {'ended' if ended else 'lives'}; its last word is {last}")
+    dev.start(leader)
+    dev.wait_ready([leader], JOIN_S)
+    return found_out_s
 
 
 def main() -> None:
@@ -124,7 +152,8 @@ def main() -> None:
     if not dev.wait(lambda: fsck()[0] == 0, 30):
         fail(f"fsck finds: {fsck()[1][-500:]}")
     verdict = ledger_verdict(log, 200)
-    print(f"joined_in={joined_s:.1f}s drained_in={drained_s:.1f}s removed_in={removed_s:.1f}s repaired_in={repaired_s:.1f}s {verdict}")
+    found_out_s = removed_unheard(dev, [p for p in dev.nodes if p.node_id in left])
+    print(f"joined_in={joined_s:.1f}s drained_in={drained_s:.1f}s removed_in={removed_s:.1f}s repaired_in={repaired_s:.1f}s found_out_in={found_out_s:.1f}s {verdict}")
 
 
 main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Nodes come and go under load, and the voters with them.
 #
-# check: two nodes join, vote and fill; one is drained and removed, one is lost and replaced; ids are never reused; nothing is lost
+# check: two nodes join, vote and fill; one is drained and removed, one is lost and replaced, one is removed while it sleeps; nothing is lost
 # ci: yes
 set -euo pipefail
 # shellcheck source=lib/common.sh

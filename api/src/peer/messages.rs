@@ -122,6 +122,8 @@ pub struct Heartbeat {
 pub struct HeartbeatAnswer {
     /// Whether the node is no member of the cluster any more.
     pub removed: bool,
+    /// Whether it was a leader that answered, as far as it knew.
+    pub leads: bool,
 }
 
 /// A node with an empty folder asks for a place in a running cluster. Asked again, it is given the same one.

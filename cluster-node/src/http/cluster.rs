@@ -58,7 +58,7 @@ pub(super) async fn heartbeat(
     if member.metadata.group().member(node).is_some() {
         member.board.heard(heartbeat);
     }
-    Ok(Coded(HeartbeatAnswer { removed }))
+    Ok(Coded(HeartbeatAnswer { removed, leads: member.metadata.group().status().is_leader }))
 }
 
 /// Gives a new node its place.

@@ -5,7 +5,13 @@ mod join;
 mod rules;
 mod starts;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use flotilla_api::{
     NodeId,
@@ -30,7 +36,7 @@ use crate::{
 
 /// Between two looks at the members.
 const ROUND: Duration = Duration::from_secs(1);
-/// A node that hears of no leader for so long asks the others whether it is a member.
+/// A node that hears of no leader, or is heard by none, for so long asks the others whether it is a member.
 const ALONE_MAX: Duration = Duration::from_secs(5);
 /// A learner that is no further behind can vote: it has the rest in less than a heartbeat.
 const LAG_MAX: u64 = 1000;
@@ -67,6 +73,8 @@ pub struct Membership {
     pub voter_grace: Period,
     /// Asks whether this node is still a member when it hears of no leader.
     pub greeter: Greeter,
+    /// Whether the last heartbeat found no leader where this node believes it: one that was removed is told of no new one.
+    pub unheard: Arc<AtomicBool>,
     /// Raised when it is not.
     pub removed: CancellationToken,
     /// The monotonic clock.
@@ -86,10 +94,10 @@ impl Membership {
                 () = tokio::time::sleep(ROUND) => {}
             }
             let (status, now) = (self.metadata.group().status(), self.clock.now());
-            if status.leader.is_some() {
+            if status.is_leader || status.leader.is_some() && !self.unheard.load(Ordering::Relaxed) {
                 alone_since = None;
             } else if now.duration_since(*alone_since.get_or_insert(now)) >= ALONE_MAX {
-                // Who was removed while it was cut off is told by nobody, since it has no leader to tell anything.
+                // Who was removed while it was cut off, or just before the leader changed, is told by nobody.
                 alone_since = Some(now);
                 if self.greeter.is_removed(&status).await {
                     self.removed.cancel();

@@ -159,6 +159,7 @@ impl Lab {
                     peers: peers(id),
                 },
                 removed: CancellationToken::new(),
+                unheard: Arc::default(),
                 clock: clock.clone(),
                 entropy: entropy.clone(),
             };
