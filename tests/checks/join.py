@@ -57,6 +57,11 @@ def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) 
             fail(f"{key} read at {gateway.name}: {answer.status} {answer.code()}, {len(answer.body)} bytes")
 
 
+def wait_silent(dev: Dev, victim: Process) -> None:
+    """Waits until a node may be removed as lost."""
+    dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+
+
 def removed_unheard(dev: Dev, members_left: list[Process]) -> float:
     """A node is removed while it can't hear of it, by a leader that then dies: it has to find out from another one."""
     leader = dev.leader("a")
@@ -65,7 +70,7 @@ def removed_unheard(dev: Dev, members_left: list[Process]) -> float:
     expect_voters(dev, [id for id in voters() if id != victim.node_id], 20)
     victim.kill(signal.SIGSTOP)
     try:
-        dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+        wait_silent(dev, victim)
         ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         leader = dev.leader("a")
         dev.kill_all([leader])
@@ -131,7 +136,7 @@ def main() -> None:
         shutil.rmtree(victim.data_dir)
         if victim not in new:
             dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")
-        dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+        wait_silent(dev, victim)
         again = dev.newcomer(f"{victim.name}-again", base + 58, first, [p.peer for p in others])
         ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         dev.start(again)
