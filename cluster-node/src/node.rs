@@ -205,7 +205,8 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
-    let (removed, unheard) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+    // Unheard until a leader says otherwise: one that is removed before it is granted a writer sends no heartbeat.
+    let (removed, unheard) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
     let membership = Membership {
         node: identity.node,
         uuid: identity.uuid,

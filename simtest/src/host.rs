@@ -71,6 +71,8 @@ pub struct Host {
     pub speed: Arc<Speed>,
     /// Makes its disk fail.
     pub faulty: FaultyDisk,
+    /// Whether it is gone with all that it had.
+    pub lost: bool,
     databases: Arc<Databank>,
     wall_ahead_ms: u64,
     starts: u64,
@@ -141,7 +143,7 @@ impl Host {
         let databases = Arc::new(Databank { kv: Mutex::new(None), watch, syncs: Arc::default(), plant });
         let (name, speed, seed) = (address(id), Arc::default(), plan.seed);
         let wall_ahead_ms = plan.wall_ahead_ms.get(id as usize - 1).copied().unwrap_or(0);
-        Self { id, name, disk, speed, faulty, databases, wall_ahead_ms, starts: 0, seed, up: None }
+        Self { id, name, disk, speed, faulty, lost: false, databases, wall_ahead_ms, starts: 0, seed, up: None }
     }
 
     /// Whether a process runs here.

@@ -32,11 +32,13 @@ pub enum Plant {
     TornVolume,
     /// `memory_returned`: a client neither reads an answer nor lets go of it.
     HeldBody,
+    /// `membership`: a node is drained and removed that nobody wanted to go.
+    Unasked,
 }
 
 impl Plant {
     /// All of them with their names and the invariants that find them.
-    pub const ALL: [(Self, &str, &str); 9] = [
+    pub const ALL: [(Self, &str, &str); 10] = [
         (Self::NoSync, "no_sync", "acked_is_durable"),
         (Self::LostRow, "lost_row", "applied_alike"),
         (Self::SyncAgain, "sync_again", "failed_sync"),
@@ -46,6 +48,7 @@ impl Plant {
         (Self::FalseFailure, "false_failure", "not_done"),
         (Self::TornVolume, "torn_volume", "index_rebuilt"),
         (Self::HeldBody, "held_body", "memory_returned"),
+        (Self::Unasked, "unasked", "membership"),
     ];
 }
 
@@ -54,8 +57,10 @@ impl Plant {
 pub struct Plan {
     /// Where it was drawn from.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many nodes form the cluster.
     pub nodes: u64,
+    /// How many machines more there are, for nodes that join it.
+    pub spares: u64,
     /// How many clients.
     pub clients: u64,
     /// How many keys they share.
@@ -99,6 +104,29 @@ pub enum Event {
     FailDatabaseSync(u64),
     /// An operator ends the process and trusts the machine's disk again, if anything failed on it.
     Accept(u64),
+    /// An operator wants other members.
+    Order(Order),
+}
+
+/// What an operator wants of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// A spare one joins.
+    Join(u64),
+    /// It gives its data away and leaves.
+    Retire(u64),
+    /// It is lost with its disk, and the cluster is told so.
+    Lose(u64),
+}
+
+impl Order {
+    /// Gives the machine.
+    #[must_use]
+    pub fn machine(self) -> u64 {
+        match self {
+            Self::Join(id) | Self::Retire(id) | Self::Lose(id) => id,
+        }
+    }
 }
 
 impl Plan {
@@ -110,12 +138,13 @@ impl Plan {
         let mut plan = Self {
             seed,
             nodes,
+            spares: rng.random_range(0..2),
             clients: rng.random_range(2..=4),
             keys: rng.random_range(3..=6),
             load: LOAD,
             snapshot_after_entries: rng.random_range(40..=400),
             volume_bytes: [128 << 10, 256 << 10, 1 << 20][rng.random_range(0..3)],
-            wall_ahead_ms: (0..nodes).map(|_| rng.random_range(0..60_000)).collect(),
+            wall_ahead_ms: (0..=nodes).map(|_| rng.random_range(0..60_000)).collect(),
             plant: None,
             events: Vec::new(),
         };
@@ -124,20 +153,52 @@ impl Plan {
             plan.draw_fault(at, &mut rng);
             at += ms(rng.random_range(FAULT_GAP_MS.0..=FAULT_GAP_MS.1));
         }
+        plan.draw_orders(&mut rng);
         plan.events.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// Gives how many machines there are.
+    #[must_use]
+    pub fn machines(&self) -> u64 {
+        self.nodes + self.spares
+    }
+
+    /// A spare machine joins, one of those that were there leaves or is lost; of five, another one is lost too.
+    fn draw_orders(&mut self, rng: &mut StdRng) {
+        let mut orders: Vec<Order> = (self.nodes + 1..=self.machines()).map(Order::Join).collect();
+        let first = rng.random_range(1..=self.nodes);
+        match rng.random_range(0..10) {
+            0..4 => {}
+            4..7 => orders.push(Order::Retire(first)),
+            _ => orders.push(Order::Lose(first)),
+        }
+        if self.nodes == 5 && self.spares > 0 && orders.len() > 1 && rng.random_bool(0.5) {
+            let second = self.other(first, rng);
+            if !matches!(orders[1], Order::Lose(_)) && second <= self.nodes {
+                orders.push(Order::Lose(second));
+            }
+        }
+        let mut times: Vec<Duration> = orders.iter().map(|_| ms(rng.random_range(0..9_000))).collect();
+        times.sort();
+        if rng.random_bool(0.3) {
+            orders.reverse();
+        }
+        self.events.extend(times.into_iter().zip(orders.into_iter().map(Event::Order)));
     }
 
     /// Gives a run of the same size in which nothing goes wrong.
     #[must_use]
     pub fn calm(seed: u64) -> Self {
-        Self { events: Vec::new(), ..Self::draw(seed) }
+        Self { events: Vec::new(), spares: 0, ..Self::draw(seed) }
     }
 
     /// Plants a fault, and leaves out all others where they could hide it or do without it.
     #[must_use]
     pub fn planted(mut self, plant: Plant) -> Self {
         self.plant = Some(plant);
+        self.spares = 0;
+        self.events.retain(|(_, event)| !matches!(event, Event::Order(_)));
         match plant {
             Plant::NoSync | Plant::LostRow | Plant::Unlink | Plant::TornVolume | Plant::HeldBody => self.events.clear(),
             Plant::SyncAgain => {
@@ -153,12 +214,13 @@ impl Plan {
                 self.isolate(ms(1_000), ms(9_000), &[1]);
             }
             Plant::FalseFailure => {}
+            Plant::Unasked => self.events = vec![(ms(1_000), Event::Order(Order::Retire(2)))],
         }
         self
     }
 
     fn draw_fault(&mut self, at: Duration, rng: &mut StdRng) {
-        let node = rng.random_range(1..=self.nodes);
+        let node = rng.random_range(1..=self.machines());
         let end = at + ms(rng.random_range(200..4_000));
         match rng.random_range(0..100) {
             0..15 => {
@@ -183,7 +245,7 @@ impl Plan {
             }
             70..75 => {
                 let seed = rng.next_u64();
-                for node in 1..=self.nodes {
+                for node in 1..=self.machines() {
                     self.events.push((at, Event::End(node, Kept::Some(seed ^ node))));
                     self.events.push((end + ms(rng.random_range(0..500)), Event::Boot(node)));
                 }
@@ -210,7 +272,7 @@ impl Plan {
 
     fn isolate(&mut self, at: Duration, end: Duration, some: &[u64]) {
         for inside in some {
-            for outside in (1..=self.nodes).filter(|node| !some.contains(node)) {
+            for outside in (1..=self.machines()).filter(|node| !some.contains(node)) {
                 self.events.extend([(at, Event::Cut(*inside, outside)), (at, Event::Cut(outside, *inside))]);
             }
         }
@@ -218,7 +280,7 @@ impl Plan {
     }
 
     fn other(&self, node: u64, rng: &mut StdRng) -> u64 {
-        1 + (node - 1 + rng.random_range(1..self.nodes)) % self.nodes
+        1 + (node - 1 + rng.random_range(1..self.machines())) % self.machines()
     }
 }
 
@@ -251,6 +313,6 @@ mod tests {
     fn every_kind_of_fault_is_drawn() {
         let all: Vec<Event> = (0..100).flat_map(|seed| Plan::draw(seed).events).map(|(_, event)| event).collect();
         let kinds: std::collections::HashSet<_> = all.iter().map(std::mem::discriminant).collect();
-        assert_eq!(kinds.len(), 11);
+        assert_eq!(kinds.len(), 12);
     }
 }

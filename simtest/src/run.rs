@@ -24,6 +24,10 @@ use crate::{
 
 /// How long a cluster may take to form.
 const FORMS_WITHIN: Duration = Duration::from_secs(30);
+/// How long orders may take in a cluster that was healed.
+const ORDERED_WITHIN: Duration = Duration::from_secs(180);
+/// Between two looks at who leads and votes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +77,23 @@ async fn story(plan: &Plan, print: bool) -> Report {
     for number in 1..=plan.clients {
         clients.spawn(world.client(number, &history).work(begun + plan.load));
     }
+    let (operator, orders) = world.operator();
+    let operator = tokio::task::spawn_local(operator.work(orders));
+    let mut leaders = membership::Leaders::default();
     for (at, event) in &plan.events {
-        sleep_until(begun + *at).await;
+        pass(&world, begun + *at, &mut leaders, &violations).await;
         failed_sync::check(&world, &violations);
         world.apply(event).await;
     }
-    sleep_until(begun + plan.load).await;
+    pass(&world, begun + plan.load, &mut leaders, &violations).await;
+    world.end_orders();
     failed_sync::check(&world, &violations);
     acked_is_durable::check(&world, &violations).await;
     while clients.join_next().await.is_some() {}
     world.heal().await;
+    if tokio::time::timeout(ORDERED_WITHIN, operator).await.is_err() {
+        violations.add("membership", "an order is not carried out");
+    }
     let settled = settle(&world).await;
     match plan.plant {
         Some(Plant::Unlink) => world.unlink_one().await,
@@ -119,11 +130,23 @@ async fn story(plan: &Plan, print: bool) -> Report {
     }
 }
 
+/// Lets time pass until `end`, and looks at the members meanwhile.
+async fn pass(world: &World, end: Instant, leaders: &mut membership::Leaders, violations: &Violations) {
+    loop {
+        leaders.look(world, violations);
+        let next = end.min(Instant::now() + LOOK_EVERY);
+        sleep_until(next).await;
+        if next == end {
+            return;
+        }
+    }
+}
+
 /// Waits until all nodes see a leader.
 async fn formed(world: &World) {
     let sees =
         |host: &crate::host::Host| host.node().and_then(|node| node.status()).is_some_and(|s| s.leader.is_some());
-    while !world.hosts.iter().all(sees) {
+    while !world.members().all(sees) {
         sleep(Duration::from_millis(50)).await;
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     host::Host,
-    invariants::index_rebuilt,
+    invariants::{index_rebuilt, membership},
     kv::{applied, sum_of},
     world::{REPLICAS, World},
 };
@@ -42,14 +42,14 @@ pub async fn settle(world: &World) -> Result<Audit, String> {
 /// # Errors
 /// If there is none, or it does not make sense.
 pub fn latest(world: &World) -> Result<Audit, String> {
-    let kvs = world.hosts.iter().filter_map(Host::kv);
+    let kvs = world.hosts.iter().filter(|host| !host.lost).filter_map(Host::kv);
     let kv = kvs.max_by_key(|kv| applied(&**kv)).ok_or("no node has metadata")?;
     audit::read(&*kv).map_err(|error| error.to_string())
 }
 
 /// Looks for copies that nothing names.
 async fn garbage(world: &World, audit: &Audit) -> Result<(), String> {
-    for host in &world.hosts {
+    for host in world.members() {
         let node = NodeId(host.id);
         let Some(store) = host.node().and_then(|node| node.chunks()) else { continue };
         let mut here = index_rebuilt::list(&store).await.map_err(|error| error.to_string())?;
@@ -65,7 +65,8 @@ async fn garbage(world: &World, audit: &Audit) -> Result<(), String> {
 fn look(world: &World) -> Result<Audit, String> {
     let mut leaders = Vec::new();
     let mut states = Vec::new();
-    for host in &world.hosts {
+    membership::settled(world)?;
+    for host in world.members() {
         let status = host.node().and_then(|node| node.status()).ok_or_else(|| format!("n{} is not up", host.id))?;
         leaders.push(status.leader.ok_or_else(|| format!("n{} knows no leader", host.id))?);
         let kv = host.kv().ok_or_else(|| format!("n{} has no database", host.id))?;

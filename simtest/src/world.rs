@@ -17,12 +17,15 @@ use crate::{
     kv::Watch,
     net::{Net, Weather},
     note,
-    plan::{Event, Plan, Plant},
+    operator::Operator,
+    plan::{Event, Order, Plan, Plant},
     power::Power,
+    roster::{Place, Roster},
     settle::latest,
     trace::Trace,
 };
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// How many copies every chunk has.
 pub const REPLICAS: u32 = 2;
@@ -35,7 +38,10 @@ pub struct World {
     trace: Trace,
     net: Net,
     secret: FleetSecret,
-    /// By node id, from 1.
+    roster: Roster,
+    /// Where orders about members go; none once no more will come.
+    orders: Option<UnboundedSender<Order>>,
+    /// By node id, from 1: machines join one at a time, in the order of their numbers.
     pub hosts: Vec<Host>,
 }
 
@@ -44,8 +50,54 @@ impl World {
     #[must_use]
     pub fn new(plan: Plan, trace: Trace, watch: &dyn Fn(u64) -> Arc<dyn Watch>) -> Self {
         let net = Net::new(&plan, entropy::seeded(plan.seed.wrapping_add(1)), trace.clone());
-        let hosts = (1..=plan.nodes).map(|id| Host::new(id, &plan, watch(id))).collect();
-        Self { plan, trace, net, secret: FleetSecret::new("of the simulation"), hosts }
+        let hosts = (1..=plan.machines()).map(|id| Host::new(id, &plan, watch(id))).collect();
+        let roster = Roster::new(&plan);
+        Self { plan, trace, net, secret: FleetSecret::new("of the simulation"), roster, orders: None, hosts }
+    }
+
+    /// Gives the machines that are meant to be members, and nothing else.
+    pub fn members(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| self.place(host) == Place::Member)
+    }
+
+    /// Gives a machine's place.
+    #[must_use]
+    pub fn place(&self, host: &Host) -> Place {
+        self.roster.place(host.id)
+    }
+
+    /// Gives all places.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Gives how many nodes formed the cluster.
+    #[must_use]
+    pub fn first_nodes(&self) -> u64 {
+        self.plan.nodes
+    }
+
+    /// Makes the operator, and where it hears of the plan's orders.
+    #[must_use]
+    pub fn operator(&mut self) -> (Operator, UnboundedReceiver<Order>) {
+        let (sender, orders) = unbounded_channel();
+        self.orders = Some(sender);
+        (Operator::new(&self.plan, self.outsider(99), self.roster.clone(), self.trace.clone()), orders)
+    }
+
+    /// No more orders will come.
+    pub fn end_orders(&mut self) {
+        self.orders = None;
+    }
+
+    /// Makes somebody who can talk to nodes and is none.
+    fn outsider(&self, number: u64) -> PeerClient {
+        let own = format!("10.0.1.{number}:2");
+        let transport = self.net.transport(&own, Arc::new(Power::default()));
+        let clock = Arc::new(Skewed::new(self.trace.begun(), 0));
+        let entropy = entropy::seeded(self.plan.seed.rotate_left(31) ^ number);
+        PeerClient::new(self.secret.clone(), own, clock, &*entropy, transport)
     }
 
     /// Makes a client.
@@ -55,14 +107,9 @@ impl World {
             history: history.clone(),
             trace: self.trace.clone(),
             keys: self.plan.keys,
-            nodes: self.plan.nodes,
+            nodes: self.plan.machines(),
         };
-        let own = format!("10.0.1.{number}:2");
-        let transport = self.net.transport(&own, Arc::new(Power::default()));
-        let clock = Arc::new(Skewed::new(self.trace.begun(), 0));
-        let entropy = entropy::seeded(self.plan.seed.rotate_left(31) ^ number);
-        let peers = PeerClient::new(self.secret.clone(), own, clock, &*entropy, transport);
-        Client::new(number, &self.plan, office, peers)
+        Client::new(number, &self.plan, office, self.outsider(number))
     }
 
     /// What is planted.
@@ -97,7 +144,7 @@ impl World {
 
     /// Starts every machine's node that does not run; what failed on a disk is accepted.
     pub async fn boot_all(&mut self) {
-        for id in 1..=self.plan.nodes {
+        for id in 1..=self.plan.machines() {
             self.boot(id).await;
         }
     }
@@ -120,7 +167,33 @@ impl World {
             }
             Event::FailDatabaseSync(id) => self.host(id).fail_next_sync(true),
             Event::Accept(id) => self.accept(id).await,
+            Event::Order(order) => self.order(order).await,
         }
+    }
+
+    async fn order(&mut self, order: Order) {
+        let id = order.machine();
+        match order {
+            Order::Join(_) => self.roster.set(id, Place::Joins),
+            // Nobody is told of it, so nobody expects it.
+            _ if self.plan.plant == Some(Plant::Unasked) => {}
+            Order::Retire(_) | Order::Lose(_) => self.roster.set(id, Place::Leaves),
+        }
+        match order {
+            Order::Join(_) => self.boot(id).await,
+            Order::Lose(_) => self.lose(id).await,
+            Order::Retire(_) => {}
+        }
+        if let Some(orders) = &self.orders {
+            // An operator that has gone home is told of nothing.
+            let _told = orders.send(order);
+        }
+    }
+
+    /// A machine burns down.
+    async fn lose(&mut self, id: u64) {
+        self.host(id).end(Kept::All).await;
+        self.host(id).lost = true;
     }
 
     /// Ends all faults: the weather is fair, links and disks are well, every machine runs.
@@ -128,7 +201,7 @@ impl World {
         note!(self.trace, "heal");
         self.net.set_weather(Weather::FAIR);
         self.net.heal_links();
-        for id in 1..=self.plan.nodes {
+        for id in self.roster.with(&[Place::Joins, Place::Member, Place::Leaves]) {
             let host = self.host(id);
             host.speed.set(Duration::from_micros(500));
             if host.is_poisoned() {
@@ -145,6 +218,9 @@ impl World {
     /// Ends a machine's process; what failed on its disk is accepted.
     async fn accept(&mut self, id: u64) {
         let seed = self.plan.seed ^ id;
+        if self.roster.place(id) == Place::Spare {
+            return;
+        }
         if !self.host(id).is_up() || self.host(id).is_poisoned() {
             self.host(id).end(Kept::All).await;
             self.host(id).accept_disk(seed).await.expect("a disk in memory takes it");
@@ -163,7 +239,8 @@ impl World {
     }
 
     async fn boot(&mut self, id: u64) {
-        if self.host(id).is_up() && !self.host(id).is_stopping() {
+        let stays_off = [Place::Spare, Place::Gone].contains(&self.roster.place(id)) || self.host(id).lost;
+        if stays_off || self.host(id).is_up() && !self.host(id).is_stopping() {
             return;
         }
         self.end(id, Kept::All).await;
@@ -192,7 +269,8 @@ impl World {
     }
 
     fn settings(&self, id: u64) -> Settings {
-        let members: Vec<String> = (1..=self.plan.nodes).map(address).collect();
+        let first: Vec<String> = (1..=self.plan.nodes).map(address).collect();
+        let (members, join) = if id <= self.plan.nodes { (first, Vec::new()) } else { (Vec::new(), first) };
         let settings = json!({
             "name": format!("n{id}"),
             "cluster": "sim",
@@ -201,6 +279,7 @@ impl World {
             "peer": address(id),
             "ops": format!("10.0.0.{id}:3"),
             "initial_members": members,
+            "join": join,
             "fleet_secret_file": "/none",
             "chunk_size": CHUNK_BYTES,
             "cache_bytes": 8 << 20,

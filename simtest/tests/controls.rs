@@ -44,4 +44,5 @@ controls! {
     not_done_control "false_failure" "not_done",
     index_rebuilt_control "torn_volume" "index_rebuilt",
     memory_returned_control "held_body" "memory_returned",
+    membership_control "unasked" "membership",
 }

@@ -16,7 +16,7 @@ pub async fn check(world: &World, violations: &Violations) {
         Err(why) => return violations.add(NAME, why),
     };
     let mut images = BTreeMap::new();
-    for host in &world.hosts {
+    for host in world.hosts.iter().filter(|host| !host.lost) {
         match Image::take(world, host).await {
             Ok(Some(image)) => drop(images.insert(host.id, image)),
             Ok(None) => {}

@@ -9,7 +9,7 @@ const NAME: &str = "bounded";
 
 /// Checks a cluster at rest.
 pub fn check(world: &World, violations: &Violations) {
-    for host in &world.hosts {
+    for host in world.members() {
         let entries = log_entries(host);
         let limit = world.log_entries_max();
         if entries > limit {

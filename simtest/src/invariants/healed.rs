@@ -20,7 +20,7 @@ pub async fn check(world: &World, audit: &Audit, violations: &Violations) {
             violations.add(NAME, format!("{id} is on {nodes:?}"));
         }
     }
-    for host in &world.hosts {
+    for host in world.members() {
         let Some(store) = host.node().and_then(|node| node.chunks()) else {
             violations.add(NAME, format!("n{} is not up", host.id));
             continue;

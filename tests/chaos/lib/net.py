@@ -90,6 +90,15 @@ class Net:
                 run(*self.inside(host), "nft", "-f", "-", text=rules)
             self.cuts = set(cuts)
 
+    def mute(self, host: str, port: int, deaf_to: str) -> None:
+        """The host's own requests to a port reach nobody, and it hears nothing from another host; it answers all others."""
+        silent = f"chain o {{\ntype filter hook output priority 0;\ntcp dport {port} drop\n}}\n"
+        deaf = f"chain i {{\ntype filter hook input priority 0;\nip saddr {self.hosts[deaf_to]} drop\n}}\n"
+        run(*self.inside(host), "nft", "-f", "-", text=f"table inet mute {{\n{silent}{deaf}}}\n")
+
+    def unmute(self, host: str) -> None:
+        run(*self.inside(host), "nft", "-f", "-", text="table inet mute\ndelete table inet mute\n")
+
     def remove(self) -> None:
         """Removes the hosts; what runs on them must have ended."""
         for host in ["hub", "c", *self.hosts]:
