@@ -9,9 +9,8 @@ use flotilla_http_server::{
     Capabilities, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer, Site, Sites,
     bind, install_metrics, secret,
 };
-use flotilla_member::{Error, Seams, marks};
+use flotilla_member::{Error, Seams, live, marks};
 use flotilla_raft_store::identity::FolderLock;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,27 +38,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let node = Node::open(settings, secret, Seams::system(), Sizes::default())?;
     let sites = sites(&node, &stop)?;
 
-    let drained = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn({
-        let drained = drained.clone();
-        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
-    });
-    let mut result = tokio::select! {
-        result = node.serve(&stop) => result,
-        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
-    };
-    if result.is_ok() {
-        node.hand_over().await;
-    }
-    drained.cancel();
-    while tasks.join_next().await.is_some() {}
-    // Also of what was written after the stop: leadership handed over, requests that ended.
-    if result.is_ok() && node.member.get().is_some() {
-        result = node.fatal.end(&node.settings.data_dir);
-    }
-    node.end().await;
-    result
+    let group = || node.member.get().map(|member| member.metadata.group().clone());
+    live(sites, node.serve(&stop), group, &node.fatal, &node.settings.data_dir).await
 }
 
 fn sites(node: &Node, stop: &CancellationToken) -> Result<Sites, Error> {

@@ -9,12 +9,12 @@ use flotilla_http_server::{
     DocumentCache, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer, Site, Sites,
     bind, install_metrics, secret,
 };
-use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over, marks};
+use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, live, marks};
 use flotilla_raft_store::{
     formation::{Formation, Plan},
     identity::FolderLock,
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -69,32 +69,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let sites = sites(&settings, &addresses, &secret, &seams, &formation, &service, &documents, &stop)?;
 
     let sealer = Sealer::new(secret.clone(), seams.clock.clone(), settings.capability_lifetime.0);
-    let drained = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn({
-        let drained = drained.clone();
-        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
-    });
     let fatal = Fatal::default();
-    let mut result = tokio::select! {
-        biased;
-        _ = fatal.wait() => fatal.end(&settings.data_dir),
-        result = serve(&settings, &seams, &peers, &formation, &service, documents, root, sealer, &fatal, &stop) => result,
-        Some(ended) = tasks.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
-    };
-    if let (Ok(()), Some(service)) = (&result, service.get()) {
-        hand_over(service.forwarder.directory.group()).await;
-    }
-    drained.cancel();
-    while tasks.join_next().await.is_some() {}
-    if let Some(service) = service.get() {
-        // Also of what was written after the stop.
-        if result.is_ok() {
-            result = fatal.end(&settings.data_dir);
+    let work = async {
+        tokio::select! {
+            biased;
+            _ = fatal.wait() => fatal.end(&settings.data_dir),
+            result = serve(&settings, &seams, &peers, &formation, &service, documents, root, sealer, &fatal, &stop) => result,
         }
-        service.forwarder.directory.group().shutdown().await;
-    }
-    result
+    };
+    let group = || service.get().map(|service| service.forwarder.directory.group().clone());
+    live(sites, Box::pin(work), group, &fatal, &settings.data_dir).await
 }
 
 #[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses

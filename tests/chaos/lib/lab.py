@@ -13,7 +13,7 @@ import urllib.parse
 from pathlib import Path
 
 import net as network
-from dev import Answer, Dev, Process, fail, note, start_ticks
+from dev import Dev, Process, fail, note, start_ticks
 
 PUBLIC, PEER, OPS = 7400, 7401, 7402
 CLUSTER = "a"
@@ -26,17 +26,10 @@ class Host(Process):
 
     net: network.Net
 
-    def get(self, path: str, timeout_s: float = 1) -> Answer | None:
+    def connect_ops(self, timeout_s: float) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("127.0.0.1", OPS, timeout=timeout_s)
-        try:
-            connection.sock = self.net.connect(self.name, OPS, timeout_s)
-            connection.request("GET", path)
-            got = connection.getresponse()
-            return Answer(got.status, got.headers, got.read())
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+        connection.sock = self.net.connect(self.name, OPS, timeout_s)
+        return connection
 
     @property
     def address(self) -> str:

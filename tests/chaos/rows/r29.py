@@ -4,7 +4,9 @@ usage: r29.py SIZE SEED
 """
 
 import random
+import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,10 +17,39 @@ from verdict import Figures, check_ledger, end
 
 # Rounds, kills while it installs, and new keys besides replaced ones, which make the snapshot large.
 SIZES = {"short": (1, 2, 5), "full": (5, 6, 60)}
-FILL_WITHIN_S = {"short": 150, "full": 900}
+# Entries of new keys before the first round.
+KEYS = {"short": 0, "full": 1_000_000}
+FILL_WITHIN_S = {"short": 150, "full": 1800}
+# How long no entry is applied while some wait, whatever snapshot is built or sent meanwhile.
+PAUSE_MAX_S = {"short": 2.0, "full": 0.2}
+SAMPLE_S = 0.01
 CAUGHT_UP_WITHIN_S = 60
 # The log with what is kept, rows of the state, and what the database has not compacted yet.
-META_MAX_MB = 600
+META_MAX_MB = {"short": 600, "full": 1500}
+
+
+class Pauses:
+    """Watches how far a node has applied; finds the longest time in which that stood still although the log had more."""
+
+    def __init__(self, process):
+        self.process, self.longest, self.over = process, 0.0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self) -> None:
+        last, since = 0, time.monotonic()
+        while not self.over.wait(SAMPLE_S):
+            text = answer.body.decode() if (answer := self.process.get("/metrics")) else ""
+            told = dict(re.findall(r'^flotilla_raft_(applied_index|last_log_index)\{group="a"\} (\d+)', text, re.M))
+            applied, now = int(told.get("applied_index", 0)), time.monotonic()
+            if applied != last or int(told.get("last_log_index", 0)) <= applied:
+                last, since = applied, now
+            self.longest = max(self.longest, now - since)
+
+    def end(self) -> float:
+        self.over.set()
+        self.thread.join()
+        return self.longest
 
 
 def received(process) -> set[str]:
@@ -43,7 +74,7 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
     before, seen, half = index(victim, "applied_index"), received(victim), resumed(victim)
     lab.net.set_cuts(net.isolated(victim.name, set(lab.net.hosts)))
     # A snapshot every so many entries; after the next two the victim's entries are purged for certain.
-    begun = time.monotonic()
+    begun, pauses = time.monotonic(), Pauses(leader)
     reached = fill(lab, before + SNAPSHOT_ENTRIES + KEPT_ENTRIES + 5000, put, FILL_WITHIN_S[size])
     note(f"{victim.name} stands at {before}, the log at {reached} after {time.monotonic() - begun:.0f} s")
     lab.net.heal()
@@ -58,16 +89,18 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
     behind = lambda: index(lab.now_leads(), "last_log_index") - index(victim, "applied_index")
     caught = lab.wait(lambda: victim.ready() and behind() <= 50, CAUGHT_UP_WITHIN_S)
     took = time.monotonic() - healed
-    size_mb = max(meta_mb(p) for p in lab.nodes)
+    size_mb, pause = max(meta_mb(p) for p in lab.nodes), pauses.end()
     got, half = received(victim) - seen, resumed(victim) - half
     figures.add(faults=1, entries=reached - before, snapshots=len(got), killed_in_install=half)
-    figures.worst(caught_up_s=took, meta_mb=size_mb)
-    note(f"caught up after {took:.1f} s, snapshots {sorted(got)}, {half} times found half done, metadata {size_mb:.0f} MB")
+    figures.worst(caught_up_s=took, meta_mb=size_mb, apply_pause_s=pause)
+    note(f"caught up after {took:.1f} s, snapshots {sorted(got)}, {half} times found half done, metadata {size_mb:.0f} MB, longest pause {pause * 1e3:.0f} ms")
     problems = [] if caught else [f"{victim.name} is {behind()} entries behind {CAUGHT_UP_WITHIN_S} s after it was let in"]
+    if pause > PAUSE_MAX_S[size]:
+        problems.append(f"nothing was applied for {pause:.2f} s")
     if not got:
         problems.append(f"void: {victim.name} got no snapshot; {reached - before} entries were written")
-    if size_mb > META_MAX_MB:
-        problems.append(f"{size_mb:.0f} MB of metadata on a disk, {META_MAX_MB} are the bound")
+    if size_mb > META_MAX_MB[size]:
+        problems.append(f"{size_mb:.0f} MB of metadata on a disk, {META_MAX_MB[size]} are the bound")
     return problems
 
 
@@ -77,6 +110,8 @@ def main() -> None:
     lab = Lab(3)
     figures, problems = Figures(), []
     log = lab.work / "ledger"
+    if KEYS[size]:
+        figures.add(keys=fill(lab, KEYS[size], 100, FILL_WITHIN_S[size]))
     for _ in range(SIZES[size][0]):
         problems += round_of(lab, size, rng, figures)
     run = lab.begin_ledger(log, 5, seed)

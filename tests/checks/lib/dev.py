@@ -3,6 +3,7 @@
 Processes are only ever signalled by pid, after /proc confirmed that the pid is still the process that is meant.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -136,18 +137,20 @@ class Process:
         self.data_dir, self.log_file = Path(entry["data_dir"]), entry["log_file"]
         self.pid, self.ticks = entry["pid"], entry["start_ticks"]
 
+    def connect_ops(self, timeout_s: float) -> http.client.HTTPConnection:
+        """The way to the operations listener."""
+        parts = urllib.parse.urlsplit(self.ops)
+        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+
     def get(self, path: str, timeout_s: float = 1) -> Answer | None:
         """Asks the operations listener; None when nobody answers."""
-        parts = urllib.parse.urlsplit(self.ops)
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
         try:
-            connection.request("GET", path)
-            got = connection.getresponse()
-            return Answer(got.status, got.headers, got.read())
+            with contextlib.closing(self.connect_ops(timeout_s)) as connection:
+                connection.request("GET", path)
+                got = connection.getresponse()
+                return Answer(got.status, got.headers, got.read())
         except (OSError, http.client.HTTPException):
             return None
-        finally:
-            connection.close()
 
     def metric(self, name: str, label: str = "") -> float | None:
         """The sum of a metric's samples whose labels contain `label`; None when there is no answer or sample."""
