@@ -7,5 +7,5 @@ set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 check_begin one-home
-dev_up
+dev_up --supernodes 3
 python_part one_home.py "${ROUNDS:-1000}"
