@@ -13,7 +13,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    fn new(what: &'static str, text: &str) -> Self {
+    pub(crate) fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.chars().take(64).collect() }
     }
 }

@@ -10,10 +10,11 @@ pub mod files;
 pub mod fsck;
 pub mod header;
 pub mod ids;
+pub mod keys;
 pub mod name;
 pub mod peer;
 pub mod route;
 
 pub use error::{Code, Problem};
-pub use ids::{ChunkId, ClusterName, CommandId, Epoch, NodeId, RequestId, Version, WriterId};
+pub use ids::{ChunkId, ClusterName, CommandId, Epoch, NodeId, ParseError, RequestId, Version, WriterId};
 pub use name::{BucketName, FileName, Key};

@@ -4,6 +4,8 @@
 pub const FILES: &str = "/v1/files";
 /// Buckets: `PUT /v1/buckets/{bucket}`, list: `GET /v1/buckets`.
 pub const BUCKETS: &str = "/v1/buckets";
+/// Keys of principals: `POST|DELETE /v1/keys/{name}`, list: `GET /v1/keys`.
+pub const KEYS: &str = "/v1/keys";
 /// Clusters and their nodes: `GET /v1/clusters`.
 pub const CLUSTERS: &str = "/v1/clusters";
 

@@ -10,6 +10,7 @@ mod error;
 mod exchange;
 mod fsck;
 mod get;
+mod keys;
 mod list;
 mod patch;
 mod put;

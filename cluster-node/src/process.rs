@@ -49,7 +49,7 @@ fn sites(node: &Node, stop: &CancellationToken) -> Result<Sites, Error> {
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), ops::name);
     let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
     let readiness = Arc::new(Ready { member: member.clone(), files: files.clone() });
-    let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics);
+    let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics, stop.clone());
     let scrapers = Arc::new(documents.clone());
     let capabilities = Capabilities::new(secret.clone(), settings.cluster.clone(), seams.clock.clone());
     let guard = Guard::tokens(Arc::new(documents.clone())).or(capabilities);

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod dev;
+mod key;
 mod place;
 mod server;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use client::{
     StatusArgs, TasksArgs, TransfersArgs,
 };
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
+pub use key::{KeyArgs, KeyCommand, KeyListArgs, KeyNameArgs};
 pub use place::Place;
 pub use server::{
     DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs, SupernodeArgs,
@@ -68,6 +70,8 @@ pub enum Command {
     Tasks(TasksArgs),
     /// Show copies on their way between nodes
     Transfers(TransfersArgs),
+    /// Make, list and revoke keys of principals
+    Key(KeyArgs),
     /// Run a deployment of real processes on this machine
     Dev(DevArgs),
     /// Measure a deployment, or write and check a ledger of acked writes

@@ -9,6 +9,7 @@ mod doctor;
 mod failpoints;
 mod fsck;
 mod get;
+mod key;
 mod loadtest;
 mod ls;
 mod man;
@@ -22,7 +23,7 @@ mod tasks;
 mod transfers;
 
 use crate::{
-    cli::Command,
+    cli::{Command, KeyCommand},
     exit::{Exit, Failure},
     output::Report,
 };
@@ -43,6 +44,10 @@ pub async fn run(command: Command) -> u8 {
         Command::Fsck(args) => args.client.json,
         Command::Tasks(args) => args.client.json,
         Command::Transfers(args) => args.client.json,
+        Command::Key(args) => match &args.command {
+            KeyCommand::Create(args) | KeyCommand::Revoke(args) => args.client.json,
+            KeyCommand::List(args) => args.client.json,
+        },
         Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
         Command::Doctor(args) => args.client.json,
         Command::Config(args) => {
@@ -66,6 +71,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
         Command::Tasks(args) => Box::pin(tasks::run(args)).await.map(Exit::code),
         Command::Transfers(args) => Box::pin(transfers::run(args)).await.map(Exit::code),
+        Command::Key(args) => Box::pin(key::run(args.command)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
         Command::Doctor(args) => Box::pin(doctor::run(args)).await.map(Exit::code),
         Command::Config(args) => config::run(&args).map(Exit::code),

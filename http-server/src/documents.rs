@@ -70,7 +70,7 @@ fn decode(documents: Documents) -> Decoded {
                 decoded.buckets.insert(name);
             }
             Document::Principal(principal) => {
-                let caller = Caller { principal: principal.name, root: principal.root };
+                let caller = Caller { principal: principal.name.into(), root: principal.root };
                 decoded.callers.insert(principal.key_hash, caller);
             }
         }

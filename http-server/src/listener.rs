@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -159,6 +160,12 @@ impl Accept for TcpListener {
     }
 }
 
+/// When running requests of several listeners have to be over: a drain time after the first of them stopped.
+pub(crate) type Over = Arc<OnceLock<Instant>>;
+
+/// What a listener's running requests get at least, however long those of the one before it took.
+const DRAIN_MIN: Duration = Duration::from_secs(1);
+
 /// Serves a router until `stop`, then lets running requests end within the drain time and closes the rest.
 ///
 /// Every request carries `ConnectInfo<SocketAddr>` with the caller's address.
@@ -168,11 +175,17 @@ impl Accept for TcpListener {
 ///
 /// # Cancel safety
 /// Dropping the future closes the listener and all its connections.
-pub async fn serve<A: Accept>(
+pub async fn serve<A: Accept>(listener: A, router: Router, limits: Limits, stop: CancellationToken) -> io::Result<()> {
+    serve_with(listener, router, limits, stop, Over::default()).await
+}
+
+/// As [`serve`], as one of several listeners that share their drain time.
+pub(crate) async fn serve_with<A: Accept>(
     mut listener: A,
     router: Router,
     limits: Limits,
     stop: CancellationToken,
+    over: Over,
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
@@ -200,7 +213,9 @@ pub async fn serve<A: Accept>(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+    let now = Instant::now();
+    let until = (*over.get_or_init(|| now + limits.drain)).max(now + DRAIN_MIN.min(limits.drain));
+    if tokio::time::timeout_at(until, connections.wait()).await.is_err() {
         tracing::warn!(connections = connections.len(), "drain time is over, closing connections");
         end.kill.cancel();
         connections.wait().await;

@@ -16,6 +16,7 @@ use flotilla_env::Clock;
 use http::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     credentials::{self, Authenticator},
@@ -86,10 +87,12 @@ pub struct Operations {
     readiness: Arc<dyn Readiness>,
     metrics: Metrics,
     scrapers: Option<Arc<dyn Authenticator>>,
+    stop: CancellationToken,
 }
 
 impl Operations {
-    /// Makes the answers of a process that starts now. Metrics are served to loopback alone.
+    /// Makes the answers of a process that starts now, and is not ready any more once `stop` was raised. Metrics are served to
+    /// loopback alone.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -97,8 +100,9 @@ impl Operations {
         clock: Arc<dyn Clock>,
         readiness: Arc<dyn Readiness>,
         metrics: Metrics,
+        stop: CancellationToken,
     ) -> Self {
-        Self { name: name.into(), role, started: clock.now(), clock, readiness, metrics, scrapers: None }
+        Self { name: name.into(), role, started: clock.now(), clock, readiness, metrics, scrapers: None, stop }
     }
 
     /// Serves metrics also to callers from elsewhere that have a credential.
@@ -143,6 +147,8 @@ async fn healthz(State(operations): State<Arc<Operations>>) -> Json<Health> {
 async fn readyz(State(operations): State<Arc<Operations>>) -> (StatusCode, Json<Ready>) {
     let asked = tokio::time::timeout(READY_WITHIN, operations.readiness.reasons()).await;
     let mut reasons = asked.unwrap_or_else(|_elapsed| vec![Reason::NoQuorum]);
+    // No new requests come in: whoever routes them should know before connections are refused.
+    reasons.extend(operations.stop.is_cancelled().then_some(Reason::HandingOver));
     reasons.sort_unstable();
     reasons.dedup();
     let ready = reasons.is_empty();

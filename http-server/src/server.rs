@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     credentials::{self, Guard},
     edge::Edge,
-    listener::{Limits, serve},
+    listener::{Limits, Over, serve_with},
     operations::{self, Operations},
     peers::{self, PeerAuth},
     problem,
@@ -67,8 +67,8 @@ impl Site {
         Self { listener, router: edge.wrap(operations.router()), limits }
     }
 
-    fn spawn(self, stop: CancellationToken) -> AbortOnDropHandle<io::Result<()>> {
-        AbortOnDropHandle::new(tokio::spawn(serve(self.listener, self.router, self.limits, stop)))
+    fn spawn(self, stop: CancellationToken, over: Over) -> AbortOnDropHandle<io::Result<()>> {
+        AbortOnDropHandle::new(tokio::spawn(serve_with(self.listener, self.router, self.limits, stop, over)))
     }
 }
 
@@ -98,7 +98,7 @@ pub struct Sites {
 /// Serves all sites until `stop`, then ends them one after the other.
 ///
 /// Public requests end first; they may need this process's part of a quorum, so peers are served until then, and probes are
-/// answered to the last.
+/// answered to the last. All of it takes the public site's drain time, and a moment more.
 ///
 /// # Errors
 /// The first error of a listener; the others are stopped then.
@@ -108,8 +108,10 @@ pub struct Sites {
 pub async fn run(sites: Sites, stop: CancellationToken) -> io::Result<()> {
     let first = stop.child_token();
     let (second, third) = (CancellationToken::new(), CancellationToken::new());
+    let over = Over::default();
     let phase = async |site: Site, until: &CancellationToken, next: Option<&CancellationToken>| {
-        let result = site.spawn(until.clone()).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let result =
+            site.spawn(until.clone(), over.clone()).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         match next {
             Some(next) if result.is_ok() => next.cancel(),
             _ => [&first, &second, &third].into_iter().for_each(CancellationToken::cancel),

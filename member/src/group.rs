@@ -12,7 +12,7 @@ use flotilla_client::{Http, Lane, PeerClient, Transport};
 use flotilla_env::{Clock, Disk, Entropy, HostProbe, blocking, disk::RealDisk};
 use flotilla_kv::{FamilySpec, Kv, RocksKv};
 use flotilla_raft_store::{
-    Group, Machine, Member, Options, Settings,
+    Group, Machine, Member, Options, Settings, Status,
     formation::{Formation, Peers},
     identity::Identity,
 };
@@ -151,9 +151,21 @@ impl Seat<'_> {
 
 /// Gives leadership away before the process ends, so that nobody waits for an election.
 pub async fn hand_over<M: Machine>(group: &Group<M>) {
-    if group.status().is_leader {
-        let moved = tokio::time::timeout(HAND_OVER_WITHIN, group.transfer_leader(None)).await;
-        tracing::info!(moved = matches!(moved, Ok(Ok(_))), "leadership handed over");
+    let status = group.status();
+    if !status.is_leader || status.voters.len() < 2 {
+        return;
+    }
+    let moved = tokio::time::timeout(HAND_OVER_WITHIN, async {
+        group.transfer_leader(None).await?;
+        // It was only asked for: this node's requests end on the new leader, or wait for it in vain.
+        let led_by_another = |now: &Status| !now.is_leader && now.leader.is_some();
+        _ = group.watch().wait_for(led_by_another).await;
+        Ok::<(), flotilla_raft_store::Error>(())
+    });
+    match moved.await {
+        Ok(Ok(())) => tracing::info!("leadership handed over"),
+        Ok(Err(error)) => tracing::warn!(%error, "leadership was not handed over"),
+        Err(_) => tracing::warn!(within_ms = HAND_OVER_WITHIN.as_millis(), "nobody took the leadership over"),
     }
 }
 

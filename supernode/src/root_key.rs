@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use flotilla_api::peer::Principal;
+use flotilla_api::{keys::PrincipalName, peer::Principal};
 use flotilla_env::Entropy;
 use flotilla_member::Error;
 
@@ -36,7 +36,7 @@ pub fn read_or_make(path: &Path, entropy: &dyn Entropy) -> Result<Principal, Err
         return Err(wrong(format!("'{}' holds {length} bytes; a root key has at least {LENGTH_MIN}", path.display())));
     }
     let key_hash = *blake3::hash(key.as_bytes()).as_bytes();
-    Ok(Principal { name: "root".to_owned(), key_hash, root: true })
+    Ok(Principal { name: PrincipalName::root(), key_hash, root: true, created_ms: 0 })
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {

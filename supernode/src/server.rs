@@ -97,7 +97,8 @@ fn sites(
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), op);
     let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
     let readiness = Arc::new(Ready { service: service.clone() });
-    let operations = Operations::new(&*settings.name, "supernode", seams.clock.clone(), readiness, metrics);
+    let operations =
+        Operations::new(&*settings.name, "supernode", seams.clock.clone(), readiness, metrics, stop.clone());
     let authenticator = Arc::new(documents.clone());
     Ok(Sites {
         public: Site::public(
@@ -159,7 +160,7 @@ async fn serve(
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     refresh(&directory, &documents);
-    late.set(Service { forwarder, documents: documents.clone(), sealer, kept });
+    late.set(Service { forwarder, documents: documents.clone(), sealer, kept, clock: seams.clock.clone() });
 
     let work = async {
         seat.form(directory.group(), formation).await?;

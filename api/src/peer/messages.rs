@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, WriterId};
+use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, WriterId, keys::PrincipalName};
 
 /// One node's synced copy of a chunk, as the node itself counted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,12 +261,14 @@ pub enum Document {
 /// A principal, known by the hash of its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
-    /// Its name in logs, for example `root`.
-    pub name: String,
+    /// Its name.
+    pub name: PrincipalName,
     /// BLAKE3 of the key's text.
     pub key_hash: [u8; 32],
     /// Whether it may do everything.
     pub root: bool,
+    /// When its key was made, in milliseconds since 1970, for people; 0 for root's.
+    pub created_ms: u64,
 }
 
 /// A key's home.

@@ -36,6 +36,9 @@ const ASIDE_MAX: usize = 512;
 const PAGES: usize = 16;
 /// The pause between surveys that change nothing doubles up to the longest one.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A lease that ran out so long ago was not kept by a node that works, however slow repair is held by foreground work: leases are
+/// kept with every copy that is made.
+const HUNG_AFTER_MS: u64 = 60_000;
 
 pub(super) struct Planner {
     repair: Repair,
@@ -240,17 +243,14 @@ impl Planner {
         Ok(true)
     }
 
-    /// Drops tasks of nodes that are down, drain or can't store anything, so that their chunks are planned for others.
+    /// Drops tasks that nobody carries out, so that their chunks are planned for others.
     async fn forget(&self, fleet: &Fleet, standing: &[(TaskId, TaskRow)]) -> Result<(), Error> {
         if standing.is_empty() {
             return Ok(());
         }
         let now_ms = self.repair.0.metadata.with_view(|view| queues::waiting(view)).await??.clock_ms;
-        for (task, row) in standing.iter().filter(|(_, row)| row.lease.is_none() || row.until_ms <= now_ms) {
-            // Nobody else may take it, and its chunks count as planned as long as it stands.
-            if !fleet.takes(row.work.target()) {
-                self.repair.step(Command::Forget { task: *task }).await?;
-            }
+        for task in stuck(standing, now_ms, |node| fleet.takes(node)) {
+            self.repair.step(Command::Forget { task }).await?;
         }
         Ok(())
     }
@@ -271,9 +271,54 @@ impl Planner {
     }
 }
 
+/// Gives the tasks that nobody carries out: only its target may take a task, and its chunks count as planned as long as it stands.
+/// They are those of nodes that are down, drain or can't store anything, and those of nodes that hang: one of their leases ran out
+/// long ago. A hanging node that wakes up finds its leases refused.
+fn stuck(standing: &[(TaskId, TaskRow)], now_ms: u64, takes: impl Fn(NodeId) -> bool) -> Vec<TaskId> {
+    let hangs = |row: &TaskRow| row.lease.is_some() && row.until_ms + HUNG_AFTER_MS <= now_ms;
+    let hanging: BTreeSet<NodeId> =
+        standing.iter().filter(|(_, row)| hangs(row)).map(|(_, row)| row.work.target()).collect();
+    let free = standing.iter().filter(|(_, row)| row.lease.is_none() || row.until_ms <= now_ms);
+    let lost = |row: &TaskRow| !takes(row.work.target()) || hanging.contains(&row.work.target());
+    free.filter(|(_, row)| lost(row)).map(|(task, _)| *task).collect()
+}
+
 #[allow(clippy::cast_precision_loss)] // gauges are floats
 fn show_counts(counts: Counts) {
     for (state, count) in [("short", counts.short), ("missing", counts.missing)] {
         gauge!("flotilla_chunks", "state" => state).set(count as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::metadata::heal::tasks::Lease;
+
+    use super::*;
+
+    fn row(number: u8, to: u64, leased_until_ms: Option<u64>) -> (TaskId, TaskRow) {
+        let task = TaskId(1, number);
+        let lease = leased_until_ms.map(|_| Lease { task, node: NodeId(to), epoch: 1 });
+        let work = Work::Copy { to: NodeId(to), chunks: Vec::new() };
+        (task, TaskRow { work, lease, until_ms: leased_until_ms.unwrap_or(0), taken: 0, planned: 0 })
+    }
+
+    #[test]
+    fn tasks_that_nobody_carries_out_are_dropped() {
+        let now = 500_000;
+        let long_ago = now - HUNG_AFTER_MS;
+        let standing = [
+            row(0, 1, None),
+            row(1, 1, Some(now - 1)),
+            row(2, 2, None),
+            row(3, 2, Some(long_ago)),
+            row(4, 3, Some(now + 1)),
+            row(5, 3, None),
+            row(6, 4, Some(long_ago + 1)),
+        ];
+        let numbers = |found: Vec<TaskId>| found.iter().map(|task| task.1).collect::<Vec<_>>();
+        assert_eq!(numbers(stuck(&standing, now, |_| true)), [2, 3], "all of the node that hangs, none of a slow one");
+        assert_eq!(numbers(stuck(&standing, now, |node| node.0 != 3)), [2, 3, 5], "what is leased is left alone");
+        assert_eq!(numbers(stuck(&standing, now, |_| false)), [0, 1, 2, 3, 5, 6]);
     }
 }

@@ -46,6 +46,9 @@ fn pinned_commands_parse() {
         "flotilla node --config f --set zone=x",
         "flotilla node accept-disk d",
         "flotilla supernode --name s",
+        "flotilla key create ci-2 --json",
+        "flotilla key list",
+        "flotilla key revoke ci-2",
     ] {
         if let Err(e) = parse(line) {
             panic!("{line}: {e}");

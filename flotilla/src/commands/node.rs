@@ -6,6 +6,7 @@ use flotilla_api::{
     ClusterName, NodeId,
     admin::{Node, Role, Standing},
 };
+use tokio::time::Instant;
 
 use crate::{
     cli::{DrainArgs, NodeCommand, NodeListArgs, RemoveArgs, StopArgs},
@@ -15,6 +16,8 @@ use crate::{
     runtime,
 };
 
+/// How long an empty node may be needed as a voter until its drain is given up.
+const NEEDED_MAX: Duration = Duration::from_secs(15);
 /// How often a drain is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -92,12 +95,14 @@ async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
         let node = find(&session, &cluster, args.node).await?;
         return tell(&session, &cluster, &node, if args.undo { "takes data again" } else { "drains" });
     }
-    let mut told = None;
+    let (mut told, mut needed_since) = (None, None);
     loop {
         let node = find(&session, &cluster, args.node).await?;
         match node.drain {
             None => return Err(Failure::new(Exit::Precondition, "somebody took the drain back").about(args.node)),
             Some(drain) if drain.safe_to_stop => return tell(&session, &cluster, &node, "safe to stop"),
+            // A voter that was silent for a moment is no reason to give up.
+            Some(drain) if drain.empty && needed_since.get_or_insert_with(Instant::now).elapsed() < NEEDED_MAX => {}
             Some(drain) if drain.empty => {
                 let why = "the node is empty, and needed as a voter while others drain or are silent";
                 return Err(Failure::new(Exit::Precondition, why).about(args.node));

@@ -39,7 +39,8 @@ fn metrics() -> Metrics {
 }
 
 fn router(readiness: impl Readiness + 'static) -> Router {
-    let operations = Operations::new("a-n1", "node", clock::system(), Arc::new(readiness), metrics());
+    let operations =
+        Operations::new("a-n1", "node", clock::system(), Arc::new(readiness), metrics(), CancellationToken::new());
     edge().wrap(operations.scrapers(authenticator()).router())
 }
 

@@ -52,7 +52,7 @@ fn start_with(routes: Router, limits: Limits) -> Running {
     let stop = CancellationToken::new();
     let ((public, public_addr), (peer, peer_addr), (operations, operations_addr)) = (listen(), listen(), listen());
     let metrics = install_metrics(&stop).expect("the recorder is ours");
-    let answers = Operations::new("a-n1", "node", clock::system(), Arc::new(Always), metrics);
+    let answers = Operations::new("a-n1", "node", clock::system(), Arc::new(Always), metrics, stop.clone());
     let auth = PeerAuth::new(FleetSecret::new("s"), peer_addr.to_string(), clock::system());
     let sites = Sites {
         public: Site::public(public, routes, Guard::tokens(authenticator()), &edge(), limits),
@@ -94,7 +94,7 @@ async fn operations_and_peers_are_answered_while_public_requests_end() {
         tokio::task::yield_now().await;
     }
     let ready = talk(running.operations, &request("/readyz")).await.expect("operations answer");
-    assert!(ready.ends_with(r#"{"ready":true}"#), "{ready}");
+    assert!(ready.ends_with(r#"{"ready":false,"reasons":["handing_over"]}"#), "{ready}");
     let metrics = talk(running.operations, &request("/metrics")).await.expect("operations answer");
     assert!(metrics.contains("flotilla_build_info"), "{metrics}");
     let peer = talk(running.peer, &request("/peer/v1/form")).await.expect("peers are answered");

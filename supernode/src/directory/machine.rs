@@ -2,7 +2,8 @@
 
 use flotilla_api::{
     ClusterName, Epoch, FileName, codec,
-    peer::{Document, HOMES_MAX, Home},
+    keys::PrincipalName,
+    peer::{Document, HOMES_MAX, Home, Principal},
 };
 use flotilla_kv::Family;
 use flotilla_raft_store::{Fault, Machine, Position, Txn};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 
 use super::rows::{
     CLUSTERS, CLUSTERS_MAX, COUNT, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, FAMILIES, HOMES, HomeRow, REVISION,
-    SYSTEM, UNCONFIRMED, document_key, epoch_key,
+    SYSTEM, UNCONFIRMED, document_key, epoch_key, principal_key,
 };
 
 /// A change to the directory. Stored in the log: variants are only added at the end.
@@ -54,6 +55,13 @@ pub enum Command {
         /// The homes' epochs; at most [`HOMES_MAX`] are looked at.
         epochs: Vec<Epoch>,
     },
+    /// Writes a principal's document, if its name is free.
+    AddPrincipal(Principal),
+    /// Ends a principal, whose key opens nothing any more.
+    RemovePrincipal {
+        /// Its name.
+        name: PrincipalName,
+    },
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -83,6 +91,12 @@ pub enum Refusal {
     TooMany,
     /// The home no longer stands as the command says.
     Passed,
+    /// Another principal has the name.
+    Taken,
+    /// There is no such principal.
+    NoPrincipal,
+    /// The root principal stays.
+    Root,
 }
 
 /// The rules of the directory.
@@ -102,6 +116,8 @@ impl Machine for DirectoryMachine {
             Command::Release { name, epoch } => release(state, &name, epoch),
             Command::Register { cluster, uuid } => register(state, &cluster, uuid),
             Command::PutDocument(document) => put_document(state, &document),
+            Command::AddPrincipal(principal) => add_principal(state, principal),
+            Command::RemovePrincipal { name } => remove_principal(state, &name),
             Command::Confirm { epochs } => {
                 for epoch in epochs.into_iter().take(HOMES_MAX) {
                     state.delete(UNCONFIRMED, epoch_key(epoch));
@@ -184,10 +200,38 @@ fn put_document(state: &mut dyn Txn, document: &Document) -> Result<Answer, Faul
             put(state, SYSTEM, COUNT.to_vec(), &(count + 1));
         }
     }
-    let revision: u64 = get(state, SYSTEM, REVISION)?.unwrap_or(0);
-    put(state, SYSTEM, REVISION.to_vec(), &(revision + 1));
+    raise_revision(state)?;
     put(state, DOCUMENTS, key, document);
     Ok(Answer::Done)
+}
+
+fn add_principal(state: &mut dyn Txn, principal: Principal) -> Result<Answer, Fault> {
+    match get::<Document>(state, DOCUMENTS, &principal_key(&principal.name))? {
+        // Sent again under another id; a key is random, so it is nobody else's.
+        Some(Document::Principal(held)) if held.key_hash == principal.key_hash => Ok(Answer::Done),
+        Some(_) => Ok(Answer::Refused(Refusal::Taken)),
+        None => put_document(state, &Document::Principal(principal)),
+    }
+}
+
+fn remove_principal(state: &mut dyn Txn, name: &PrincipalName) -> Result<Answer, Fault> {
+    let key = principal_key(name);
+    match get::<Document>(state, DOCUMENTS, &key)? {
+        Some(Document::Principal(held)) if !held.root => {}
+        Some(_) => return Ok(Answer::Refused(Refusal::Root)),
+        None => return Ok(Answer::Refused(Refusal::NoPrincipal)),
+    }
+    state.delete(DOCUMENTS, key);
+    let count: u64 = get(state, SYSTEM, COUNT)?.unwrap_or(0);
+    put(state, SYSTEM, COUNT.to_vec(), &count.saturating_sub(1));
+    raise_revision(state)?;
+    Ok(Answer::Done)
+}
+
+fn raise_revision(state: &mut dyn Txn) -> Result<(), Fault> {
+    let revision: u64 = get(state, SYSTEM, REVISION)?.unwrap_or(0);
+    put(state, SYSTEM, REVISION.to_vec(), &(revision + 1));
+    Ok(())
 }
 
 fn get<T: DeserializeOwned>(state: &dyn Txn, family: Family, key: &[u8]) -> Result<Option<T>, Fault> {

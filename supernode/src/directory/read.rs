@@ -128,6 +128,15 @@ impl Directory {
         Ok(Documents { revision, entries: entries? })
     }
 
+    /// Gives all documents after a read barrier.
+    ///
+    /// # Errors
+    /// As [`Directory::home`].
+    pub async fn fresh_documents(&self) -> Result<Documents, Error> {
+        self.group.read(DEADLINE).await?;
+        self.documents()
+    }
+
     /// The documents' revision as applied here.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use flotilla_api::{
     Epoch,
+    keys::PrincipalName,
     peer::{Document, Home},
 };
 use flotilla_kv::Family;
@@ -59,8 +60,14 @@ pub fn epoch_key(epoch: Epoch) -> Vec<u8> {
 pub fn document_key(document: &Document) -> Vec<u8> {
     match document {
         Document::Bucket { name } => bucket_key(name.as_str()),
-        Document::Principal(principal) => format!("principal/{}", principal.name).into_bytes(),
+        Document::Principal(principal) => principal_key(&principal.name),
     }
+}
+
+/// Gives the key of a principal's document.
+#[must_use]
+pub fn principal_key(name: &PrincipalName) -> Vec<u8> {
+    format!("principal/{name}").into_bytes()
 }
 
 /// Gives the key of a bucket's document.

@@ -62,6 +62,18 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
             ApiError::new(Code::Conflict, "another cluster is registered under this name; give this one another name")
         }
         Refusal::TooMany => ApiError::new(Code::QuotaExceeded, "there are as many buckets or clusters as there may be"),
+        Refusal::Taken => {
+            let problem = Problem::new(Code::Conflict, "a principal of this name has a key already");
+            problem.hint("choose another name, or revoke that key first").into()
+        }
+        Refusal::NoPrincipal => {
+            let problem = Problem::new(Code::RouteNotFound, "there is no principal of this name");
+            problem.hint("'flotilla key list' shows them").into()
+        }
+        Refusal::Root => {
+            let problem = Problem::new(Code::Conflict, "the root key is that of a file, and can't be revoked here");
+            problem.hint("put another key into each supernode's root_key_file and restart them one by one").into()
+        }
         Refusal::Passed => ApiError::new(Code::Conflict, "the key's home has changed meanwhile"),
     }
 }

@@ -8,6 +8,7 @@ pub mod error;
 mod files;
 mod forward;
 mod fsck;
+mod keys;
 mod lent;
 mod peers;
 
@@ -20,6 +21,7 @@ use axum::{
     routing::{get, post, put},
 };
 use flotilla_api::route;
+use flotilla_env::Clock;
 use flotilla_http_server::{DocumentCache, Sealer, admin::with_routes};
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub struct Service {
     pub sealer: Sealer,
     /// Memory for bodies that are kept until they are answered.
     pub kept: Arc<Semaphore>,
+    /// Tells when keys are made.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Service {
@@ -64,6 +68,8 @@ pub fn public_router(service: Late<Service>) -> Router {
         .route(&format!("{}/{{*name}}", route::FILES), file)
         .route(&format!("{}/{{bucket}}", route::BUCKETS), put(documents::put_bucket))
         .route(route::BUCKETS, get(documents::buckets))
+        .route(route::KEYS, get(keys::list))
+        .route(&format!("{}/{{name}}", route::KEYS), post(keys::create).delete(keys::revoke))
         .route(route::CLUSTERS, get(documents::clusters))
         .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck));
     with_routes(router, admin::admin).layer(DefaultBodyLimit::disable()).with_state(service)
@@ -99,6 +105,7 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         },
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
         Some(path) if path.starts_with(route::BUCKETS) => "buckets",
+        Some(path) if path.starts_with(route::KEYS) => "keys",
         Some(route::CLUSTERS) => "clusters",
         Some(path) if path.starts_with(route::CLUSTERS) && path.ends_with(route::FSCK) => "fsck",
         Some(path) if path.starts_with(route::CLUSTERS) => "admin",

@@ -132,3 +132,28 @@ fn stored_shapes_are_pinned_by_bytes() {
     let command = Command::Claim { name: name("k"), cluster: cluster("a") };
     assert_eq!(hex(&codec::encode(&command)), "01000464656d6f016b0161");
 }
+
+#[test]
+fn a_name_has_one_key_at_a_time_and_root_keeps_its_own() {
+    let mut state = with_clusters();
+    let principal = |name: &str, byte, root| Principal {
+        name: name.parse().expect("a good name"),
+        key_hash: [byte; 32],
+        root,
+        created_ms: 1,
+    };
+    let root = Document::Principal(principal("root", 0, true));
+    let add = |byte| Command::AddPrincipal(principal("ci", byte, false));
+    let remove = |name: &str| Command::RemovePrincipal { name: name.parse().expect("a good name") };
+    let revision = |state: &Map| get::<u64>(state, SYSTEM, REVISION).expect("a map").unwrap_or(0);
+    assert_eq!(apply(&mut state, Command::PutDocument(root)), Answer::Done);
+    assert_eq!(apply(&mut state, add(1)), Answer::Done);
+    assert_eq!((apply(&mut state, add(1)), revision(&state)), (Answer::Done, 2), "the same key once more");
+    assert_eq!(apply(&mut state, add(2)), Answer::Refused(Refusal::Taken));
+    assert_eq!(apply(&mut state, remove("root")), Answer::Refused(Refusal::Root));
+    assert_eq!(apply(&mut state, remove("nobody")), Answer::Refused(Refusal::NoPrincipal));
+    assert_eq!(revision(&state), 2, "what was refused changed nothing");
+    assert_eq!((apply(&mut state, remove("ci")), revision(&state)), (Answer::Done, 3));
+    assert_eq!(apply(&mut state, add(2)), Answer::Done, "the name is free again");
+    assert_eq!(get::<u64>(&state, SYSTEM, COUNT).expect("a map"), Some(2));
+}
