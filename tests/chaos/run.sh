@@ -68,7 +68,8 @@ show_logs() {
   done
 }
 
-# Runs several, each in a shell of its own; the first failure is remembered, and the others run nevertheless.
+# Runs several, each in a shell of its own; the first failure is remembered, and the others run nevertheless. In CI a row that
+# can't run has failed: otherwise one that lost its tools or its failpoint would never be missed.
 several() {
   local failed=0 one status begun
   for one in "$@"; do
@@ -76,7 +77,7 @@ several() {
     # shellcheck disable=SC2086 # a row and its size
     ("${BASH_SOURCE[0]}" row ${one/:/ }) || status=$?
     echo "  ${one%%:*} took $((SECONDS - begun)) s" >&2
-    [ "$status" = 0 ] || [ "$status" = 77 ] || failed=1
+    [ "$status" = 0 ] || { [ "$status" = 77 ] && [ "${CI:-}" != true ]; } || failed=1
   done
   return $failed
 }

@@ -43,9 +43,9 @@ def run(lab: Lab, name: str, seed: int, size: str, figures: Figures) -> list[str
     if size == "full" and live < LIVE_PERCENT_MIN:
         problems.append(f"{name} seed {seed}: in only {live:.0f} % of the seconds somebody could write")
     problems += [f"{name} seed {seed}: odd answer: {text}" for text in sorted(set(load.odd))]
-    # What can't be explained may be a lost, a stale or a resurrected value; the history tells which.
+    # What can't be explained may be a lost, a stale or a resurrected value, and is counted here; the history tells which.
     figures.add(runs=1, faults=len(injected), ops=ok, unknown=load.counts["unknown"], keys=len(load.registers()))
-    figures.add(stale=len(bad), lost=0, corrupt=len(load.corrupt), resurrected=0)
+    figures.add(stale=len(bad), corrupt=len(load.corrupt))
     if size == "full":
         figures.least(live_percent=live)
     note(f"{name} seed {seed}: ok={ok} live={live:.0f}% {dict(load.counts)}")
