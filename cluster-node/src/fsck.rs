@@ -11,7 +11,7 @@ use std::{
 use flotilla_api::{
     ChunkId, ClusterName, NodeId, codec,
     fsck::{Finding, Line, Summary, What},
-    peer::{Copy, InspectRequest, InventoryRequest},
+    peer::{Copy, Inspect, InspectRequest, InventoryRequest},
     route,
 };
 use flotilla_client::{Lane, PeerClient};
@@ -167,7 +167,8 @@ impl Fsck {
 
     async fn inspect(&self, peer: &str, ids: Vec<ChunkId>, verify: bool) -> Option<Vec<Copy>> {
         let count = ids.len();
-        let request = InspectRequest { ids, verify };
+        let depth = if verify { Inspect::Contents } else { Inspect::Place };
+        let request = InspectRequest { ids, depth };
         let asked = self.peers.post(Lane::Control, peer, route::PEER_INSPECT, &request, NODE_DEADLINE).await;
         let answer: Option<Vec<Copy>> =
             asked.inspect_err(|error| tracing::warn!(%peer, %error, "node does not say how its copies look")).ok();

@@ -421,8 +421,19 @@ pub struct InventoryRequest {
 pub struct InspectRequest {
     /// The chunks.
     pub ids: Vec<ChunkId>,
-    /// Read the contents too.
-    pub verify: bool,
+    /// How closely to look.
+    pub depth: Inspect,
+}
+
+/// How closely a copy is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inspect {
+    /// Whether it is there, and as long as it should be.
+    Place,
+    /// Its contents are read too.
+    Contents,
+    /// As that, no faster than the node's pace of repair lets it.
+    Paced,
 }
 
 /// How a copy looks to the node that should have it.

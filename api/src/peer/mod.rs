@@ -5,8 +5,8 @@ mod messages;
 
 pub use messages::{
     CORRUPT_TOLD_MAX, ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FailedCopy,
-    FormAnswer, FormRequest, GreetAnswer, GreetRequest, HOMES_MAX, Heartbeat, HeartbeatAnswer, Home, InspectRequest,
-    InventoryRequest, JoinAnswer, JoinRequest, ListRequest, LocateAnswer, NodeReport, NodeStats, NodesAnswer,
-    NodesRequest, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer, SettleRequest,
-    StoredCopy,
+    FormAnswer, FormRequest, GreetAnswer, GreetRequest, HOMES_MAX, Heartbeat, HeartbeatAnswer, Home, Inspect,
+    InspectRequest, InventoryRequest, JoinAnswer, JoinRequest, ListRequest, LocateAnswer, NodeReport, NodeStats,
+    NodesAnswer, NodesRequest, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer,
+    SettleRequest, StoredCopy,
 };

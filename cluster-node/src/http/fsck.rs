@@ -10,16 +10,16 @@ use bytes::Bytes;
 use flotilla_api::{
     ChunkId, ClusterName, Code,
     fsck::Line,
-    peer::{Copy, InspectRequest, InventoryRequest},
+    peer::{Copy, Inspect, InspectRequest, InventoryRequest},
 };
-use flotilla_chunk_store::{ChunkStore, Error as StoreError, Flaw};
+use flotilla_chunk_store::{Error as StoreError, Flaw};
 use flotilla_http_server::{ApiError, Caller, Coded, Late};
 use futures::{StreamExt, channel::mpsc};
 use http::{HeaderValue, Uri, header::CONTENT_TYPE};
 
 use super::{
     files::FileService,
-    routes::{PeerState, wrong_cluster},
+    routes::{Member, PeerState, wrong_cluster},
 };
 use crate::fsck::Fsck;
 
@@ -85,15 +85,15 @@ pub(super) async fn inspect(
     State(state): State<PeerState>,
     Coded(request): Coded<InspectRequest>,
 ) -> Result<Coded<Vec<Copy>>, ApiError> {
-    let store = &state.member.ready()?.store;
+    let member = state.member.ready()?;
     let mut copies = Vec::new();
     for id in request.ids.into_iter().take(INSPECT_MAX) {
-        copies.push(look(store, id, request.verify).await?);
+        copies.push(look(member, id, request.depth).await?);
     }
     Ok(Coded(copies))
 }
 
-async fn look(store: &ChunkStore, id: ChunkId, verify: bool) -> Result<Copy, ApiError> {
+async fn look(Member { store, pace, .. }: &Member, id: ChunkId, depth: Inspect) -> Result<Copy, ApiError> {
     // Found anew, not through a handle that was opened when all was well.
     let place = match store.locate(id).await {
         Ok(place) => place,
@@ -107,7 +107,10 @@ async fn look(store: &ChunkStore, id: ChunkId, verify: bool) -> Result<Copy, Api
     };
     let file = place.path.display().to_string();
     let whole = async {
-        if verify {
+        if depth == Inspect::Paced {
+            pace.take(place.length).await;
+        }
+        if depth != Inspect::Place {
             store.verify(id).await?;
         }
         store.stat(id).await

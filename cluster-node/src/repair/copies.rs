@@ -7,11 +7,12 @@ use std::{
 
 use flotilla_api::{
     ChunkId, NodeId,
-    peer::{Copy, InspectRequest},
+    peer::{Copy, Inspect, InspectRequest},
     route,
 };
 use flotilla_client::Lane;
 use metrics::counter;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, Repair, fleet::Fleet, survey::Found};
 use crate::metadata::{
@@ -21,9 +22,9 @@ use crate::metadata::{
 
 /// Chunks of one batch, and its bytes: every copy that stays is read.
 const BATCH: usize = 64;
-const BATCH_BYTES_MAX: u64 = 64 << 20;
-/// How long a node may take to read its part of a batch.
-const VERIFY_DEADLINE: Duration = Duration::from_secs(30);
+const BATCH_BYTES_MAX: u64 = 32 << 20;
+/// How long a node may take to read its part of a batch, at the pace that its clients leave it.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A chunk and the nodes whose copies of it are good.
 type Verified = (ChunkId, Vec<NodeId>);
@@ -44,15 +45,20 @@ struct Candidate {
 type Facts = (u64, [u8; 32]);
 
 impl Repair {
-    /// Drops one batch of copies that are too many; true if the log was told of any.
-    pub(super) async fn drop_copies(&self, fleet: &Fleet, surplus: &mut VecDeque<Found>) -> Result<bool, Error> {
+    /// Begins to drop one batch of copies that are too many. The task gives whether the log was told of any; dropped, it ends.
+    pub(super) fn drop_copies(
+        &self,
+        fleet: &Fleet,
+        surplus: &mut VecDeque<Found>,
+    ) -> AbortOnDropHandle<Result<bool, Error>> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH && bytes < BATCH_BYTES_MAX {
             let Some(Found { chunk, holders, .. }) = surplus.pop_front() else { break };
             bytes += u64::from(chunk.length);
             batch.extend(candidate(fleet, chunk, &holders, self.0.replicas));
         }
-        self.tell_drops(batch, bytes).await
+        let this = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { this.tell_drops(batch).await }))
     }
 
     /// Drops copies on this node's disk that no metadata names, where another one is good: one batch of them.
@@ -71,13 +77,12 @@ impl Repair {
                 break;
             }
         }
-        self.tell_drops(batch, bytes).await?;
+        self.tell_drops(batch).await?;
         Ok(())
     }
 
     /// Verifies the copies that stay and tells the log which ones go; true if there were any.
-    async fn tell_drops(&self, batch: Vec<Candidate>, bytes: u64) -> Result<bool, Error> {
-        self.0.pace.take(bytes).await;
+    async fn tell_drops(&self, batch: Vec<Candidate>) -> Result<bool, Error> {
         let mut found = self.verify(&batch).await;
         let mut drops: BTreeMap<(NodeId, bool), Vec<Verified>> = BTreeMap::new();
         for candidate in batch {
@@ -123,7 +128,7 @@ impl Repair {
     /// Gives how copies look to a node that reads them whole; nothing if it does not answer.
     async fn inspect(&self, node: NodeId, ids: Vec<ChunkId>) -> Option<Vec<Copy>> {
         let peer = self.0.holders.address(node)?;
-        let (count, request) = (ids.len(), InspectRequest { ids, verify: true });
+        let (count, request) = (ids.len(), InspectRequest { ids, depth: Inspect::Paced });
         let asked = self.0.peers.post(Lane::Control, &peer, route::PEER_INSPECT, &request, VERIFY_DEADLINE).await;
         let answer: Option<Vec<Copy>> =
             asked.inspect_err(|error| tracing::warn!(%node, %error, "node does not say how its copies look")).ok();

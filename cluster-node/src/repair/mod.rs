@@ -105,7 +105,10 @@ impl Repair {
                     tracing::debug!(%error, "repair could not be planned");
                     false
                 });
-                pause(more).await;
+                match more {
+                    true => tokio::task::yield_now().await,
+                    false => planner.rest().await,
+                }
             }
         };
         let work = async {

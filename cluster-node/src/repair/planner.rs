@@ -9,9 +9,10 @@ use std::{
 use flotilla_api::{ChunkId, NodeId};
 use metrics::gauge;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Error, Parts, Repair,
+    Error, Parts, ROUND, Repair,
     balance::Moves,
     fleet::{Fleet, Shape},
     survey::{Counts, Found, Survey},
@@ -52,6 +53,8 @@ pub(super) struct Planner {
     left: u64,
     short: VecDeque<Found>,
     surplus: VecDeque<Found>,
+    /// Copies that are verified before they are dropped: at the pace of their nodes, so that nothing else waits for it.
+    dropping: Option<AbortOnDropHandle<Result<bool, Error>>>,
 }
 
 impl Planner {
@@ -68,6 +71,19 @@ impl Planner {
             left: u64::MAX,
             short: VecDeque::new(),
             surplus: VecDeque::new(),
+            dropping: None,
+        }
+    }
+
+    /// Waits until another round can do something.
+    pub(super) async fn rest(&mut self) {
+        let Some(dropping) = &mut self.dropping else { return tokio::time::sleep(ROUND).await };
+        let Ok(dropped) = tokio::time::timeout(ROUND, dropping).await else { return };
+        self.dropping = None;
+        match dropped {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "copies that are too many could not be dropped"),
+            Err(error) => tracing::error!(%error, "a task of repair ended early"),
         }
     }
 
@@ -100,16 +116,18 @@ impl Planner {
             // The next look at the tasks sees what was planned: a survey before it would find the same chunks again.
             return Ok(true);
         }
-        let dropped = self.drop_surplus(&fleet).await?;
+        if self.dropping.is_none() && !self.surplus.is_empty() {
+            self.dropping = Some(self.repair.drop_copies(&fleet, &mut self.surplus));
+        }
         let now = self.repair.0.clock.now();
-        if self.short.is_empty() && self.surplus.is_empty() && now >= self.next_survey {
+        if self.short.is_empty() && self.dropping.is_none() && now >= self.next_survey {
             let chunks = standing.iter().flat_map(|(_, row)| row.work.chunks());
             let planned: HashSet<ChunkId> = chunks.map(|chunk| chunk.id).collect();
             self.survey =
                 Some(Survey::new(planned, if standing.is_empty() { fleet.moves() } else { Moves::default() }));
             return Ok(true);
         }
-        Ok(dropped)
+        Ok(false)
     }
 
     /// Whether this node leads, and since when.
@@ -118,6 +136,7 @@ impl Planner {
         let (status, now) = (metadata.group().status(), clock.now());
         if !status.is_leader || status.catching_up {
             if self.term.take().is_some() {
+                self.dropping = None;
                 // Another one tells from now on.
                 self.show(&[]);
                 show_counts(Counts::default());
@@ -143,6 +162,7 @@ impl Planner {
     fn begin_anew(&mut self) {
         self.short.clear();
         self.surplus.clear();
+        self.dropping = None;
         self.survey = None;
         self.left = u64::MAX;
         self.pause = PAUSE_MIN;
@@ -253,13 +273,6 @@ impl Planner {
             self.repair.step(Command::Forget { task }).await?;
         }
         Ok(())
-    }
-
-    async fn drop_surplus(&mut self, fleet: &Fleet) -> Result<bool, Error> {
-        if self.surplus.is_empty() {
-            return Ok(false);
-        }
-        self.repair.drop_copies(fleet, &mut self.surplus).await
     }
 
     #[allow(clippy::cast_precision_loss)] // gauges are floats

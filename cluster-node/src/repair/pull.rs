@@ -36,6 +36,14 @@ pub(super) enum Pulled {
     Failed(String),
 }
 
+/// Why a copy was not made from a holder.
+enum Failure {
+    /// It can't be stored here, wherever it comes from.
+    Here(String),
+    /// The holder did not give it, or not a good one.
+    There(String),
+}
+
 /// How the metadata here stands to a chunk on this node.
 enum Named {
     By(ChunkRow),
@@ -73,7 +81,11 @@ impl Repair {
                     return Ok(Pulled::Here(Some(holder)));
                 }
                 Ok(false) => return Ok(Pulled::Told),
-                Err(why) => {
+                Err(Failure::Here(why)) => {
+                    tracing::warn!(chunk = %chunk.id, %why, "copy can't be stored");
+                    return Ok(Pulled::Failed(why));
+                }
+                Err(Failure::There(why)) => {
                     self.0.transfers.over(holder, None);
                     tracing::warn!(chunk = %chunk.id, from = %holder, %why, "copy was not made");
                     said.push(format!("{holder}: {why}"));
@@ -100,7 +112,7 @@ impl Repair {
     }
 
     /// Copies from one holder; false if this node was told to unlink the chunk meanwhile.
-    async fn copy(&self, chunk: ChunkRef, from: NodeId, address: &str) -> Result<Result<bool, String>, Error> {
+    async fn copy(&self, chunk: ChunkRef, from: NodeId, address: &str) -> Result<Result<bool, Failure>, Error> {
         let Parts { peers, pace, gate, .. } = &*self.0;
         let length = u64::from(chunk.length);
         let mut open: Option<(Writer, ChunkHasher, u64)> = None;
@@ -115,12 +127,12 @@ impl Repair {
                     if silent && !self.1.is_slow(from) {
                         self.1.stalled(from);
                     }
-                    return Ok(Err(error.to_string()));
+                    return Ok(Err(Failure::There(error.to_string())));
                 }
             };
             if open.is_none() {
                 let Some(tree_offset) = part.tree_offset else {
-                    return Ok(Err("it does not say where it begins".into()));
+                    return Ok(Err(Failure::There("it does not say where it begins".to_owned())));
                 };
                 match self.begin(chunk.id, tree_offset, length).await {
                     Ok(writer) => open = Some((writer, ChunkHasher::new(tree_offset), tree_offset)),
@@ -135,14 +147,16 @@ impl Repair {
             }
             at = range.end;
         }
-        let Some((writer, hasher, tree_offset)) = open else { return Ok(Err("it has no bytes".to_owned())) };
+        let Some((writer, hasher, tree_offset)) = open else {
+            return Ok(Err(Failure::There("it has no bytes".to_owned())));
+        };
         // The holder vouches for its blocks only: that they are this chunk is proven here, before the copy can be seen.
         if hasher.finish().cv != chunk.cv && !trusts_holders() {
             drop(writer);
             self.tell_damaged(chunk, from, address, tree_offset).await;
-            return Ok(Err("its copy is of another content".to_owned()));
+            return Ok(Err(Failure::There("its copy is of another content".to_owned())));
         }
-        flotilla_env::failpoint!("repair.pulled", |_| Ok(Err("a failpoint".to_owned())));
+        flotilla_env::failpoint!("repair.pulled", |_| Ok(Err(Failure::There("a failpoint".to_owned()))));
         let _gate = gate.copy().await;
         if !matches!(self.named(chunk.id).await?, Named::By(_)) {
             return Ok(Ok(false));
@@ -150,7 +164,7 @@ impl Repair {
         Ok(match tokio::time::timeout(SYNC_DEADLINE, writer.finish(chunk.cv)).await {
             Ok(Ok(_)) => Ok(true),
             Ok(Err(error)) => Err(own(&error)),
-            Err(_) => Err(format!("not synced here within {SYNC_DEADLINE:?}")),
+            Err(_) => Err(Failure::Here(format!("not synced here within {SYNC_DEADLINE:?}"))),
         })
     }
 
@@ -200,6 +214,6 @@ fn trusts_holders() -> bool {
     false
 }
 
-fn own(error: &StoreError) -> String {
-    format!("it can't be stored here: {error}")
+fn own(error: &StoreError) -> Failure {
+    Failure::Here(format!("it can't be stored here: {error}"))
 }
