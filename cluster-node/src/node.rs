@@ -34,7 +34,7 @@ use crate::{
     http::{Admin, FileService, Member, Service, peer_router},
     life::{Keeper, Lost, Periods, Released},
     membership::{self, Greeter, Joiner, Membership, Starts},
-    metadata::{Answer, Command, FileMachine, Metadata},
+    metadata::{Answer, Command, FileMachine, Metadata, read},
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
     under_way::UnderWay,
@@ -374,15 +374,11 @@ async fn open_store(dir: &Path, seams: &Seams, sizes: &Sizes, kv: Arc<dyn Kv>) -
 
 /// Asks for a writer id until there is one: without it nothing can be written, and there is nothing else to do.
 async fn grant_writer(metadata: &Metadata, node: NodeId, entropy: &dyn Entropy) -> WriterId {
-    let mut request = RequestId::from_bits(entropy.u128());
     loop {
-        let id = CommandId { id: request.clone(), seen: None };
-        match metadata.propose(id, Command::GrantWriter { node }).await.map(|applied| applied.answer) {
+        match try_grant(metadata, node, entropy).await {
             Ok(Answer::Writer(writer)) => return writer,
-            Ok(Answer::Refused(_)) => {
-                tracing::warn!("this node leaves the cluster, and writes nothing any more");
-                // The same id would be answered with the same refusal for ever.
-                request = RequestId::from_bits(entropy.u128());
+            Ok(Answer::Refused(why)) => {
+                tracing::warn!(?why, "this start is granted no writer id");
                 tokio::time::sleep(GRANT_AGAIN_AFTER * 10).await;
             }
             Ok(other) => tracing::error!(answer = ?other, "a grant was answered with something else"),
@@ -390,6 +386,14 @@ async fn grant_writer(metadata: &Metadata, node: NodeId, entropy: &dyn Entropy) 
         }
         tokio::time::sleep(GRANT_AGAIN_AFTER).await;
     }
+}
+
+/// Asks once, as the start that follows the last one that is known. A try that was granted without an answer is the last one then.
+async fn try_grant(metadata: &Metadata, node: NodeId, entropy: &dyn Entropy) -> Result<Answer, read::Error> {
+    metadata.barrier().await?;
+    let after = metadata.writer_of(node)?;
+    let id = CommandId { id: RequestId::from_bits(entropy.u128()), seen: None };
+    Ok(metadata.propose(id, Command::GrantWriter { node, after }).await?.answer)
 }
 
 fn card(settings: &Settings, addresses: &Addresses, identity: &Identity) -> Card {

@@ -19,10 +19,12 @@ use super::{
 /// A change to the metadata. Stored in the log: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Gives a process start of `node` the right to write chunks, and retires the node's earlier writers.
+    /// Gives a process start of `node` the right to write chunks, and retires the writer of the start before.
     GrantWriter {
         /// The node.
         node: NodeId,
+        /// The writer of the start before, as the one that asks knows it: refused if it is another one.
+        after: Option<WriterId>,
     },
     /// Makes a version current.
     Commit(Box<Commit>),
@@ -129,7 +131,7 @@ impl Machine for FileMachine {
 
     fn apply(&self, state: &mut dyn Txn, command: Command, at: Position) -> Result<Answer, Fault> {
         let outcome = match command {
-            Command::GrantWriter { node } => writers::grant_writer(state, node)?,
+            Command::GrantWriter { node, after } => writers::grant_writer(state, node, after)?,
             Command::Commit(commit) => commit::commit_version(state, *commit, at)?,
             Command::Delete(delete) => delete::delete_file(state, &delete, at)?,
             Command::AppendSegment(append) => segments::append_segment(state, append, at)?,

@@ -139,7 +139,7 @@ mod tests {
     use flotilla_kv::{Batch, Kv as _, MemKv};
 
     use super::*;
-    use crate::metadata::{Command as Any, Refusal, testing::Cluster};
+    use crate::metadata::{Command as Any, testing::Cluster};
 
     fn draining(cluster: &Cluster) -> Vec<u64> {
         let kv = MemKv::inline(keys::FAMILIES);
@@ -181,7 +181,7 @@ mod tests {
     fn a_node_that_leaves_writes_nothing_and_does_not_come_back() {
         let mut cluster = Cluster::default();
         let node = NodeId(2);
-        assert!(matches!(cluster.apply(Any::GrantWriter { node }), Answer::Writer(_)));
+        assert!(matches!(cluster.grant(2, None), Answer::Writer(_)));
         let remove = |lost| Any::Nodes(Command::Remove { node, lost });
         assert!(matches!(cluster.apply(remove(false)), Answer::Refused(_)), "it may get data");
         cluster.apply(Any::Nodes(Command::Drain { node, on: true }));
@@ -190,11 +190,11 @@ mod tests {
         assert!(!cluster.state.rows.keys().any(|(family, _)| *family == keys::LIVE_WRITERS), "its writer is retired");
         assert!(matches!(cluster.apply(Any::Nodes(Command::Drain { node, on: false })), Answer::Refused(_)));
         assert_eq!(draining(&cluster), [2]);
-        assert_eq!(cluster.apply(Any::GrantWriter { node }), Answer::Refused(Refusal::ChunkGone));
+        assert!(matches!(cluster.grant(2, None), Answer::Refused(_)));
         cluster.apply(Any::Nodes(Command::Forget { node }));
         assert_eq!(draining(&cluster), [0; 0]);
         // A former member that still found the leader: whoever leads sees that it is none.
-        assert!(matches!(cluster.apply(Any::GrantWriter { node }), Answer::Writer(_)));
+        assert!(matches!(cluster.grant(2, None), Answer::Writer(_)));
         cluster.apply(Any::Nodes(Command::Forget { node }));
         assert!(!cluster.state.rows.keys().any(|(family, _)| *family == keys::LIVE_WRITERS));
     }

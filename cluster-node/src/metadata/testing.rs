@@ -75,10 +75,19 @@ impl Cluster {
     }
 
     pub(super) fn writer(&mut self, node: u64) -> WriterId {
-        match self.apply(Command::GrantWriter { node: NodeId(node) }) {
+        match self.grant(node, self.writer_of(node)) {
             Answer::Writer(writer) => writer,
             other => panic!("{other:?}"),
         }
+    }
+
+    pub(super) fn grant(&mut self, node: u64, after: Option<WriterId>) -> Answer {
+        self.apply(Command::GrantWriter { node: NodeId(node), after })
+    }
+
+    pub(super) fn writer_of(&self, node: u64) -> Option<WriterId> {
+        let row = self.state.rows.get(&(keys::WRITERS, keys::node(NodeId(node))));
+        row.map(|row| codec::decode(row).expect("it was encoded"))
     }
 
     pub(super) fn key(&self) -> Option<KeyRow> {

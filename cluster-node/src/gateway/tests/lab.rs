@@ -292,7 +292,7 @@ async fn group(clock: Arc<dyn Clock>) -> Group<FileMachine> {
 
 async fn writer(metadata: &Metadata) -> WriterId {
     let id = CommandId { id: RequestId::from_bits(7), seen: None };
-    match metadata.propose(id, Command::GrantWriter { node: GATEWAY }).await.expect("applied").answer {
+    match metadata.propose(id, Command::GrantWriter { node: GATEWAY, after: None }).await.expect("applied").answer {
         Answer::Writer(writer) => writer,
         other => panic!("{other:?}"),
     }

@@ -55,7 +55,8 @@ impl Cluster {
 
     /// The node's process starts again: its writer is retired.
     fn restart(&mut self) {
-        match self.any(Any::GrantWriter { node: NodeId(1) }) {
+        let after = Some(self.writer).filter(|writer| writer.0 > 0);
+        match self.any(Any::GrantWriter { node: NodeId(1), after }) {
             Applied::Writer(writer) => self.writer = writer,
             other => panic!("{other:?}"),
         }

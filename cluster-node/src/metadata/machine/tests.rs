@@ -180,7 +180,7 @@ proptest! {
         let run = || {
             let mut cluster = Cluster::default();
             let answers: Vec<Answer> = steps.iter().map(|(kind, writer, epoch)| cluster.apply(match kind {
-                0 => Command::GrantWriter { node: NodeId(1) },
+                0 => Command::GrantWriter { node: NodeId(1), after: cluster.writer_of(1) },
                 1 => commit(WriterId(*writer), *epoch, inline()),
                 2 => delete(*epoch),
                 _ => commit(WriterId(*writer), *epoch, Body::Inline(Bytes::from(vec![0; INLINE_MAX]))),
