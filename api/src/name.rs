@@ -184,6 +184,13 @@ impl FileName {
         row
     }
 
+    /// Reads what [`FileName::to_row`] gives.
+    #[must_use]
+    pub fn from_row(row: &[u8]) -> Option<Self> {
+        let (bucket, key) = str::from_utf8(row).ok()?.split_once('\0')?;
+        Some(Self { bucket: bucket.parse().ok()?, key: key.parse().ok()? })
+    }
+
     /// Gives the path of the file's public address, encoded: `/v1/files/bucket/key`.
     #[must_use]
     pub fn to_path(&self) -> String {

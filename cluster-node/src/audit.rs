@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_api::{ChunkId, NodeId, codec};
+use flotilla_api::{ChunkId, Epoch, FileName, NodeId, codec};
 use flotilla_chunk_store::Facts;
 use flotilla_kv::{Family, View};
 use serde::de::DeserializeOwned;
 
 use crate::metadata::{
     keys,
-    rows::{ChunkRow, Content, GarbageRow, KeyRow, SegmentRow},
+    rows::{ChunkRow, Content, GarbageRow, HomeState, KeyRow, SegmentRow},
 };
 
 /// Why the metadata could not be read.
@@ -43,6 +43,8 @@ pub struct Audit {
     pub waiting: usize,
     /// How many tasks stand.
     pub tasks: usize,
+    /// The homes that are open, and under which epochs.
+    pub homes: Vec<(FileName, Epoch)>,
 }
 
 /// The replicated families of the metadata.
@@ -63,6 +65,10 @@ pub fn read(view: &dyn View) -> Result<Audit, Error> {
         audit.chunks.insert(id(keys::GARBAGE, &key)?, chunk);
     }
     for (key, row) in rows::<KeyRow>(view, keys::FILES)? {
+        if row.home == HomeState::Open {
+            let corrupt = || Error::Corrupt(keys::FILES, format!("{key:?} is no file's name"));
+            audit.homes.push((FileName::from_row(&key).ok_or_else(corrupt)?, row.epoch));
+        }
         let Some(file) = row.file else { continue };
         let Content::Trees(trees) = file.content else { continue };
         for tree in trees {

@@ -1,6 +1,6 @@
 //! Clients: each sends one request after the other to nodes of its choice, and notes what it was told.
 //!
-//! They speak as a supernode does: every key has a home here under an epoch of its own.
+//! They speak as a supernode does: they look a key up, or claim it, and send its epoch along.
 
 mod call;
 mod content;
@@ -8,6 +8,7 @@ mod history;
 
 use std::{sync::Arc, time::Duration};
 
+use flotilla_api::{Epoch, FileName};
 use flotilla_client::PeerClient;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
@@ -15,11 +16,14 @@ use tokio::time::Instant;
 pub use content::{Content, Value};
 pub use history::{Action, History, Op, Outcome};
 
-use crate::{host::address, note, plan::Plan, trace::Trace};
+use crate::{directory::Directory, host::address, note, plan::Plan, trace::Trace};
 use call::Told;
 
 /// How often a client sends a request again of which it does not know what became.
 const AGAIN_MAX: u32 = 2;
+/// Of a hundred steps, how many are claims that nobody uses, and of a hundred requests, how many come long after their claim.
+const LEFT_PERCENT: u32 = 3;
+const SLOW_PERCENT: u32 = 6;
 
 /// What all clients share.
 #[derive(Clone)]
@@ -28,6 +32,8 @@ pub struct Office {
     pub history: History,
     /// The run's trace.
     pub trace: Trace,
+    /// Where keys are at home.
+    pub directory: Directory,
     /// How many keys there are.
     pub keys: u64,
     /// How many nodes.
@@ -71,12 +77,19 @@ impl Client {
     /// Asks for files and neither reads the answers nor lets go of them.
     pub async fn hold_a_body(self) {
         for key in 0..self.office.keys {
-            call::hold(&self.peers, &address(1), key).await;
+            if let Ok(home) = self.look_up(key, &Action::Get) {
+                call::hold(&self.peers, &address(1), &home).await;
+            }
         }
     }
 
     async fn step(&mut self) {
         let (key, node) = (self.rng.random_range(0..self.office.keys), self.rng.random_range(1..=self.office.nodes));
+        if self.rng.random_range(0..100) < LEFT_PERCENT {
+            // The supernode ended between the claim and what it was for.
+            let _never_used = self.office.directory.claim(&call::name(key));
+            return;
+        }
         let action = match self.rng.random_range(0..100) {
             0..45 => Action::Put(self.content()),
             45..85 => Action::Get,
@@ -102,8 +115,16 @@ impl Client {
         let mut node = node;
         let mut unknown = false;
         for _ in 0..=AGAIN_MAX {
-            note!(self.office.trace, "{id} asks n{node}: k{key} {action}");
-            let told = call::send(&self.peers, &address(node), key, &action, &id).await;
+            let told = match self.look_up(key, &action) {
+                Ok(home) => {
+                    if self.rng.random_range(0..100) < SLOW_PERCENT {
+                        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..4_000))).await;
+                    }
+                    note!(self.office.trace, "{id} asks n{node}: k{key} {action} under {}", home.1);
+                    call::send(&self.peers, &address(node), &home, &action, &id).await
+                }
+                Err(told) => told,
+            };
             note!(self.office.trace, "{id} is told {told}");
             let outcome = match told {
                 Told::Done(found) => Outcome::Done(found),
@@ -124,5 +145,18 @@ impl Client {
             return;
         }
         self.office.history.end(op, Outcome::Unknown);
+    }
+
+    /// Finds the key's home; writes claim it. A key without one has no file here, and what is at home elsewhere is not written.
+    fn look_up(&self, key: u64, action: &Action) -> Result<(FileName, Epoch), Told> {
+        let (name, directory) = (call::name(key), &self.office.directory);
+        let home = match action {
+            Action::Copy { from } if directory.home(&call::name(*from)).is_none() => return Err(Told::Absent),
+            Action::Get | Action::Delete => directory.home(&name).ok_or(Told::Absent),
+            Action::Put(_) | Action::Copy { .. } => {
+                directory.claim(&name).ok_or_else(|| Told::Not("at home elsewhere".to_owned()))
+            }
+        };
+        Ok((name, home?))
     }
 }

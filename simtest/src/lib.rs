@@ -5,6 +5,7 @@
 
 pub mod clients;
 pub mod clock;
+pub mod directory;
 pub mod disk;
 pub mod host;
 pub mod image;

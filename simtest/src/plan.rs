@@ -32,13 +32,15 @@ pub enum Plant {
     TornVolume,
     /// `memory_returned`: a client neither reads an answer nor lets go of it.
     HeldBody,
+    /// `one_home`: a cluster commits under whatever epoch it is told.
+    AnyEpoch,
     /// `membership`: a node is drained and removed that nobody wanted to go.
     Unasked,
 }
 
 impl Plant {
     /// All of them with their names and the invariants that find them.
-    pub const ALL: [(Self, &str, &str); 10] = [
+    pub const ALL: [(Self, &str, &str); 11] = [
         (Self::NoSync, "no_sync", "acked_is_durable"),
         (Self::LostRow, "lost_row", "applied_alike"),
         (Self::SyncAgain, "sync_again", "failed_sync"),
@@ -48,6 +50,7 @@ impl Plant {
         (Self::FalseFailure, "false_failure", "not_done"),
         (Self::TornVolume, "torn_volume", "index_rebuilt"),
         (Self::HeldBody, "held_body", "memory_returned"),
+        (Self::AnyEpoch, "any_epoch", "one_home"),
         (Self::Unasked, "unasked", "membership"),
     ];
 }
@@ -197,8 +200,10 @@ impl Plan {
     #[must_use]
     pub fn planted(mut self, plant: Plant) -> Self {
         self.plant = Some(plant);
-        self.spares = 0;
         self.events.retain(|(_, event)| !matches!(event, Event::Order(_)));
+        if !matches!(plant, Plant::FalseFailure | Plant::AnyEpoch) {
+            self.spares = 0;
+        }
         match plant {
             Plant::NoSync | Plant::LostRow | Plant::Unlink | Plant::TornVolume | Plant::HeldBody => self.events.clear(),
             Plant::SyncAgain => {
@@ -213,7 +218,7 @@ impl Plan {
                 self.events.clear();
                 self.isolate(ms(1_000), ms(9_000), &[1]);
             }
-            Plant::FalseFailure => {}
+            Plant::FalseFailure | Plant::AnyEpoch => {}
             Plant::Unasked => self.events = vec![(ms(1_000), Event::Order(Order::Retire(2)))],
         }
         self

@@ -8,16 +8,17 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::{Instant, sleep, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     clients::{History, Outcome},
     invariants::{
         Violation, Violations, acked_is_durable, applied_alike::Sums, bounded, failed_sync, healed, index_rebuilt,
-        linearizable, membership, memory_returned, not_done,
+        linearizable, membership, memory_returned, not_done, one_home,
     },
     note,
     plan::{Plan, Plant},
-    settle::settle,
+    settle::{latest, settle},
     trace::Trace,
     world::World,
 };
@@ -62,8 +63,13 @@ pub fn run(plan: &Plan, print: bool) -> Report {
 async fn story(plan: &Plan, print: bool) -> Report {
     let (trace, violations, history) = (Trace::new(print), Violations::default(), History::default());
     let sums = Sums::new(violations.clone(), trace.clone());
-    if plan.plant == Some(Plant::NoReadIndex) {
-        failpoint::set("raft.read_index=return").expect("there is such a point");
+    let point = match plan.plant {
+        Some(Plant::NoReadIndex) => Some("raft.read_index=return"),
+        Some(Plant::AnyEpoch) => Some("homes.any_epoch=return"),
+        _ => None,
+    };
+    if let Some(point) = point {
+        failpoint::set(point).expect("there is such a point");
     }
     let mut world = World::new(plan.clone(), trace.clone(), &|node| sums.of(node));
     world.boot_all().await;
@@ -77,6 +83,7 @@ async fn story(plan: &Plan, print: bool) -> Report {
     for number in 1..=plan.clients {
         clients.spawn(world.client(number, &history).work(begun + plan.load));
     }
+    let asking = AbortOnDropHandle::new(tokio::spawn(world.ask_about_claims()));
     let (operator, orders) = world.operator();
     let operator = tokio::task::spawn_local(operator.work(orders));
     let mut leaders = membership::Leaders::default();
@@ -102,10 +109,15 @@ async fn story(plan: &Plan, print: bool) -> Report {
     }
     note!(trace, "settled: {}", settled.is_ok());
     world.client(0, &history).read_all().await;
+    drop(asking);
 
     match &settled {
         Ok(audit) => healed::check(&world, audit, &violations).await,
         Err(why) => violations.add("healed", format!("the cluster does not come to rest: {why}")),
+    }
+    match latest(&world) {
+        Ok(audit) => one_home::check(&audit, world.directory(), &violations),
+        Err(why) => violations.add("one_home", why),
     }
     acked_is_durable::check(&world, &violations).await;
     index_rebuilt::check(&world, &violations).await;

@@ -13,6 +13,7 @@ use flotilla_env::{
 use crate::{
     clients::{Client, History, Office},
     clock::Skewed,
+    directory::{self, Directory},
     host::{DATA_DIR, End, Host, Kept, address},
     kv::Watch,
     net::{Net, Weather},
@@ -39,6 +40,7 @@ pub struct World {
     net: Net,
     secret: FleetSecret,
     roster: Roster,
+    directory: Directory,
     /// Where orders about members go; none once no more will come.
     orders: Option<UnboundedSender<Order>>,
     /// By node id, from 1: machines join one at a time, in the order of their numbers.
@@ -51,8 +53,21 @@ impl World {
     pub fn new(plan: Plan, trace: Trace, watch: &dyn Fn(u64) -> Arc<dyn Watch>) -> Self {
         let net = Net::new(&plan, entropy::seeded(plan.seed.wrapping_add(1)), trace.clone());
         let hosts = (1..=plan.machines()).map(|id| Host::new(id, &plan, watch(id))).collect();
-        let roster = Roster::new(&plan);
-        Self { plan, trace, net, secret: FleetSecret::new("of the simulation"), roster, orders: None, hosts }
+        let (roster, directory) = (Roster::new(&plan), Directory::new(&plan, trace.clone()));
+        net.serve(directory::ADDRESS, directory.service(), Arc::default());
+        let secret = FleetSecret::new("of the simulation");
+        Self { plan, trace, net, secret, roster, directory, orders: None, hosts }
+    }
+
+    /// Gives the directory.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Has the directory ask about claims, until dropped.
+    pub fn ask_about_claims(&self) -> impl Future<Output = ()> + use<> {
+        self.directory.clone().ask_about_claims(self.outsider(98), self.plan.machines())
     }
 
     /// Gives the machines that are meant to be members, and nothing else.
@@ -106,6 +121,7 @@ impl World {
         let office = Office {
             history: history.clone(),
             trace: self.trace.clone(),
+            directory: self.directory.clone(),
             keys: self.plan.keys,
             nodes: self.plan.machines(),
         };
@@ -280,6 +296,8 @@ impl World {
             "ops": format!("10.0.0.{id}:3"),
             "initial_members": members,
             "join": join,
+            "supernodes": [directory::ADDRESS],
+            "claim_idle": "300ms",
             "fleet_secret_file": "/none",
             "chunk_size": CHUNK_BYTES,
             "cache_bytes": 8 << 20,

@@ -44,5 +44,6 @@ controls! {
     not_done_control "false_failure" "not_done",
     index_rebuilt_control "torn_volume" "index_rebuilt",
     memory_returned_control "held_body" "memory_returned",
+    one_home_control "any_epoch" "one_home",
     membership_control "unasked" "membership",
 }

@@ -129,6 +129,7 @@ pub const POINTS: &[Point] = &[
     fail("repair.before_drop", "enough copies are verified, before another one is dropped"),
     fail("repair.drop_own", "before a node looks at copies that are too many; return: it drops none"),
     planted("repair.trust_holders", "a pulled copy is not held against its hash"),
+    planted("homes.any_epoch", "a change is applied whatever the log says of its key's home"),
     fail("homes.before_claim", "before a node claims a free key"),
     fail("homes.before_settle", "before a cluster closes a claim that was never used"),
     fail("homes.before_close", "before the leader closes homes that are idle"),

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use flotilla_api::{Code, CommandId, FileName, header, route};
+use flotilla_api::{Code, CommandId, Epoch, FileName, header, route};
 use flotilla_client::{
     Lane, PeerClient,
     body::{self, Body},
@@ -43,7 +43,13 @@ impl fmt::Display for Told {
 }
 
 /// Sends a request and reads its answer.
-pub(super) async fn send(peers: &PeerClient, target: &str, key: u64, action: &Action, id: &str) -> Told {
+pub(super) async fn send(
+    peers: &PeerClient,
+    target: &str,
+    home: &(FileName, Epoch),
+    action: &Action,
+    id: &str,
+) -> Told {
     let (method, body) = match action {
         Action::Put(content) => (Method::PUT, body::full(content.bytes.clone())),
         Action::Get => (Method::GET, body::empty()),
@@ -51,7 +57,7 @@ pub(super) async fn send(peers: &PeerClient, target: &str, key: u64, action: &Ac
         Action::Copy { .. } => (Method::POST, body::empty()),
     };
     let exchange = async {
-        let headers = headers(key, action, id);
+        let headers = headers(home, action, id);
         let answer = peers.stream(Lane::Data, method, target, route::PEER_FILE, headers, body, None).await?;
         let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).and_then(Value::of_etag);
         match action {
@@ -69,8 +75,8 @@ pub(super) async fn send(peers: &PeerClient, target: &str, key: u64, action: &Ac
 }
 
 /// Asks for a file and never lets go of the answer.
-pub(super) async fn hold(peers: &PeerClient, target: &str, key: u64) {
-    let headers = headers(key, &Action::Get, "held");
+pub(super) async fn hold(peers: &PeerClient, target: &str, home: &(FileName, Epoch)) {
+    let headers = headers(home, &Action::Get, "held");
     let answer = peers.stream(Lane::Data, Method::GET, target, route::PEER_FILE, headers, body::empty(), None).await;
     std::mem::forget(answer);
 }
@@ -92,13 +98,13 @@ fn of_error(action: &Action, error: &Error) -> Told {
     }
 }
 
-fn headers(key: u64, action: &Action, id: &str) -> HeaderMap {
+fn headers((key, epoch): &(FileName, Epoch), action: &Action, id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set = |name: &'static str, text: String| {
         headers.insert(name, HeaderValue::try_from(text).expect("names and numbers are ASCII"));
     };
-    set(header::NAME, name(key).to_header());
-    set(header::EPOCH, (key + 1).to_string());
+    set(header::NAME, key.to_header());
+    set(header::EPOCH, epoch.to_string());
     let id = CommandId { id: id.parse().expect("a short name"), seen: None };
     set(header::COMMAND, id.to_header());
     if let Action::Copy { from } = action {
@@ -108,6 +114,6 @@ fn headers(key: u64, action: &Action, id: &str) -> HeaderMap {
     headers
 }
 
-fn name(key: u64) -> FileName {
+pub(super) fn name(key: u64) -> FileName {
     FileName { bucket: "sim".parse().expect("a good name"), key: format!("k{key}").parse().expect("a good key") }
 }

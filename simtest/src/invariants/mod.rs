@@ -10,6 +10,7 @@ pub mod linearizable;
 pub mod membership;
 pub mod memory_returned;
 pub mod not_done;
+pub mod one_home;
 
 use std::{
     fmt,

@@ -4,8 +4,8 @@ use crate::{File, Finding, source};
 
 const RULE: &str = "imports";
 
-/// Where a router may be built or called: the shared server and the two servers' HTTP modules. Tests are free.
-const AXUM_HOMES: &[&str] = &["http-server/", "cluster-node/src/http/", "supernode/src/http/", "xtask/"];
+/// Where a router may be built or called: the shared server, the two servers' HTTP modules, and the simulation. Tests are free.
+const AXUM_HOMES: &[&str] = &["http-server/", "cluster-node/src/http/", "supernode/src/http/", "simtest/", "xtask/"];
 
 /// Checks that only the edge names axum.
 pub fn check(file: &File) -> Vec<Finding> {

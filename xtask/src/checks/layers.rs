@@ -63,7 +63,7 @@ const ALL: &[&str] = &[
 
 /// Dependencies that only the named folders may have, so that a change of them stays in one place.
 const HOMES: &[(&str, &[&str])] = &[
-    ("axum", &["http-server", "cluster-node", "supernode"]),
+    ("axum", &["http-server", "cluster-node", "supernode", "simtest"]),
     ("figment", &["flotilla"]),
     ("moka", &["cluster-node"]),
     ("openraft", &["raft-store"]),
