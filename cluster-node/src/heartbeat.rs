@@ -9,7 +9,7 @@ use std::{
 };
 
 use flotilla_api::{
-    ChunkId, ClusterName, NodeId,
+    ChunkId, ClusterName, Code, NodeId,
     peer::{
         CORRUPT_TOLD_MAX, ClusterReport, Documents, Heartbeat, HeartbeatAnswer, NodeStats, PlaceAnswer, PlaceRequest,
         ReportAnswer,
@@ -20,6 +20,7 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::{Lane, PeerClient};
 use flotilla_env::{Entropy, HostProbe};
 use flotilla_http_server::DocumentCache;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -87,11 +88,25 @@ pub struct Teller {
     pub unheard: Arc<AtomicBool>,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
+    /// Held while documents of one supernode are taken over.
+    pub taking_over: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// The cluster's last report, while this node leads.
+type Reports = watch::Sender<Option<ClusterReport>>;
 
 impl Teller {
     /// Tells until `stop`: twice a second, and at once when the leader changes.
     pub async fn run(self, stop: CancellationToken) {
+        let (reports, _) = watch::channel(None);
+        let tellers = self.card.supernodes.iter().map(|supernode| self.report_to(supernode, reports.subscribe()));
+        tokio::select! {
+            () = self.beat(&reports, &stop) => {}
+            _ = futures::future::join_all(tellers), if !self.card.supernodes.is_empty() => {}
+        }
+    }
+
+    async fn beat(&self, reports: &Reports, stop: &CancellationToken) {
         let mut status = self.metadata.group().watch();
         let mut leader = None;
         let mut beat = tokio::time::interval(HEARTBEAT_EVERY);
@@ -111,11 +126,11 @@ impl Teller {
                     leader = now;
                 }
             }
-            self.tell().await;
+            self.tell(reports).await;
         }
     }
 
-    async fn tell(&self) {
+    async fn tell(&self, reports: &Reports) {
         match self.metadata.refresh(&self.documents) {
             // Those of before serve until the snapshot is there.
             Ok(()) | Err(read::Error::Raft(flotilla_raft_store::Error::CatchingUp)) => {}
@@ -134,7 +149,7 @@ impl Teller {
         if status.is_leader {
             self.board.heard(heartbeat);
             self.board.keep(|id| status.members.contains_key(&id));
-            self.report(status.term).await;
+            let _nobody_listens = reports.send(Some(self.report(status.term)));
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
             let told: Result<HeartbeatAnswer, _> =
                 self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
@@ -181,8 +196,8 @@ impl Teller {
         }
     }
 
-    async fn report(&self, term: u64) {
-        let report = ClusterReport {
+    fn report(&self, term: u64) -> ClusterReport {
+        ClusterReport {
             cluster: self.card.cluster.clone(),
             uuid: self.card.uuid,
             leader: self.card.node,
@@ -190,27 +205,45 @@ impl Teller {
             applied: self.metadata.group().applied_index(),
             nodes: self.board.reports(),
             documents: self.documents.revision(),
-        };
-        let told = self.card.supernodes.iter().map(|supernode| {
-            self.peers.post::<_, ReportAnswer>(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE)
-        });
-        let mut answered: Vec<Documents> = Vec::new();
-        for answer in futures::future::join_all(told).await {
-            match answer {
-                Ok(ReportAnswer { documents }) => answered.extend(documents),
-                Err(error) => tracing::debug!(%error, "supernode did not take the report"),
+            directory: self.documents.directory(),
+        }
+    }
+
+    /// Sends one supernode each report, or the last one if it is slow; one that hangs holds up nobody else.
+    async fn report_to(&self, supernode: &str, mut reports: watch::Receiver<Option<ClusterReport>>) {
+        let mut refused = false;
+        while reports.changed().await.is_ok() {
+            let Some(report) = reports.borrow_and_update().clone() else { continue };
+            let told = self.peers.post(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE).await;
+            match told {
+                Ok(ReportAnswer { documents }) => {
+                    refused = false;
+                    if let Some(documents) = documents {
+                        self.take_over(documents).await;
+                    }
+                }
+                Err(error) if error.code() == Some(Code::DirectoryUnavailable) => {
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::error!(%supernode, %error, "supernode refuses this cluster");
+                    }
+                }
+                Err(error) => tracing::debug!(%supernode, %error, "supernode did not take the report"),
             }
         }
-        let newest = answered.into_iter().max_by_key(|documents| documents.revision);
-        if let Some(documents) = newest.filter(|documents| documents.revision > self.documents.revision()) {
-            let id = self.metadata.fresh_id(&*self.entropy);
-            let told = self.metadata.propose(id, Command::PutDocuments(documents)).await;
-            if let Err(error) = told
-                .map_err(|error| error.to_string())
-                .and_then(|_| self.metadata.refresh(&self.documents).map_err(|error| error.to_string()))
-            {
-                tracing::warn!(%error, "documents were not taken over; the next report tries again");
-            }
+    }
+
+    async fn take_over(&self, documents: Documents) {
+        let _one_at_a_time = self.taking_over.lock().await;
+        if documents.revision <= self.documents.revision() {
+            return;
+        }
+        let id = self.metadata.fresh_id(&*self.entropy);
+        let told = self.metadata.propose(id, Command::PutDocuments(documents)).await;
+        if let Err(error) = told
+            .map_err(|error| error.to_string())
+            .and_then(|_| self.metadata.refresh(&self.documents).map_err(|error| error.to_string()))
+        {
+            tracing::warn!(%error, "documents were not taken over; the next report tries again");
         }
     }
 }

@@ -1,22 +1,20 @@
 //! Whether a key is at home here: the cluster's own log first, the supernodes' directory for what the log doesn't know.
 
-use std::{sync::Arc, time::Duration};
-
 use flotilla_api::{
     BucketName, ClusterName, Epoch, FileName,
     peer::{ClaimAnswer, ClaimRequest, Home, NodesAnswer, NodesRequest, ReleaseRequest},
     route,
 };
-use flotilla_client::{Lane, PeerClient};
+use flotilla_client::PeerClient;
 
-use crate::metadata::{
-    Metadata,
-    read::Error as MetadataError,
-    rows::{HomeState, KeyRow},
+use crate::{
+    metadata::{
+        Metadata,
+        read::Error as MetadataError,
+        rows::{HomeState, KeyRow},
+    },
+    supernodes::Supernodes,
 };
-
-/// How long one supernode may take; the next one is asked then.
-const ASK_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why a request can't be served here.
 #[derive(Debug, thiserror::Error)]
@@ -36,22 +34,21 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Homes {
     cluster: ClusterName,
-    supernodes: Arc<[String]>,
-    peers: PeerClient,
+    supernodes: Supernodes,
     metadata: Metadata,
 }
 
 impl Homes {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(cluster: ClusterName, supernodes: Vec<String>, peers: PeerClient, metadata: Metadata) -> Self {
-        Self { cluster, supernodes: supernodes.into(), peers, metadata }
+    pub fn new(cluster: ClusterName, supernodes: Supernodes, metadata: Metadata) -> Self {
+        Self { cluster, supernodes, metadata }
     }
 
     /// The way to other processes.
     #[must_use]
     pub fn peers(&self) -> &PeerClient {
-        &self.peers
+        self.supernodes.peers()
     }
 
     /// Gives the epoch to write under; a free key is claimed for this cluster.
@@ -135,13 +132,6 @@ impl Homes {
         route: &str,
         request: &Q,
     ) -> Result<A, Error> {
-        let mut why = "none is configured".to_owned();
-        for supernode in self.supernodes.iter() {
-            match self.peers.post(Lane::Control, supernode, route, request, ASK_DEADLINE).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => why = format!("{supernode}: {error}"),
-            }
-        }
-        Err(Error::Directory(why))
+        self.supernodes.ask(route, request).await.map_err(Error::Directory)
     }
 }

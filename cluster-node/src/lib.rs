@@ -19,6 +19,7 @@ mod placement;
 mod process;
 mod repair;
 mod settings;
+pub mod supernodes;
 mod under_way;
 
 pub use flotilla_member::{Databases, EXIT_CONFIG, EXIT_DISK, Error, Period, Seams};

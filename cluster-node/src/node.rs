@@ -37,6 +37,7 @@ use crate::{
     metadata::{Answer, Command, FileMachine, Metadata, read},
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
+    supernodes::Supernodes,
     under_way::UnderWay,
 };
 
@@ -74,6 +75,7 @@ pub struct Node {
     pub(crate) member: Late<Member>,
     pub(crate) files: Late<FileService>,
     pub(crate) documents: DocumentCache,
+    pub(crate) under_way: UnderWay,
     pub(crate) fatal: Fatal,
 }
 
@@ -96,8 +98,21 @@ impl Node {
         };
         let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
         let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
-        let fatal = Fatal::default();
-        Ok(Self { settings, addresses, secret, seams, sizes, peers, formation, member, files, documents, fatal })
+        let (under_way, fatal) = (UnderWay::default(), Fatal::default());
+        Ok(Self {
+            settings,
+            addresses,
+            secret,
+            seams,
+            sizes,
+            peers,
+            formation,
+            member,
+            files,
+            documents,
+            under_way,
+            fatal,
+        })
     }
 
     /// Makes what the peer listener serves, for a transport that calls it in memory.
@@ -180,7 +195,8 @@ async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
 
 /// Opens what the node keeps, takes its place in the group and serves until `stop`, or until something is fatal.
 async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) -> Result<(), Error> {
-    let Node { settings, addresses, seams, sizes, peers, formation, member: late_member, files: late_files, .. } = node;
+    let Node { settings, addresses, seams, sizes, peers, formation, under_way, .. } = node;
+    let (late_member, late_files) = (&node.member, &node.files);
     let (dir, documents) = (&settings.data_dir, node.documents.clone());
     let (group, timers) = (settings.cluster.to_string(), sizes.group.clone());
     let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal: &node.fatal };
@@ -239,7 +255,11 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
         let placer = LeaderPlacer { metadata: metadata.clone(), board: board.clone(), peers: peers.clone() };
         let chunk_size = settings.chunk_size.as_u64();
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
-        let homes = Homes::new(settings.cluster.clone(), settings.supernodes.clone(), peers.clone(), metadata.clone());
+        let homes = Homes::new(
+            settings.cluster.clone(),
+            Supernodes::new(settings.supernodes.clone(), peers.clone(), seams.clock.clone()),
+            metadata.clone(),
+        );
         let (released, sequence) = (Released::default(), Sequence::default());
         let uploads = Uploads::new(Parts {
             node: identity.node,
@@ -312,7 +332,6 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             clock: seams.clock.clone(),
             entropy: seams.entropy.clone(),
         };
-        let under_way = UnderWay::default();
         let teller = Teller {
             card: Arc::new(card(settings, addresses, &identity)),
             peers: peers.clone(),
@@ -328,6 +347,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             removed: removed.clone(),
             unheard: unheard.clone(),
             entropy: seams.entropy.clone(),
+            taking_over: Arc::default(),
         };
         late_files.set(FileService {
             cluster: settings.cluster.clone(),
@@ -338,7 +358,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             fetcher,
             documents,
             budget,
-            under_way,
+            under_way: under_way.clone(),
             entropy: seams.entropy.clone(),
             clock: seams.clock.clone(),
         });

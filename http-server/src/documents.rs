@@ -11,11 +11,13 @@ use flotilla_api::{
     BucketName,
     peer::{Document, Documents},
 };
+use uuid::Uuid;
 
 use crate::credentials::{Authenticator, Caller};
 
 #[derive(Debug, Default)]
 struct Decoded {
+    directory: Uuid,
     revision: u64,
     buckets: HashSet<BucketName>,
     callers: HashMap<[u8; 32], Caller>,
@@ -38,6 +40,13 @@ impl DocumentCache {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.held().revision
+    }
+
+    /// The directory that they are of; none before there are any.
+    #[must_use]
+    pub fn directory(&self) -> Option<Uuid> {
+        let held = self.held();
+        (held.revision > 0).then_some(held.directory)
     }
 
     /// Whether a bucket is known.
@@ -63,8 +72,9 @@ impl Authenticator for DocumentCache {
 }
 
 fn decode(documents: Documents) -> Decoded {
-    let mut decoded = Decoded { revision: documents.revision, ..Decoded::default() };
-    for document in documents.entries {
+    let Documents { directory, revision, entries } = documents;
+    let mut decoded = Decoded { directory, revision, ..Decoded::default() };
+    for document in entries {
         match document {
             Document::Bucket { name } => {
                 decoded.buckets.insert(name);

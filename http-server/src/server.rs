@@ -5,7 +5,7 @@
 use std::{io, sync::Arc};
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -97,29 +97,41 @@ pub struct Sites {
 
 /// Serves all sites until `stop`, then ends them one after the other.
 ///
-/// Public requests end first; they may need this process's part of a quorum, so peers are served until then, and probes are
-/// answered to the last. All of it takes the public site's drain time, and a moment more.
+/// Public requests end first, then `forwarded` is waited for: what peers brought for their own clients. Both may need this
+/// process's part of a quorum, and to be seen as alive, so peers are served until then; probes are answered to the last. All of it
+/// takes the public site's drain time, and a moment more.
 ///
 /// # Errors
 /// The first error of a listener; the others are stopped then.
 ///
 /// # Cancel safety
 /// Dropping the future closes everything at once.
-pub async fn run(sites: Sites, stop: CancellationToken) -> io::Result<()> {
+pub async fn run(sites: Sites, forwarded: impl Future<Output = ()>, stop: CancellationToken) -> io::Result<()> {
     let first = stop.child_token();
-    let (second, third) = (CancellationToken::new(), CancellationToken::new());
+    let [clients, second, third] = [(); 3].map(|()| CancellationToken::new());
     let over = Over::default();
     let phase = async |site: Site, until: &CancellationToken, next: Option<&CancellationToken>| {
         let result =
             site.spawn(until.clone(), over.clone()).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         match next {
             Some(next) if result.is_ok() => next.cancel(),
-            _ => [&first, &second, &third].into_iter().for_each(CancellationToken::cancel),
+            _ => [&first, &clients, &second, &third].into_iter().for_each(CancellationToken::cancel),
         }
         result
     };
-    let (public, peer, operations) = futures::join!(
-        phase(sites.public, &first, Some(&second)),
+    let between = async {
+        clients.cancelled().await;
+        let until = over.get().copied().unwrap_or_else(Instant::now);
+        // Over its time it is cut, as clients are.
+        let _ended = tokio::select! {
+            ended = tokio::time::timeout_at(until, forwarded) => ended,
+            () = second.cancelled() => Ok(()),
+        };
+        second.cancel();
+    };
+    let (public, (), peer, operations) = futures::join!(
+        phase(sites.public, &first, Some(&clients)),
+        between,
         phase(sites.peer, &second, Some(&third)),
         phase(sites.operations, &third, None),
     );

@@ -21,8 +21,8 @@ use crate::{Error, Fatal, PeerTransport, watched::Watched};
 
 /// How long another member may take to answer a question of formation.
 const FORM_DEADLINE: Duration = Duration::from_secs(2);
-/// How long a hand-over of leadership may take at the end.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+/// How long a hand-over of leadership may take at the end; shorter than an election by timeout, which is none.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The seams that a process runs on.
 #[derive(Debug, Clone)]

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use flotilla_http_server::Sites;
 use flotilla_raft_store::{Group, Machine};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Fatal, hand_over};
 
 /// Serves `sites` until `work` ends: leadership is handed over, running requests end, then the group does, if there is one by then.
+/// `forwarded` is waited for as `flotilla_http_server::run` does.
 ///
 /// # Errors
 /// Of the work, of a listener, or what was fatal meanwhile.
@@ -18,27 +18,30 @@ use crate::{Error, Fatal, hand_over};
 /// Dropping the future is like a crash.
 pub async fn live<M: Machine>(
     sites: Sites,
+    forwarded: impl Future<Output = ()> + Send,
     work: impl Future<Output = Result<(), Error>>,
     group: impl FnOnce() -> Option<Group<M>>,
     fatal: &Fatal,
     dir: &Path,
 ) -> Result<(), Error> {
     let drained = CancellationToken::new();
-    let mut listeners = JoinSet::new();
-    listeners.spawn({
-        let drained = drained.clone();
-        async move { flotilla_http_server::run(sites, drained).await.map_err(Error::from) }
-    });
+    let mut listeners = std::pin::pin!(flotilla_http_server::run(sites, forwarded, drained.clone()));
+    let mut failed = false;
     let mut result = tokio::select! {
         result = work => result,
-        Some(ended) = listeners.join_next() => ended.unwrap_or_else(|error| Err(Error::Listener(std::io::Error::other(error)))),
+        ended = &mut listeners => {
+            failed = true;
+            ended.map_err(Error::from)
+        }
     };
     let group = group();
     if let (Ok(()), Some(group)) = (&result, &group) {
         hand_over(group).await;
     }
     drained.cancel();
-    while listeners.join_next().await.is_some() {}
+    if !failed && let Err(error) = listeners.await {
+        tracing::warn!(%error, "a listener failed at the end");
+    }
     if let Some(group) = group {
         // Also of what was written after the stop: leadership handed over, requests that ended.
         if result.is_ok() {

@@ -14,17 +14,18 @@ use flotilla_member::Error;
 /// The shortest key that is taken from a file, in bytes.
 const LENGTH_MIN: usize = 32;
 
-/// Reads the root key, or makes it: 256 random bits in hex behind `flt_`.
+/// Reads the root key. If there is no file, `makes` tells whether one is made: 256 random bits in hex behind `flt_`.
 ///
 /// # Durability
 /// A key that was made is synced before it is used.
 ///
 /// # Errors
 /// [`Error::Setting`], naming what to do.
-pub fn read_or_make(path: &Path, entropy: &dyn Entropy) -> Result<Principal, Error> {
+pub fn read_or_make(path: &Path, makes: bool, entropy: &dyn Entropy) -> Result<Option<Principal>, Error> {
     let wrong = |why: String| Error::Setting { name: "root_key_file", why };
     let text = match read(path) {
         Ok(Some(text)) => text,
+        Ok(None) if !makes => return Ok(None),
         Ok(None) => {
             make(path, entropy).map_err(|error| wrong(format!("'{}' can't be written: {error}", path.display())))?
         }
@@ -36,7 +37,7 @@ pub fn read_or_make(path: &Path, entropy: &dyn Entropy) -> Result<Principal, Err
         return Err(wrong(format!("'{}' holds {length} bytes; a root key has at least {LENGTH_MIN}", path.display())));
     }
     let key_hash = *blake3::hash(key.as_bytes()).as_bytes();
-    Ok(Principal { name: PrincipalName::root(), key_hash, root: true, created_ms: 0 })
+    Ok(Some(Principal { name: PrincipalName::root(), key_hash, root: true, created_ms: 0 }))
 }
 
 fn read(path: &Path) -> io::Result<Option<String>> {
@@ -84,11 +85,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("root.key");
         let entropy = flotilla_env::entropy::seeded(1);
-        let made = read_or_make(&path, &*entropy).expect("made");
-        assert_eq!(read_or_make(&path, &*entropy).expect("read"), made);
+        assert_eq!(read_or_make(&path, false, &*entropy).expect("nothing is wrong"), None);
+        let made = read_or_make(&path, true, &*entropy).expect("made");
+        assert!(made.is_some());
+        assert_eq!(read_or_make(&path, false, &*entropy).expect("read"), made);
         let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("changed");
-        assert!(read_or_make(&path, &*entropy).is_err(), "an exposed key is refused");
+        assert!(read_or_make(&path, true, &*entropy).is_err(), "an exposed key is refused");
     }
 }

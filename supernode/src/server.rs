@@ -21,7 +21,7 @@ use crate::{
     Settings,
     claims::Claims,
     clusters::Clusters,
-    directory::{Answer, Command, Directory, DirectoryMachine},
+    directory::{Answer, Command, Directory, DirectoryMachine, Refusal},
     http::{Forwarder, KEPT_BUDGET_BYTES, Service, op, peer_router, public_router},
     root_key,
 };
@@ -48,7 +48,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let _folder = FolderLock::take(&settings.data_dir).await?;
     marks::check(&settings.data_dir)?;
     let seams = Seams::system();
-    let root = root_key::read_or_make(&settings.root_key_file, &*seams.entropy)?;
+    let founds = settings.initial_members.first() == Some(&addresses.peer);
+    let root = root_key::read_or_make(&settings.root_key_file, founds, &*seams.entropy)?;
+    if root.is_none() && settings.replace_root_key {
+        let why = format!("there is no key in '{}' to replace it with", settings.root_key_file.display());
+        return Err(Error::Setting { name: "replace_root_key", why });
+    }
     let peers = PeerClient::new(
         secret.clone(),
         &*addresses.peer,
@@ -78,7 +83,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
         }
     };
     let group = || service.get().map(|service| service.forwarder.directory.group().clone());
-    live(sites, Box::pin(work), group, &fatal, &settings.data_dir).await
+    // Nothing is brought to a supernode for somebody else's clients.
+    live(sites, std::future::ready(()), Box::pin(work), group, &fatal, &settings.data_dir).await
 }
 
 #[allow(clippy::too_many_arguments)] // the composition root hands every part what it uses
@@ -128,12 +134,12 @@ async fn serve(
     formation: &Arc<Formation>,
     late: &Late<Service>,
     documents: DocumentCache,
-    root: Principal,
+    root: Option<Principal>,
     sealer: Sealer,
     fatal: &Fatal,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let (dir, idle) = (&settings.data_dir, settings.claim_idle.0);
+    let (dir, idle, replace) = (&settings.data_dir, settings.claim_idle.0, settings.replace_root_key);
     let others = FormPeers(peers.clone());
     let identity = tokio::select! {
         identity = formation.run(&others) => identity?,
@@ -142,7 +148,7 @@ async fn serve(
     let settings = flotilla_raft_store::Settings::default();
     let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, settings, peers, elects: true, fatal };
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
-    let directory = Directory::new(seat.open(&identity, DirectoryMachine, kv).await?);
+    let directory = Directory::new(identity.uuid, seat.open(&identity, DirectoryMachine, kv).await?);
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),
@@ -164,7 +170,9 @@ async fn serve(
 
     let work = async {
         seat.form(directory.group(), formation).await?;
-        write_root(&directory, seams, root).await;
+        if let Some(root) = root {
+            write_root(&directory, seams, root, replace).await;
+        }
         formation.set_formed();
         tracing::info!(node = %identity.node, "supernode serves");
         loop {
@@ -189,12 +197,19 @@ fn refresh(directory: &Directory, documents: &DocumentCache) {
     }
 }
 
-/// Writes the root's document until it is there: without it nobody can do anything.
-async fn write_root(directory: &Directory, seams: &Seams, root: Principal) {
+/// Writes the root's document until one is there: without it nobody can do anything.
+async fn write_root(directory: &Directory, seams: &Seams, root: Principal, replace: bool) {
     loop {
-        let put = Command::PutDocument(Document::Principal(root.clone()));
+        let put = match replace {
+            true => Command::PutDocument(Document::Principal(root.clone())),
+            false => Command::FoundRoot(root.clone()),
+        };
         match directory.propose(seams.entropy.u128(), put).await {
             Ok(Answer::Done) => return,
+            Ok(Answer::Refused(Refusal::Taken)) => {
+                tracing::warn!("the root key is another one than that in root_key_file, which opens nothing");
+                return;
+            }
             Ok(answer) => tracing::error!(?answer, "the root's document was not taken"),
             Err(error) => tracing::debug!(%error, "no leader for the root's document yet"),
         }

@@ -31,8 +31,11 @@ pub struct Settings {
     pub initial_members: Vec<String>,
     /// The file with the fleet's secret.
     pub fleet_secret_file: PathBuf,
-    /// The file with the root key; made at the group's first start if it is missing.
+    /// The file with the root key. The first of the initial members makes it if it is missing; others do without it then.
     pub root_key_file: PathBuf,
+    /// Whether the key in that file replaces the group's, instead of being one that the group may know already.
+    #[serde(default)]
+    pub replace_root_key: bool,
     /// How old a claim gets before its cluster is asked whether it was ever used.
     #[serde(default = "Settings::default_claim_idle")]
     pub claim_idle: Period,

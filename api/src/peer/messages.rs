@@ -228,6 +228,8 @@ pub struct ClusterReport {
     pub nodes: Vec<NodeReport>,
     /// The revision of [`Documents`] that the cluster has applied.
     pub documents: u64,
+    /// The directory that they are of; none before the first ones.
+    pub directory: Option<Uuid>,
 }
 
 /// A supernode's answer to a report.
@@ -240,6 +242,8 @@ pub struct ReportAnswer {
 /// All documents of the supernode group, as one versioned value that is pushed into every cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Documents {
+    /// The identity of the supernode group.
+    pub directory: Uuid,
     /// Raised by every change.
     pub revision: u64,
     /// The documents.

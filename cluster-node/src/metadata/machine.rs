@@ -155,7 +155,9 @@ pub(super) type Outcome = Result<Answer, Refusal>;
 
 fn put_documents(state: &mut dyn Txn, documents: &Documents) -> Result<Outcome, Fault> {
     let held: Documents = get(state, keys::SYSTEM, keys::DOCUMENTS)?.unwrap_or_default();
-    if documents.revision > held.revision {
+    // Those of another directory say nothing of the homes here.
+    let same = held.revision == 0 || documents.directory == held.directory;
+    if same && documents.revision > held.revision {
         put(state, keys::SYSTEM, keys::DOCUMENTS.to_vec(), documents);
     }
     Ok(Ok(Answer::Done))

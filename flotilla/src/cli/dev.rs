@@ -59,8 +59,8 @@ pub struct UpArgs {
     /// Nodes of each cluster [default: as before, or 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=NODES_MAX))]
     pub nodes: Option<u16>,
-    /// Number of supernodes, 1 to 3 [default: as before, or 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=3))]
+    /// Number of supernodes, 1 or 3 [default: as before, or 1]
+    #[arg(long, value_name = "N", value_parser = supernodes)]
     pub supernodes: Option<u16>,
     /// First port [default: as before, or 7400]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65000))]
@@ -97,4 +97,12 @@ pub struct DownArgs {
     /// Which deployment.
     #[command(flatten)]
     pub dir: DirArgs,
+}
+
+/// An even group would bear no more losses than one of a supernode less.
+fn supernodes(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3)) => Ok(count),
+        _ => Err("a group has 1 or 3 supernodes".to_owned()),
+    }
 }

@@ -212,7 +212,7 @@ pub struct RemoveArgs {
 Examples:
   flotilla node stop 3
 
-It takes no new requests, gives the leadership away, ends what it has begun and exits with 0, as after SIGTERM.")]
+It gives the leadership away, takes no new requests, ends what it has begun and exits with 0, as after SIGTERM.")]
 pub struct StopArgs {
     /// The node's id, as 'flotilla node list' shows it
     #[arg(value_name = "ID")]
@@ -237,15 +237,23 @@ pub struct SupernodeArgs {
     /// What both servers take.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// File with the root key; made at the group's first start
+    /// File with the root key; the first of the initial members makes it
     #[arg(long, value_name = "FILE")]
     root_key_file: Option<String>,
+    /// The key in that file replaces the group's
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    replace_root_key: Option<String>,
 }
 
 impl SupernodeArgs {
     /// Gives the flags that were given as keys and values.
     pub fn pairs(&self) -> Vec<(String, String)> {
-        given(self.server.pairs().into_iter().chain([("root_key_file", &self.root_key_file)]))
+        given(
+            self.server
+                .pairs()
+                .into_iter()
+                .chain([("root_key_file", &self.root_key_file), ("replace_root_key", &self.replace_root_key)]),
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Three sites over real sockets: who answers until when, and that an early answer is not lost.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::{
@@ -49,6 +49,10 @@ fn start(routes: Router) -> Running {
 }
 
 fn start_with(routes: Router, limits: Limits) -> Running {
+    start_until(routes, limits, std::future::ready(()))
+}
+
+fn start_until(routes: Router, limits: Limits, forwarded: impl Future<Output = ()> + Send + 'static) -> Running {
     let stop = CancellationToken::new();
     let ((public, public_addr), (peer, peer_addr), (operations, operations_addr)) = (listen(), listen(), listen());
     let metrics = install_metrics(&stop).expect("the recorder is ours");
@@ -59,7 +63,7 @@ fn start_with(routes: Router, limits: Limits) -> Running {
         peer: Site::peer(peer, Router::new(), auth, &edge(), limits),
         operations: Site::operations(operations, answers, &edge()),
     };
-    let ended = tokio::spawn(run(sites, stop.clone()));
+    let ended = tokio::spawn(run(sites, forwarded, stop.clone()));
     Running { public: public_addr, peer: peer_addr, operations: operations_addr, stop, ended }
 }
 
@@ -105,6 +109,32 @@ async fn operations_and_peers_are_answered_while_public_requests_end() {
     assert!(done.starts_with("HTTP/1.1 200 ") && done.ends_with("done"), "{done}");
     running.ended.await.expect("no panic").expect("a clean end");
     TcpStream::connect(running.operations).await.expect_err("everything is closed");
+}
+
+#[tokio::test]
+async fn peers_are_answered_until_what_they_brought_has_ended() {
+    let ended = Arc::new(Notify::new());
+    let wait = Arc::clone(&ended);
+    let running = start_until(Router::new(), Limits::default(), async move { wait.notified().await });
+    running.stop.cancel();
+    while TcpStream::connect(running.public).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        let peer = talk(running.peer, &request("/peer/v1/alive")).await.expect("peers are answered");
+        assert!(peer.starts_with("HTTP/1.1 401 "), "{peer}");
+    }
+    ended.notify_one();
+    running.ended.await.expect("no panic").expect("a clean end");
+    TcpStream::connect(running.peer).await.expect_err("everything is closed");
+}
+
+#[tokio::test]
+async fn what_peers_brought_has_the_drain_time_and_no_more() {
+    let limits = Limits { drain: Duration::from_millis(100), ..Limits::default() };
+    let running = start_until(Router::new(), limits, std::future::pending());
+    running.stop.cancel();
+    running.ended.await.expect("no panic").expect("a clean end");
 }
 
 #[tokio::test]

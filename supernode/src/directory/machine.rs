@@ -62,6 +62,8 @@ pub enum Command {
         /// Its name.
         name: PrincipalName,
     },
+    /// Writes the root's document, if there is none.
+    FoundRoot(Principal),
 }
 
 /// What a command did. Kept for retries: variants are only added at the end.
@@ -118,6 +120,8 @@ impl Machine for DirectoryMachine {
             Command::PutDocument(document) => put_document(state, &document),
             Command::AddPrincipal(principal) => add_principal(state, principal),
             Command::RemovePrincipal { name } => remove_principal(state, &name),
+            // Refused as any name that has another key.
+            Command::FoundRoot(principal) => add_principal(state, principal),
             Command::Confirm { epochs } => {
                 for epoch in epochs.into_iter().take(HOMES_MAX) {
                     state.delete(UNCONFIRMED, epoch_key(epoch));

@@ -9,6 +9,7 @@ use flotilla_api::{
 use flotilla_kv::Family;
 use flotilla_raft_store::Group;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::{
     Answer, Command, DirectoryMachine,
@@ -43,14 +44,21 @@ pub enum Error {
 /// A cheap handle to the directory.
 #[derive(Clone)]
 pub struct Directory {
+    uuid: Uuid,
     group: Group<DirectoryMachine>,
 }
 
 impl Directory {
-    /// Wraps the supernode's Raft group.
+    /// Wraps the supernode's Raft group and its identity.
     #[must_use]
-    pub fn new(group: Group<DirectoryMachine>) -> Self {
-        Self { group }
+    pub fn new(uuid: Uuid, group: Group<DirectoryMachine>) -> Self {
+        Self { uuid, group }
+    }
+
+    /// The identity of the group: one that is formed anew is another directory.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
     }
 
     /// The group itself, for status and Raft messages.
@@ -125,7 +133,7 @@ impl Directory {
         };
         let rows = view.scan(DOCUMENTS, &[], None, DOCUMENTS_MAX as usize)?;
         let entries: Result<Vec<Document>, Error> = rows.iter().map(|(_, bytes)| decode(DOCUMENTS, bytes)).collect();
-        Ok(Documents { revision, entries: entries? })
+        Ok(Documents { directory: self.uuid, revision, entries: entries? })
     }
 
     /// Gives all documents after a read barrier.
@@ -143,6 +151,16 @@ impl Directory {
     /// As [`Directory::applied_home`].
     pub fn revision(&self) -> Result<u64, Error> {
         Ok(self.row(SYSTEM, REVISION)?.unwrap_or(0))
+    }
+
+    /// Gives the registered clusters after a read barrier: from then on the homes applied here are those of all that was acked
+    /// before.
+    ///
+    /// # Errors
+    /// As [`Directory::home`].
+    pub async fn fresh_clusters(&self) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
+        self.group.read(DEADLINE).await?;
+        self.clusters()
     }
 
     /// Gives the registered clusters as applied here.

@@ -26,7 +26,7 @@ pub(super) async fn admin(
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
     let (cluster, request) = admin::request(&caller, &method, &uri)?;
-    let cluster = registered(service, cluster)?;
+    let cluster = registered(service, cluster).await?;
     let forwarder = &service.forwarder;
     let ask = |node: String| {
         let request = &request;
@@ -42,9 +42,9 @@ pub(super) async fn admin(
 ///
 /// # Errors
 /// 404 if no such cluster has registered.
-pub(super) fn registered(service: &Service, name: &str) -> Result<ClusterName, ApiError> {
-    let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
-    let known = |name: &ClusterName| registered.iter().any(|(known, _)| known == name);
-    let cluster = name.parse::<ClusterName>().ok().filter(known);
-    cluster.ok_or_else(|| ApiError::new(Code::RouteNotFound, "there is no such cluster"))
+pub(super) async fn registered(service: &Service, name: &str) -> Result<ClusterName, ApiError> {
+    let missing = || ApiError::new(Code::RouteNotFound, "there is no such cluster");
+    let cluster: ClusterName = name.parse().map_err(|_| missing())?;
+    let registered = service.directory().fresh_clusters().await.map_err(|error| of_directory(&error))?;
+    if registered.iter().any(|(known, _)| *known == cluster) { Ok(cluster) } else { Err(missing()) }
 }

@@ -48,7 +48,7 @@ pub(super) async fn put_bucket(
 
 /// Lists the buckets.
 pub(super) async fn buckets(State(service): State<Late<Service>>) -> Result<Response, ApiError> {
-    let documents = service.ready()?.directory().documents().map_err(|error| of_directory(&error))?;
+    let documents = service.ready()?.directory().fresh_documents().await.map_err(|error| of_directory(&error))?;
     let names: Vec<String> = documents
         .entries
         .into_iter()

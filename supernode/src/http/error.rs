@@ -72,7 +72,7 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
         }
         Refusal::Root => {
             let problem = Problem::new(Code::Conflict, "the root key is that of a file, and can't be revoked here");
-            problem.hint("put another key into each supernode's root_key_file and restart them one by one").into()
+            problem.hint("put another key into the root_key_file of one supernode, and start that one once with replace_root_key").into()
         }
         Refusal::Passed => ApiError::new(Code::Conflict, "the key's home has changed meanwhile"),
     }

@@ -238,7 +238,8 @@ impl Service {
 
     async fn list(&self, bucket: BucketName, query: ListQuery) -> Result<Response, ApiError> {
         self.check_bucket(&bucket).await?;
-        let registered = self.directory().clusters().map_err(|error| of_directory(&error))?;
+        // Behind the barrier no home that was acked is missed, nor a cluster that registered at another supernode.
+        let registered = self.directory().fresh_clusters().await.map_err(|error| of_directory(&error))?;
         let request = ListRequest {
             bucket: bucket.clone(),
             prefix: query.prefix,

@@ -276,7 +276,8 @@ fn after(error: &peer::Error, fresh_body: bool) -> Next {
     }
     match error.code() {
         Some(Code::WrongHome) => Next::AnotherHome,
-        Some(Code::NotReady | Code::CatchingUp | Code::RateLimited) => Next::AnotherNode,
+        // A gateway that is leaving the cluster can't name chunks any more; nothing was changed.
+        Some(Code::NotReady | Code::CatchingUp | Code::RateLimited | Code::ChunkGone) => Next::AnotherNode,
         Some(_) => Next::Answer,
         None => Next::AnotherNode,
     }

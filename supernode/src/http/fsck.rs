@@ -32,7 +32,7 @@ pub(super) async fn fsck(
     if !caller.root {
         return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
     }
-    let cluster = registered(service, &cluster)?;
+    let cluster = registered(service, &cluster).await?;
     let verify = uri.query().is_some_and(|query| query.split('&').any(|part| part == "verify=true"));
     let forwarder = &service.forwarder;
     let ask = |node: String| async move {

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use flotilla_api::{
-    BucketName, Code, FileName,
+    BucketName, Code, FileName, Problem,
     peer::{
         ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, NodesAnswer, NodesRequest,
         ReleaseRequest, ReportAnswer,
@@ -47,6 +47,12 @@ pub(super) async fn report(
 ) -> Result<Coded<ReportAnswer>, ApiError> {
     let service = state.service.ready()?;
     let directory = service.directory();
+    if report.directory.is_some_and(|known| known != directory.uuid()) {
+        // It was formed anew: it knows no home, and would grant keys that have one.
+        let problem =
+            Problem::new(Code::DirectoryUnavailable, "the cluster's homes are of another directory than this one");
+        return Err(problem.hint("start the supernodes on the disks that they had").into());
+    }
     let registered = directory.clusters().map_err(|error| of_directory(&error))?;
     if !registered.iter().any(|(name, row)| *name == report.cluster && row.uuid == report.uuid) {
         let register = Command::Register { cluster: report.cluster.clone(), uuid: report.uuid };

@@ -43,6 +43,7 @@ use crate::{
     membership::{Greeter, Membership},
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
     repair::pace::Pace,
+    supernodes::Supernodes,
 };
 
 /// Above the size of a record: a file is written on threads that a paused clock waits for, a volume on one that it does not know.
@@ -178,6 +179,7 @@ impl Lab {
         }
         let leader = Arc::new(Leader { eligible: Mutex::new((1..=size).collect()), ..Leader::default() });
         let budget = Budget::default();
+        let supernodes = Supernodes::new(Vec::new(), peers(1), clock.clone());
         let uploads = Uploads::new(Parts {
             node: GATEWAY,
             writer: writer(&metadata).await,
@@ -188,7 +190,7 @@ impl Lab {
             chunk_size: CHUNK,
             replicas: 2,
             budget: budget.clone(),
-            homes: Homes::new("a".parse().expect("a good name"), Vec::new(), peers(1), metadata.clone()),
+            homes: Homes::new("a".parse().expect("a good name"), supernodes, metadata.clone()),
             released: Released::default(),
             sequence: Sequence::default(),
             clock,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use flotilla_api::{ChunkId, Epoch, Version, codec, peer::Document};
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 use crate::metadata::{
@@ -137,12 +138,14 @@ fn upload_of_another_writer_is_not_taken() {
 fn only_newer_documents_are_taken_over() {
     let mut cluster = Cluster::default();
     let documents = |revision| Documents {
+        directory: Uuid::from_u128(7),
         revision,
         entries: vec![Document::Bucket { name: format!("rev{revision}").parse().expect("a good name") }],
     };
     for revision in [2, 1, 3, 2] {
         cluster.apply(Command::PutDocuments(documents(revision)));
     }
+    cluster.apply(Command::PutDocuments(Documents { directory: Uuid::from_u128(8), ..documents(4) }));
     let held: Documents = get(&cluster.state, keys::SYSTEM, keys::DOCUMENTS).expect("a map").expect("there");
     assert_eq!(held, documents(3));
 }

@@ -146,6 +146,10 @@ fn a_name_has_one_key_at_a_time_and_root_keeps_its_own() {
     let add = |byte| Command::AddPrincipal(principal("ci", byte, false));
     let remove = |name: &str| Command::RemovePrincipal { name: name.parse().expect("a good name") };
     let revision = |state: &Map| get::<u64>(state, SYSTEM, REVISION).expect("a map").unwrap_or(0);
+    let found = |byte| Command::FoundRoot(principal("root", byte, true));
+    assert_eq!(apply(&mut state, found(0)), Answer::Done);
+    assert_eq!(apply(&mut state, found(9)), Answer::Refused(Refusal::Taken), "another supernode's file");
+    assert_eq!((apply(&mut state, found(0)), revision(&state)), (Answer::Done, 1), "every start says it again");
     assert_eq!(apply(&mut state, Command::PutDocument(root)), Answer::Done);
     assert_eq!(apply(&mut state, add(1)), Answer::Done);
     assert_eq!((apply(&mut state, add(1)), revision(&state)), (Answer::Done, 2), "the same key once more");
