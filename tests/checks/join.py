@@ -137,8 +137,11 @@ def main() -> None:
         if victim not in new:
             dev.ends_with(victim, CONFIG, "the data folder is empty, but group 'a' is at work")
         wait_silent(dev, victim)
-        again = dev.newcomer(f"{victim.name}-again", base + 58, first, [p.peer for p in others])
+        # As somebody does it who has put a new disk into the same machine.
+        again = dev.newcomer(f"{victim.name}-again", victim, first, [p.peer for p in others])
+        dev.ends_with(again, CONFIG, f"node {victim.node_id} is a member at {victim.peer} and has another disk")
         ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
+        dev.nodes.remove(victim)  # whoever answers at its address is another one
         dev.start(again)
         dev.wait_ready([again], JOIN_S)
         left = sorted(set(left) - {victim.node_id} | {6})

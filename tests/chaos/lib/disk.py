@@ -15,8 +15,8 @@ from dev import fail
 # The same number for ext4 and XFS; linux/fs.h calls it EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN.
 SHUTDOWN = 0x8004587D
 WITHOUT_FLUSH = 2
-# Sparse; forty rounds of a ledger and big files come to some 6 GB on a node.
-IMAGE_MB = 9000
+# Sparse; forty rounds of a ledger and big files come to some 10 GB on a node.
+IMAGE_MB = 16000
 
 
 def run(*command: str) -> None:

@@ -85,11 +85,20 @@ class Loop:
         lines += f"Authorization: Bearer {self.lab.token}\r\nContent-Length: {len(body)}\r\n\r\n"
         return lines.encode() + body
 
+    def kept(self, where: str):
+        """A connection that rests, if there is one that its server has not closed: any client looks before it sends."""
+        while self.idle[where]:
+            pair = self.idle[where].pop()
+            if not pair[0].at_eof() and pair[0].exception() is None:
+                return pair
+            pair[1].close()
+        return None
+
     async def one(self, where: str, kind: str) -> None:
         start, status, code, pair = time.monotonic(), 0, "", None
         try:
             async with asyncio.timeout(self.timeout_s):
-                pair = self.idle[where].pop() if self.idle[where] else await asyncio.open_connection(*self.addresses[where])
+                pair = self.kept(where) or await asyncio.open_connection(*self.addresses[where])
                 pair[1].write(self.head(kind, where))
                 status, code = await self.answer(pair[0])
         except (OSError, EOFError, ValueError, TimeoutError, asyncio.IncompleteReadError) as error:

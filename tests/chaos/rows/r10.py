@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab import Host, Lab, fail, note
+from lab import PEER, Host, Lab, fail, note
 from verdict import Figures, check_ledger, end
 
 ROUNDS = {"short": 1, "full": 5}
@@ -125,6 +125,44 @@ def twice(wrong: Wrong) -> None:
     wrong.back([host])
 
 
+def claimed(wrong: Wrong) -> None:
+    """A node with a new disk joins under the address of a member that lives: it would be asked for what only that one has."""
+    host = wrong.lab.nodes[2]
+    # Ports of its own on the same host; only what it tells the cluster is the other's.
+    own = [f"{name}={host.address}:{7500 + len(name)}" for name in ("public", "peer")]
+    newcomer(wrong, "claimed", host, [*own, "ops=127.0.0.1:7599", f"advertise_peer={host.peer}"])
+    if not host.alive() or not host.ready():
+        wrong.problems.append("claimed: the member at that address does not serve any more")
+
+
+def claimed_dead(wrong: Wrong) -> None:
+    """The same, of a member that is dead: it may come back, so an operator has to say that it will not."""
+    host = wrong.lab.nodes[2]
+    wrong.lab.kill_all([host])
+    newcomer(wrong, "claimed-dead", host, [])
+    wrong.back([host])
+
+
+def newcomer(wrong: Wrong, what: str, host: Host, own: list[str]) -> None:
+    """Has a node with an empty folder join from this host."""
+    lab, folder = wrong.lab, wrong.lab.work / "new-disk"
+    known = lambda: sorted((member["id"], member["name"]) for member in lab.members())
+    before = known()
+    at = host.argv.index("node") + 1
+    argv = [*host.argv[:at], "join", ",".join(f"{p.address}:{PEER}" for p in lab.nodes), *host.argv[at:]]
+    for setting in [f"data_dir={folder}", f"name={host.name}-new", *own]:
+        argv += ["--set", setting]
+    wrong.refused(what, host, argv)
+    said = f"node {host.node_id} is a member at {host.peer} and has another disk"
+    if said not in wrong.lines[what]:
+        wrong.problems.append(f"{what}: it should end with '{said}', not with '{wrong.lines[what]}'")
+    if known() != before:
+        wrong.problems.append(f"{what}: the members were {before}, and are {known()}")
+    if wrong.taken:
+        end(wrong.figures, wrong.problems)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def older(wrong: Wrong) -> None:
     """A copy of a follower's disk from before: votes and acks that were given since are forgotten."""
     old_copy(wrong, "older", leads=False)
@@ -182,7 +220,7 @@ def main() -> None:
     wrong = Wrong(lab, Figures(faults=0, refused=0))
     file = lab.work / "ledger"
     run = lab.begin_ledger(file, 3600, seed, clients=4)
-    scenarios = {f.__name__: f for f in (wiped, swapped, twice, older, older_leader, foreign)}
+    scenarios = {f.__name__: f for f in (wiped, swapped, twice, claimed, claimed_dead, older, older_leader, foreign)}
     time.sleep(2)
     for _ in range(ROUNDS[size]):
         for name in os.environ.get("SCENARIOS", " ".join(scenarios)).split():

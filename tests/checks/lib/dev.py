@@ -205,9 +205,13 @@ class Dev:
         found = self.wait(lambda: next((p for p in self.of_cluster(cluster) if p.leads()), None), within_s)
         return found or fail(f"cluster {cluster} has no leader after {within_s} s")
 
-    def newcomer(self, name: str, ports_from: int, like: Process, join: list[str]) -> Process:
-        """A node as `like`, with a folder and ports of its own, that joins the cluster of those peer addresses; not started."""
-        public, peer, ops = (f"127.0.0.1:{ports_from + n}" for n in range(3))
+    def newcomer(self, name: str, at: int | Process, like: Process, join: list[str]) -> Process:
+        """A node as `like`, with a folder of its own and ports of its own or of another node, that joins the cluster of those peer
+        addresses; not started."""
+        if isinstance(at, Process):
+            public, peer, ops = (url.removeprefix("http://") for url in (at.public, at.peer, at.ops))
+        else:
+            public, peer, ops = (f"127.0.0.1:{at + n}" for n in range(3))
         own = {"name": name, "data_dir": str(self.dir / like.cluster / name), "public": public, "peer": peer, "ops": ops}
         kept = [text for text in like.argv[3::2] if text.split("=", 1)[0] not in own]
         argv = [like.argv[0], "node", "join", ",".join(join)]
