@@ -1,9 +1,12 @@
 //! Which deployment a client command talks to, and with which credential; sends nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use flotilla_api::ClusterName;
-use flotilla_client::{Client, Options};
+use flotilla_client::{Client, Learn, Options};
 use flotilla_env::{clock, entropy};
 use serde::Deserialize;
 
@@ -11,6 +14,7 @@ use crate::{
     cli::{ClientArgs, ConnectionArgs},
     commands::dev::deployment::{self, Deployment, State},
     exit::{Exit, Failure},
+    known::Known,
     output::Report,
     settings::{self, Sources},
 };
@@ -70,7 +74,13 @@ impl Session {
     /// See [`resolve`].
     pub fn open(args: &ClientArgs) -> Result<Self, Failure> {
         let connection = resolve(&args.connection, &|name| std::env::var(name).ok())?;
-        let options = Options { api: connection.api, token: connection.token, ..Options::default() };
+        let known = Known::of(&connection.api, &|name| std::env::var(name).ok());
+        let nodes = known.as_ref().map(Known::read).unwrap_or_default();
+        let learn = match known {
+            Some(known) if nodes.is_empty() || known.is_old() => Learn::Told(Arc::new(move |nodes| known.write(nodes))),
+            Some(_) | None => Learn::Never,
+        };
+        let options = Options { nodes, learn, api: connection.api, token: connection.token, ..Options::default() };
         let client = Client::new(options, clock::system(), entropy::system())?;
         Ok(Self { client, report: Report::new(args.json) })
     }

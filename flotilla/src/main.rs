@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod connect;
 mod exit;
+mod known;
 mod logging;
 mod output;
 mod runtime;

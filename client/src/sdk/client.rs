@@ -14,6 +14,7 @@ use http::{
 
 use super::{
     error::Error,
+    nodes::{Learn, Nodes},
     retry::{RETRIES, RETRIES_MAX},
 };
 use crate::transport::{Http, Transport};
@@ -27,11 +28,16 @@ pub struct Options {
     pub token: String,
     /// How often a request is tried again, at most 100; 0 only goes on to another address.
     pub retries: u32,
+    /// Public addresses of the clusters' nodes as they were learned before, by cluster: files are asked for there while none of
+    /// `api` answers.
+    pub nodes: Vec<Vec<String>>,
+    /// How they are learned anew.
+    pub learn: Learn,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { api: Vec::new(), token: String::new(), retries: RETRIES }
+        Self { api: Vec::new(), token: String::new(), retries: RETRIES, nodes: Vec::new(), learn: Learn::Beside }
     }
 }
 
@@ -50,6 +56,7 @@ pub struct Client(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) addresses: Addresses,
+    pub(super) nodes: Nodes,
     pub(super) authorization: Option<HeaderValue>,
     pub(super) retries_max: u32,
     pub(super) clock: Arc<dyn Clock>,
@@ -77,6 +84,7 @@ impl Client {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, Error> {
         let addresses = Addresses::parse(&options.api)?;
+        let nodes = Nodes::new(&options.nodes, options.learn);
         let token = options.token.trim();
         let authorization = match token.is_empty() {
             true => None,
@@ -88,7 +96,7 @@ impl Client {
             }
         };
         let retries_max = options.retries.min(RETRIES_MAX);
-        Ok(Self(Arc::new(Inner { addresses, authorization, retries_max, clock, entropy, transport })))
+        Ok(Self(Arc::new(Inner { addresses, nodes, authorization, retries_max, clock, entropy, transport })))
     }
 
     pub(super) fn new_key(&self) -> RequestId {
@@ -129,7 +137,7 @@ impl Addresses {
     }
 }
 
-fn parse(text: &str) -> Result<Authority, Error> {
+pub(super) fn parse(text: &str) -> Result<Authority, Error> {
     let wrong = || Error::Invalid(format!("'{text}' is not an address like http://HOST:PORT"));
     let uri: Uri = text.trim().parse().map_err(|_| wrong())?;
     let bare = uri.path_and_query().is_none_or(|p: &PathAndQuery| p.as_str() == "/");

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use flotilla_api::RequestId;
+use flotilla_api::{RequestId, route};
 use http::{
     HeaderMap, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH},
@@ -37,6 +37,14 @@ pub(super) struct Call {
     pub(super) key: Option<RequestId>,
 }
 
+impl Call {
+    /// Whether it is about one file, whose cluster can serve it as well.
+    fn is_of_file(&self) -> bool {
+        let name = self.route.strip_prefix(route::FILES).and_then(|rest| rest.strip_prefix('/'));
+        name.is_some_and(|name| name.split('?').next().is_some_and(|path| path.contains('/')))
+    }
+}
+
 impl Client {
     /// Sends a request until `read` makes something of the answer, or until trying again is of no use.
     pub(super) async fn run<T, F, Fut>(&self, call: &Call, content: &Content, read: F) -> Result<T, Error>
@@ -53,7 +61,12 @@ impl Client {
                 Err(failure) => Err(failure),
             };
             let failure = match answer {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    if call.is_of_file() {
+                        self.learn_nodes(address).await;
+                    }
+                    return Ok(value);
+                }
                 Err(failure) => failure,
             };
             let (elsewhere, step) = tries.after(&failure, inner.entropy.u64());
@@ -62,6 +75,17 @@ impl Client {
             }
             match step {
                 Step::Again(wait) if content.reopens() => {
+                    // All addresses of the API had their turn.
+                    if elsewhere
+                        && !wait.is_zero()
+                        && call.is_of_file()
+                        && let Some(answer) = self.ask_nodes(call, content, &read, &mut tries).await
+                    {
+                        return answer.map_err(|failure| verdict(failure, &tries, call, address.as_str()));
+                    }
+                    if !content.reopens() {
+                        return Err(verdict(failure, &tries, call, address.as_str()));
+                    }
                     tracing::debug!(route = call.route, %address, ?failure, wait_ms = wait.as_millis(), "trying again");
                     tokio::time::sleep(wait).await;
                 }
@@ -78,7 +102,7 @@ impl Client {
 }
 
 impl Inner {
-    async fn once(&self, address: &str, call: &Call, content: &Content) -> Result<Response<Body>, Failure> {
+    pub(super) async fn once(&self, address: &str, call: &Call, content: &Content) -> Result<Response<Body>, Failure> {
         let request = self.request(address, call, content)?;
         let sent = tokio::select! {
             biased;

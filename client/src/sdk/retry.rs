@@ -90,13 +90,18 @@ impl Tries {
         self.open > 0
     }
 
+    /// Takes note of a try somewhere else; gives whether the change is open by it.
+    pub(super) fn note(&mut self, failure: &Failure) -> bool {
+        let open = self.mutating && failure.leaves_open();
+        self.open += u32::from(open);
+        open
+    }
+
     /// Takes note of a failed try; gives whether to leave the address, and the next step.
     ///
     /// `random` spreads the waits of many clients.
     pub(super) fn after(&mut self, failure: &Failure, random: u64) -> (bool, Step) {
-        if self.mutating && failure.leaves_open() {
-            self.open += 1;
-        }
+        self.note(failure);
         let elsewhere = failure.blames_address();
         let step = match failure {
             Failure::Unreachable(_) if self.hops + 1 < self.addresses => {

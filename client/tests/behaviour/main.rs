@@ -2,6 +2,7 @@
 
 mod files;
 mod memory;
+mod nodes;
 mod peer;
 mod retries;
 mod service;

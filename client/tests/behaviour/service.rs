@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Router, body::Body as AxumBody, extract::Request, response::IntoResponse};
 use flotilla_api::{Code, FileName, Problem, header};
-use flotilla_client::{Client, Network, Options};
+use flotilla_client::{Client, Learn, Network, Options};
 use flotilla_env::{clock, entropy};
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 
@@ -42,14 +42,20 @@ pub fn network() -> Network {
 /// Makes an SDK client on an in-memory network.
 pub fn client(network: &Network, hosts: &[&str], retries: u32) -> Client {
     let api = hosts.iter().map(|host| format!("http://{host}")).collect();
-    let options = Options { api, token: "secret".into(), retries };
+    let options = Options { api, token: "secret".into(), retries, learn: Learn::Never, ..Options::default() };
     let client = Client::with_transport(options, clock::system(), entropy::seeded(2), network.transport(CALLER));
     client.expect("the options are good")
 }
 
 /// Makes an SDK client over TCP.
 pub fn tcp_client(address: &str, retries: u32) -> Client {
-    let options = Options { api: vec![format!("http://{address}")], token: "secret".into(), retries };
+    let options = Options {
+        api: vec![format!("http://{address}")],
+        token: "secret".into(),
+        retries,
+        learn: Learn::Never,
+        ..Options::default()
+    };
     Client::new(options, clock::system(), entropy::seeded(2)).expect("the options are good")
 }
 

@@ -31,7 +31,7 @@ impl Sdk {
     /// # Errors
     /// [`StoreError`]: an address, the token or the bucket's name is wrong.
     pub(crate) fn new(target: &Target, bucket: &str, retries: u32) -> Result<Self, StoreError> {
-        let options = Options { api: target.api.clone(), token: target.token.clone(), retries };
+        let options = Options { api: target.api.clone(), token: target.token.clone(), retries, ..Options::default() };
         Ok(Self { client: Client::new(options, clock::system(), entropy::system())?, bucket: bucket.parse()? })
     }
 

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# No supernode is left: the command line goes to the clusters' own addresses by itself.
+#
+# check: with all supernodes dead, known files are read, replaced and removed by the same commands; unknown ones are not called absent
+# ci: yes
+set -euo pipefail
+# shellcheck source=lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+check_begin headless
+dev_up --supernodes 3 --clusters 2 --nodes 3
+python_part headless.py
