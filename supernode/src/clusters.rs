@@ -31,6 +31,13 @@ struct Known {
     dispatched: Arc<AtomicU64>,
 }
 
+impl Known {
+    fn count_one(&self) -> Dispatched {
+        self.dispatched.fetch_add(1, Ordering::Relaxed);
+        Dispatched(Arc::clone(&self.dispatched))
+    }
+}
+
 /// The clusters as this supernode sees them. Cheap to clone.
 #[derive(Clone)]
 pub struct Clusters {
@@ -88,12 +95,13 @@ impl Clusters {
         self.lock().get(cluster).map(|known| known.report.applied)
     }
 
-    /// Chooses the cluster for a new key; none if no cluster with a fresh report can take one.
+    /// Chooses the cluster for a new key, and counts a request towards it until the second value is dropped; none if no cluster with
+    /// a fresh report can take one.
     #[must_use]
-    pub fn for_new_key(&self) -> Option<ClusterName> {
+    pub fn for_new_key(&self) -> Option<(ClusterName, Dispatched)> {
         let now = self.clock.now();
-        let candidates: Vec<Candidate> = self
-            .lock()
+        let known = self.lock();
+        let candidates: Vec<Candidate> = known
             .values()
             .filter(|known| now.duration_since(known.at) < FRESH_FOR)
             .map(|known| Candidate {
@@ -103,7 +111,9 @@ impl Clusters {
                 queued: 0,
             })
             .collect();
-        route::cluster(&candidates, || self.entropy.u64()).map(|chosen| chosen.cluster.clone())
+        let chosen = route::cluster(&candidates, || self.entropy.u64())?.cluster.clone();
+        let counted = known.get(&chosen)?.count_one();
+        Some((chosen, counted))
     }
 
     /// Chooses a node of a cluster to serve a request; none before the cluster's first report.
@@ -130,9 +140,7 @@ impl Clusters {
     /// Counts a request towards a cluster until the answer is dropped.
     #[must_use]
     pub fn dispatch(&self, cluster: &ClusterName) -> Option<Dispatched> {
-        let counter = Arc::clone(&self.lock().get(cluster)?.dispatched);
-        counter.fetch_add(1, Ordering::Relaxed);
-        Some(Dispatched(counter))
+        Some(self.lock().get(cluster)?.count_one())
     }
 
     /// Gives what is known of the registered clusters, for people.

@@ -4,7 +4,7 @@
 
 mod claims;
 mod clusters;
-mod directory;
+pub mod directory;
 mod http;
 mod merge;
 mod root_key;

@@ -1,4 +1,4 @@
-//! Which cluster gets a new key, and which of its nodes gets a request: the better of two random ones. Pure.
+//! Which cluster gets a new key, and which of its nodes gets a request. Pure.
 
 use flotilla_api::{ClusterName, peer::NodeReport};
 
@@ -6,6 +6,9 @@ use flotilla_api::{ClusterName, peer::NodeReport};
 const FREE_SHARE_MIN: f64 = 0.05;
 /// Scores closer than this are the same: statistics are half a second old, and the better one by a hair would get everything.
 const MUCH_BETTER: f64 = 1.1;
+/// Up to so many clusters all are compared. What this supernode has sent there itself is never stale, so they take turns; of more,
+/// the better of two random ones is as good and costs less.
+const COMPARED_MAX: usize = 4;
 
 /// A cluster as routing sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,12 +25,23 @@ pub struct Candidate {
 
 /// Chooses the cluster for a new key; none if no cluster can take one.
 ///
-/// Of two random clusters the better one wins: free capacity, processor, memory and disk load, and queue, on fresh statistics.
+/// The best one wins, by free capacity, processor, memory and disk load, and queue, on fresh statistics; one of those that are
+/// about as good, at random.
 pub fn cluster(candidates: &[Candidate], mut random: impl FnMut() -> u64) -> Option<&Candidate> {
-    let able: Vec<&Candidate> = candidates.iter().filter(|c| takes_new_keys(c)).collect();
-    let (first, second) = two_of(able.len(), &mut random)?;
-    let (a, b) = (able[first], able[second]);
-    Some(if score(b) > score(a) * MUCH_BETTER { b } else { a })
+    let mut able: Vec<&Candidate> = candidates.iter().filter(|c| takes_new_keys(c)).collect();
+    if able.len() > COMPARED_MAX {
+        let (first, second) = two_of(able.len(), &mut random)?;
+        able = vec![able[first], able[second]];
+    }
+    flotilla_env::failpoint!("route.most_loaded", |_| able
+        .clone()
+        .into_iter()
+        .min_by(|a, b| score(a).total_cmp(&score(b))));
+    let scores: Vec<f64> = able.iter().map(|candidate| score(candidate)).collect();
+    let best = scores.iter().copied().fold(0.0, f64::max);
+    let good: Vec<usize> = (0..able.len()).filter(|at| scores[*at] * MUCH_BETTER >= best).collect();
+    let at = random().checked_rem(good.len() as u64)?;
+    Some(able[good[at as usize]])
 }
 
 /// Chooses the node of a cluster that serves a request: the better of two random live ones.
@@ -69,7 +83,9 @@ pub fn score(candidate: &Candidate) -> f64 {
     let alive: Vec<&NodeReport> = candidate.nodes.iter().filter(|n| n.alive).collect();
     let count = alive.len().max(1) as f64;
     let busy = alive.iter().map(|n| load(n)).sum::<f64>() / count;
-    let waiting = (candidate.dispatched + candidate.queued) as f64 / count;
+    // What was reported is half a second old, and has what went there in other ways too.
+    let reported: u64 = alive.iter().map(|n| u64::from(n.stats.requests)).sum();
+    let waiting = (candidate.dispatched.max(reported) + candidate.queued) as f64 / count;
     free_share(&alive) * (1.0 - 0.5 * busy.min(1.0)) / (1.0 + waiting / 16.0)
 }
 
@@ -148,9 +164,31 @@ mod tests {
     #[test]
     fn new_keys_go_to_the_less_loaded_cluster_never_to_the_most_loaded() {
         let clusters = [candidate("idle", 0.1), candidate("mid", 0.5), candidate("busy", 0.95)];
+        assert_eq!(share_of(&clusters, "idle"), 1000);
+    }
+
+    #[test]
+    fn of_many_clusters_the_worst_gets_nothing_and_the_best_not_all() {
+        let mut clusters: Vec<_> = (0..9).map(|n| candidate(&format!("c{n}"), 0.5)).collect();
+        clusters[0] = candidate("c0", 0.0);
+        clusters.push(candidate("busy", 0.5));
+        clusters[9].dispatched = 40;
         assert_eq!(share_of(&clusters, "busy"), 0);
-        assert!(share_of(&clusters, "idle") > 500);
-        assert!(share_of(&clusters, "mid") > 200, "two choices spread the load, they don't herd");
+        let best = share_of(&clusters, "c0");
+        assert!((150..300).contains(&best), "{best}");
+    }
+
+    #[test]
+    fn a_herd_that_comes_between_two_reports_is_spread_by_what_was_sent() {
+        let mut clusters = [candidate("a", 0.1), candidate("b", 0.1), candidate("c", 0.1)];
+        let mut random = sequence();
+        for _ in 0..100 {
+            let chosen = cluster(&clusters, &mut random).expect("all are able").cluster.clone();
+            let at = clusters.iter().position(|c| c.cluster == chosen).expect("one of them");
+            clusters[at].dispatched += 1;
+        }
+        let sent: Vec<u64> = clusters.iter().map(|c| c.dispatched).collect();
+        assert!(sent.iter().all(|sent| (25..=42).contains(sent)), "{sent:?}");
     }
 
     #[test]
@@ -162,6 +200,9 @@ mod tests {
         assert_eq!(share_of(&clusters, "a"), 0);
         clusters[1].queued = 500;
         assert_eq!(share_of(&clusters, "b"), 0);
+        clusters[1].queued = 0;
+        clusters[1].nodes[0].stats.requests = 200;
+        assert_eq!(share_of(&clusters, "b"), 0, "also what others have sent there");
     }
 
     #[test]

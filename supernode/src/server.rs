@@ -148,7 +148,12 @@ async fn serve(
     let settings = flotilla_raft_store::Settings::default();
     let seat = Seat { group: GROUP.to_owned(), dir: dir.clone(), seams, settings, peers, elects: true, fatal };
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
-    let directory = Directory::new(identity.uuid, seat.open(&identity, DirectoryMachine, kv).await?);
+    let directory = Directory::new(
+        identity.uuid,
+        seat.open(&identity, DirectoryMachine, kv).await?,
+        seams.clock.clone(),
+        seams.entropy.clone(),
+    );
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),

@@ -138,6 +138,8 @@ pub const POINTS: &[Point] = &[
     fail("documents.before_push", "a supernode has a cluster's report, before documents go with the answer"),
     fail("drain.before_propose", "before a drain begins or ends"),
     fail("drain.before_answer", "before a node says whether it holds no chunk"),
+    planted("route.most_loaded", "a new key goes to the cluster with the worst score"),
+    pass("claims.batched", "claims were collected, before they are proposed"),
     fail("supernode.after_claim", "a key is claimed, before the request goes on"),
     fail("supernode.before_forward", "before a request is sent to a gateway"),
     pass("supernode.answered", "the gateway has answered, before the client hears of it"),

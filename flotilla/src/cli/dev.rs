@@ -6,8 +6,6 @@ use clap::{Args, Subcommand};
 
 /// Clusters are named by one letter each.
 const CLUSTERS_MAX: i64 = 26;
-/// More processes than this on one machine measure the machine, not Flotilla.
-const NODES_MAX: i64 = 15;
 
 /// Arguments of `dev`.
 #[derive(Debug, Args)]
@@ -56,14 +54,14 @@ pub struct UpArgs {
     /// Number of clusters [default: as before, or 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CLUSTERS_MAX))]
     pub clusters: Option<u16>,
-    /// Nodes of each cluster [default: as before, or 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=NODES_MAX))]
+    /// Nodes of each cluster, 1, 3 or 5 [default: as before, or 3]
+    #[arg(long, value_name = "N", value_parser = nodes)]
     pub nodes: Option<u16>,
     /// Number of supernodes, 1 or 3 [default: as before, or 1]
     #[arg(long, value_name = "N", value_parser = supernodes)]
     pub supernodes: Option<u16>,
     /// First port [default: as before, or 7400]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65000))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..=65500))]
     pub port_base: Option<u16>,
     /// Return when all is ready and leave the processes running
     #[arg(long, conflicts_with = "live")]
@@ -99,10 +97,15 @@ pub struct DownArgs {
     pub dir: DirArgs,
 }
 
-/// An even group would bear no more losses than one of a supernode less.
+/// An even group would bear no more losses than a smaller one.
 fn supernodes(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(count @ (1 | 3)) => Ok(count),
-        _ => Err("a group has 1 or 3 supernodes".to_owned()),
-    }
+    one_of(text, &[1, 3]).ok_or_else(|| "a group has 1 or 3 supernodes".to_owned())
+}
+
+fn nodes(text: &str) -> Result<u16, String> {
+    one_of(text, &[1, 3, 5]).ok_or_else(|| "a cluster begins with 1, 3 or 5 nodes; others join it".to_owned())
+}
+
+fn one_of(text: &str, counts: &[u16]) -> Option<u16> {
+    text.parse().ok().filter(|count| counts.contains(count))
 }

@@ -18,12 +18,10 @@ use super::rows::{
 /// A change to the directory. Stored in the log: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Grants a free key to a cluster; answers the home in any case.
+    /// Grants free keys to clusters, one after the other; answers each home in any case.
     Claim {
-        /// The key.
-        name: FileName,
-        /// The cluster that wants it.
-        cluster: ClusterName,
+        /// The claims; at most [`CLAIMS_MAX`].
+        claims: Vec<Claim>,
     },
     /// Grants the same home a fresh epoch, if it still stands at `passed`.
     Refresh {
@@ -69,17 +67,35 @@ pub enum Command {
 /// What a command did. Kept for retries: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// The home after a claim.
-    Home {
-        /// The home.
-        home: Home,
-        /// Whether this command granted it.
-        granted: bool,
-    },
+    /// The home as it was granted anew, or as it stands.
+    Home(Home),
     /// Done, or nothing to do.
     Done,
     /// The command changed nothing.
     Refused(Refusal),
+    /// What became of each claim.
+    Claimed(Vec<Result<Claimed, Refusal>>),
+}
+
+/// The most claims of one command: each touches six rows at most.
+pub const CLAIMS_MAX: usize = 128;
+
+/// A cluster's wish for a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The key.
+    pub name: FileName,
+    /// The cluster that wants it.
+    pub cluster: ClusterName,
+}
+
+/// The home after a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The home, maybe another cluster's.
+    pub home: Home,
+    /// Whether this claim was the one that got it.
+    pub granted: bool,
 }
 
 /// Why a command changed nothing.
@@ -113,7 +129,12 @@ impl Machine for DirectoryMachine {
 
     fn apply(&self, state: &mut dyn Txn, command: Command, _at: Position) -> Result<Answer, Fault> {
         match command {
-            Command::Claim { name, cluster } => claim(state, &name, cluster),
+            Command::Claim { claims } => {
+                let claims = claims.into_iter().take(CLAIMS_MAX);
+                let answers: Result<_, Fault> =
+                    claims.map(|Claim { name, cluster }| claim(state, &name, cluster)).collect();
+                Ok(Answer::Claimed(answers?))
+            }
             Command::Refresh { name, cluster, passed } => refresh(state, &name, cluster, passed),
             Command::Release { name, epoch } => release(state, &name, epoch),
             Command::Register { cluster, uuid } => register(state, &cluster, uuid),
@@ -132,15 +153,14 @@ impl Machine for DirectoryMachine {
     }
 }
 
-fn claim(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Answer, Fault> {
-    let key = name.to_row();
-    if let Some(HomeRow { home }) = get(state, HOMES, &key)? {
-        return Ok(Answer::Home { home, granted: false });
+fn claim(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Result<Claimed, Refusal>, Fault> {
+    if let Some(HomeRow { home }) = get(state, HOMES, &name.to_row())? {
+        return Ok(Ok(Claimed { home, granted: false }));
     }
     if state.get(CLUSTERS, cluster.as_str().as_bytes())?.is_none() {
-        return Ok(Answer::Refused(Refusal::UnknownCluster));
+        return Ok(Err(Refusal::UnknownCluster));
     }
-    grant(state, name, cluster)
+    Ok(Ok(Claimed { home: grant(state, name, cluster)?, granted: true }))
 }
 
 fn refresh(state: &mut dyn Txn, name: &FileName, cluster: ClusterName, passed: Epoch) -> Result<Answer, Fault> {
@@ -148,20 +168,23 @@ fn refresh(state: &mut dyn Txn, name: &FileName, cluster: ClusterName, passed: E
     match get(state, HOMES, &key)? {
         Some(HomeRow { home }) if home.cluster == cluster && home.epoch == passed => {
             state.delete(UNCONFIRMED, epoch_key(passed));
-            grant(state, name, cluster)
+            Ok(Answer::Home(grant(state, name, cluster)?))
         }
-        Some(HomeRow { home }) => Ok(Answer::Home { home, granted: false }),
-        None => claim(state, name, cluster),
+        Some(HomeRow { home }) => Ok(Answer::Home(home)),
+        None => Ok(match claim(state, name, cluster)? {
+            Ok(claimed) => Answer::Home(claimed.home),
+            Err(refusal) => Answer::Refused(refusal),
+        }),
     }
 }
 
-fn grant(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Answer, Fault> {
+fn grant(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Home, Fault> {
     let epoch = Epoch(get::<u64>(state, SYSTEM, EPOCH)?.unwrap_or(0) + 1);
     put(state, SYSTEM, EPOCH.to_vec(), &epoch.0);
     let home = Home { cluster, epoch };
     put(state, HOMES, name.to_row(), &HomeRow { home: home.clone() });
     put(state, UNCONFIRMED, epoch_key(epoch), name);
-    Ok(Answer::Home { home, granted: true })
+    Ok(home)
 }
 
 fn release(state: &mut dyn Txn, name: &FileName, epoch: Epoch) -> Result<Answer, Fault> {

@@ -1,5 +1,6 @@
 //! The directory: the supernode group's replicated map of keys to homes, and its documents.
 
+mod batch;
 pub mod machine;
 pub mod read;
 pub mod rows;

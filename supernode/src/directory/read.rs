@@ -1,18 +1,21 @@
 //! The directory as the supernode's other parts use it: changes by Raft, reads of applied state, read barriers for misses.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     BucketName, ClusterName, CommandId, Epoch, FileName, RequestId, codec,
     peer::{Document, Documents, Home},
 };
+use flotilla_env::{Clock, Entropy};
 use flotilla_kv::Family;
 use flotilla_raft_store::Group;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{
-    Answer, Command, DirectoryMachine,
+    Answer, Command, DirectoryMachine, Refusal,
+    batch::Claimer,
+    machine::Claimed,
     rows::{
         CLUSTERS, CLUSTERS_MAX, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, HOMES, HomeRow, REVISION, SYSTEM,
         UNCONFIRMED, bucket_key, epoch_key,
@@ -20,7 +23,7 @@ use super::{
 };
 
 /// How long a read barrier or a proposal may take; a new leader is elected well within it.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why the directory could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +49,18 @@ pub enum Error {
 pub struct Directory {
     uuid: Uuid,
     group: Group<DirectoryMachine>,
+    claimer: Claimer,
 }
 
 impl Directory {
-    /// Wraps the supernode's Raft group and its identity.
+    /// Wraps the supernode's Raft group and its identity. `clock` and `entropy` time claims and make their ids.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(uuid: Uuid, group: Group<DirectoryMachine>) -> Self {
-        Self { uuid, group }
+    pub fn new(uuid: Uuid, group: Group<DirectoryMachine>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let claimer = Claimer::new(group.clone(), clock, entropy);
+        Self { uuid, group, claimer }
     }
 
     /// The identity of the group: one that is formed anew is another directory.
@@ -77,6 +85,17 @@ impl Directory {
     pub async fn propose(&self, bits: u128, command: Command) -> Result<Answer, Error> {
         let id = CommandId { id: RequestId::from_bits(bits), seen: Some(self.group.applied_index()) };
         Ok(self.group.propose(id, command, DEADLINE).await?.answer)
+    }
+
+    /// Claims a key for a cluster, together with the claims of others, and gives its home; the first claim in the log wins.
+    ///
+    /// # Errors
+    /// [`Error::Raft`], whose kind tells whether the claim can have been made.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the claim on its way. It can be repeated, and one that nobody uses is taken back.
+    pub async fn claim(&self, name: FileName, cluster: ClusterName) -> Result<Result<Claimed, Refusal>, Arc<Error>> {
+        self.claimer.claim(name, cluster).await
     }
 
     /// Gives a key's home. A hit comes from applied state and may be stale: its cluster refuses it then. A miss is answered only

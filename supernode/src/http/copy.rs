@@ -27,7 +27,7 @@ pub(super) async fn post(
     let idempotency_key = idempotency_key(&headers)?;
     service.check_bucket(&name.bucket).await?;
     let from = service.home(&source.name).await?;
-    let home = service.home_to_write(&name, &conditions, Some(&from.cluster)).await?;
+    let (home, _counted) = service.home_to_write(&name, &conditions, Some(&from.cluster)).await?;
     if home.cluster != from.cluster {
         return service.copy_across(&name, &source, &headers, &request_id, idempotency_key, (from, home)).await;
     }

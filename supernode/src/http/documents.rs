@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     Late, Service,
-    error::{of_directory, of_refusal},
+    error::{of_answer, of_directory, of_refusal},
 };
 use crate::directory::{Answer, Command};
 
@@ -38,7 +38,7 @@ pub(super) async fn put_bucket(
     {
         Answer::Done => {}
         Answer::Refused(refusal) => return Err(of_refusal(&refusal)),
-        Answer::Home { .. } => return Err(ApiError::new(Code::Internal, "a bucket was answered with a home")),
+        answer => return Err(of_answer(&answer)),
     }
     let documents = service.directory().documents().map_err(|error| of_directory(&error))?;
     service.documents.replace(documents);

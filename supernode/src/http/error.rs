@@ -4,7 +4,7 @@ use flotilla_api::{ClusterName, Code, Problem};
 use flotilla_http_server::ApiError;
 use flotilla_member::problem;
 
-use crate::directory::{Refusal, read};
+use crate::directory::{Answer, Refusal, read};
 
 /// The home cluster of a key can't be reached.
 pub fn cluster_unavailable(cluster: &ClusterName) -> ApiError {
@@ -52,6 +52,12 @@ pub fn of_directory(error: &read::Error) -> ApiError {
 /// A Raft error as a problem.
 pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
     problem::of_raft(error, "the supernode group")
+}
+
+/// An answer that belongs to another command.
+pub fn of_answer(answer: &Answer) -> ApiError {
+    tracing::error!(?answer, "the directory answered another command");
+    ApiError::new(Code::Internal, "the directory can't be changed")
 }
 
 /// A refused change of the directory as a problem.

@@ -30,7 +30,8 @@ use super::{
     forward::{Request, Upload},
 };
 use crate::{
-    directory::{Answer, Command},
+    clusters::Dispatched,
+    directory::machine::Claimed,
     merge::{ClusterPage, merge},
 };
 
@@ -53,7 +54,7 @@ pub(super) async fn put(
     let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
     service.check_bucket(&name.bucket).await?;
-    let home = service.home_to_write(&name, &conditions, None).await?;
+    let (home, counted) = service.home_to_write(&name, &conditions, None).await?;
     if prefers_redirect(&headers)
         && let limit_bytes = content_length(&headers).unwrap_or(u64::MAX)
         && let Some(answer) = service.redirect(&name, &home, Deed::Write, limit_bytes)
@@ -64,6 +65,8 @@ pub(super) async fn put(
     let (headers, request_id, name) = (&headers, &request_id, &name);
     let request =
         Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false, source: None };
+    // From now on it is counted as sent.
+    drop(counted);
     service.forwarder.send(request, home, upload).await
 }
 
@@ -192,43 +195,51 @@ impl Service {
     }
 
     /// The home of a key that is to be written; a free key is claimed for `cluster`, else for the best one. A free key has no file
-    /// that `If-Match` could name, so nothing is claimed for a request that has one.
+    /// that `If-Match` could name, so nothing is claimed for a request that has one. A cluster that was chosen for it counts it as
+    /// sent until the second value is dropped.
     pub(super) async fn home_to_write(
         &self,
         name: &FileName,
         conditions: &WriteConditions,
         cluster: Option<&ClusterName>,
-    ) -> Result<Home, ApiError> {
+    ) -> Result<(Home, Option<Dispatched>), ApiError> {
         if conditions.if_match.is_none() {
             return self.home_or_claim(name, cluster).await;
         }
         let home = self.directory().home(name).await.map_err(|error| of_directory(&error))?;
-        home.ok_or_else(nothing_to_match)
+        home.map(|home| (home, None)).ok_or_else(nothing_to_match)
     }
 
-    async fn home_or_claim(&self, name: &FileName, cluster: Option<&ClusterName>) -> Result<Home, ApiError> {
+    async fn home_or_claim(
+        &self,
+        name: &FileName,
+        cluster: Option<&ClusterName>,
+    ) -> Result<(Home, Option<Dispatched>), ApiError> {
         let hit = self.directory().applied_home(name).map_err(|error| of_directory(&error))?;
         if let Some(home) = hit {
             self.count_routed(&home.cluster, "home");
-            return Ok(home);
+            return Ok((home, None));
         }
         let clusters = &self.forwarder.clusters;
-        let cluster = match cluster {
-            Some(cluster) => cluster.clone(),
-            None => clusters.wait_for(|known| known.for_new_key()).await.ok_or_else(no_cluster)?,
+        let (cluster, counted) = match cluster {
+            Some(cluster) => (cluster.clone(), None),
+            // Counted from the choice on: those that come together would all choose the same one.
+            None => clusters
+                .wait_for(|known| known.for_new_key())
+                .await
+                .map(|(cluster, counted)| (cluster, Some(counted)))
+                .ok_or_else(no_cluster)?,
         };
-        let claim = Command::Claim { name: name.clone(), cluster };
-        let answer = self.directory().propose(self.forwarder.entropy.u128(), claim).await;
+        let answer = self.directory().claim(name.clone(), cluster).await;
         flotilla_env::failpoint!("supernode.after_claim", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
         match answer.map_err(|error| of_directory(&error))? {
-            Answer::Home { home, granted } => {
+            Ok(Claimed { home, granted }) => {
                 metrics::counter!("flotilla_claims_total", "result" => if granted { "granted" } else { "lost" })
                     .increment(1);
                 self.count_routed(&home.cluster, if granted { "new" } else { "home" });
-                Ok(home)
+                Ok((home, counted.filter(|_| granted)))
             }
-            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-            Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
+            Err(refusal) => Err(of_refusal(&refusal)),
         }
     }
 

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
 use std::sync::Arc;
 
 use super::{
-    error::{cluster_unavailable, file_not_found, of_directory, of_refusal},
+    error::{cluster_unavailable, file_not_found, of_answer, of_directory, of_refusal},
     lent::Lent,
 };
 use crate::{
@@ -179,23 +179,21 @@ impl Forwarder {
     }
 
     /// Grants the same home a fresh epoch, if it still stands.
-    async fn renew(&self, name: &FileName, home: &Home) -> Result<Home, ApiError> {
+    pub(super) async fn renew(&self, name: &FileName, home: &Home) -> Result<Home, ApiError> {
         let (cluster, passed) = (home.cluster.clone(), home.epoch);
-        self.granted(Command::Refresh { name: name.clone(), cluster, passed }).await
+        let refresh = Command::Refresh { name: name.clone(), cluster, passed };
+        match self.directory.propose(self.entropy.u128(), refresh).await.map_err(|error| of_directory(&error))? {
+            Answer::Home(home) => Ok(home),
+            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
+            answer => Err(of_answer(&answer)),
+        }
     }
 
     /// Claims a free key for a cluster.
-    async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
-        self.granted(Command::Claim { name: name.clone(), cluster: cluster.clone() }).await
-    }
-
-    async fn granted(&self, command: Command) -> Result<Home, ApiError> {
-        let answer = self.directory.propose(self.entropy.u128(), command).await;
-        match answer.map_err(|error| of_directory(&error))? {
-            Answer::Home { home, .. } => Ok(home),
-            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-            Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
-        }
+    pub(super) async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
+        let claimed = self.directory.claim(name.clone(), cluster.clone()).await;
+        let claimed = claimed.map_err(|error| of_directory(&error))?;
+        claimed.map(|claimed| claimed.home).map_err(|refusal| of_refusal(&refusal))
     }
 
     async fn exchange(

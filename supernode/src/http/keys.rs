@@ -20,7 +20,7 @@ use http::{
 
 use super::{
     Late, Service,
-    error::{of_directory, of_refusal},
+    error::{of_answer, of_directory, of_refusal},
 };
 use crate::directory::{Answer, Command};
 
@@ -82,7 +82,7 @@ async fn change(service: &Service, command: Command) -> Result<(), ApiError> {
     match answer.map_err(|error| of_directory(&error))? {
         Answer::Done => {}
         Answer::Refused(refusal) => return Err(of_refusal(&refusal)),
-        Answer::Home { .. } => return Err(ApiError::new(Code::Internal, "a key was answered with a home")),
+        answer => return Err(of_answer(&answer)),
     }
     let documents = service.directory().documents().map_err(|error| of_directory(&error))?;
     service.documents.replace(documents);

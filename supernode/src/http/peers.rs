@@ -79,16 +79,11 @@ pub(super) async fn claim(
 ) -> Result<Coded<ClaimAnswer>, ApiError> {
     let service = state.service.ready()?;
     let ClaimRequest { name, cluster, refresh } = request;
-    let command = match refresh {
-        None => Command::Claim { name, cluster },
-        Some(passed) => Command::Refresh { name, cluster, passed },
+    let home = match refresh {
+        None => service.forwarder.claim(&name, &cluster).await?,
+        Some(epoch) => service.forwarder.renew(&name, &Home { cluster, epoch }).await?,
     };
-    let answer = service.directory().propose(service.forwarder.entropy.u128(), command).await;
-    match answer.map_err(|error| of_directory(&error))? {
-        Answer::Home { home, .. } => Ok(Coded(ClaimAnswer { home })),
-        Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-        Answer::Done => Err(ApiError::new(Code::Internal, "a claim was answered with nothing")),
-    }
+    Ok(Coded(ClaimAnswer { home }))
 }
 
 /// Lets go of homes that their cluster closed, each only if it still stands at that epoch.

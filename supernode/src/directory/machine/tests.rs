@@ -50,21 +50,39 @@ fn with_clusters() -> Map {
 }
 
 fn claim(state: &mut Map, key: &str, by: &str) -> Answer {
-    apply(state, Command::Claim { name: name(key), cluster: cluster(by) })
+    apply(state, Command::Claim { claims: vec![Claim { name: name(key), cluster: cluster(by) }] })
 }
 
-fn home(by: &str, epoch: u64, granted: bool) -> Answer {
-    Answer::Home { home: Home { cluster: cluster(by), epoch: Epoch(epoch) }, granted }
+fn home(by: &str, epoch: u64) -> Home {
+    Home { cluster: cluster(by), epoch: Epoch(epoch) }
+}
+
+fn claimed(by: &str, epoch: u64, granted: bool) -> Answer {
+    Answer::Claimed(vec![Ok(Claimed { home: home(by, epoch), granted })])
 }
 
 #[test]
 fn the_first_claim_in_the_log_wins() {
     let mut state = with_clusters();
-    assert_eq!(claim(&mut state, "k", "a"), home("a", 1, true));
-    assert_eq!(claim(&mut state, "k", "b"), home("a", 1, false));
-    assert_eq!(claim(&mut state, "k", "a"), home("a", 1, false));
-    assert_eq!(claim(&mut state, "other", "b"), home("b", 2, true));
-    assert_eq!(claim(&mut state, "third", "unknown"), Answer::Refused(Refusal::UnknownCluster));
+    assert_eq!(claim(&mut state, "k", "a"), claimed("a", 1, true));
+    assert_eq!(claim(&mut state, "k", "b"), claimed("a", 1, false));
+    assert_eq!(claim(&mut state, "k", "a"), claimed("a", 1, false));
+    assert_eq!(claim(&mut state, "other", "b"), claimed("b", 2, true));
+    assert_eq!(claim(&mut state, "third", "unknown"), Answer::Claimed(vec![Err(Refusal::UnknownCluster)]));
+}
+
+#[test]
+fn claims_of_one_command_are_made_one_after_the_other() {
+    let mut state = with_clusters();
+    let claim = |key: &str, by| Claim { name: name(key), cluster: cluster(by) };
+    let claims = vec![claim("k", "b"), claim("k", "a"), claim("l", "unknown"), claim("l", "a")];
+    let Answer::Claimed(answers) = apply(&mut state, Command::Claim { claims }) else { panic!("not claimed") };
+    let found = |by, epoch, granted| Ok(Claimed { home: home(by, epoch), granted });
+    let expect = [found("b", 1, true), found("b", 1, false), Err(Refusal::UnknownCluster), found("a", 2, true)];
+    assert_eq!(answers, expect);
+    let many = (0..=CLAIMS_MAX).map(|n| claim(&format!("many/{n}"), "a")).collect();
+    let Answer::Claimed(answers) = apply(&mut state, Command::Claim { claims: many }) else { panic!("not claimed") };
+    assert_eq!(answers.len(), CLAIMS_MAX, "what is beyond the bound is not made");
 }
 
 #[test]
@@ -75,7 +93,7 @@ fn an_epoch_is_granted_once_also_after_a_release() {
     assert_eq!(apply(&mut state, release(7)), Answer::Refused(Refusal::Passed));
     assert_eq!(apply(&mut state, release(1)), Answer::Done);
     assert_eq!(apply(&mut state, release(1)), Answer::Refused(Refusal::Passed));
-    assert_eq!(claim(&mut state, "k", "b"), home("b", 2, true));
+    assert_eq!(claim(&mut state, "k", "b"), claimed("b", 2, true));
 }
 
 #[test]
@@ -83,9 +101,9 @@ fn a_refresh_changes_only_the_home_that_it_saw() {
     let mut state = with_clusters();
     claim(&mut state, "k", "a");
     let refresh = |by: &str, passed| Command::Refresh { name: name("k"), cluster: cluster(by), passed: Epoch(passed) };
-    assert_eq!(apply(&mut state, refresh("b", 1)), home("a", 1, false));
-    assert_eq!(apply(&mut state, refresh("a", 1)), home("a", 2, true));
-    assert_eq!(apply(&mut state, refresh("a", 1)), home("a", 2, false));
+    assert_eq!(apply(&mut state, refresh("b", 1)), Answer::Home(home("a", 1)));
+    assert_eq!(apply(&mut state, refresh("a", 1)), Answer::Home(home("a", 2)));
+    assert_eq!(apply(&mut state, refresh("a", 1)), Answer::Home(home("a", 2)));
 }
 
 #[test]
@@ -100,7 +118,7 @@ fn a_claim_waits_for_its_clusters_word_until_it_is_confirmed_renewed_or_released
     assert_eq!(apply(&mut state, Command::Confirm { epochs: vec![Epoch(1), Epoch(99)] }), Answer::Done);
     assert_eq!(waiting(&state), 2);
     let refresh = Command::Refresh { name: name("l"), cluster: cluster("a"), passed: Epoch(2) };
-    assert_eq!(apply(&mut state, refresh), home("a", 4, true));
+    assert_eq!(apply(&mut state, refresh), Answer::Home(home("a", 4)));
     assert_eq!(waiting(&state), 2, "the fresh epoch waits instead of the passed one");
     assert_eq!(apply(&mut state, Command::Release { name: name("m"), epoch: Epoch(3) }), Answer::Done);
     assert_eq!(waiting(&state), 1);
@@ -129,8 +147,8 @@ fn stored_shapes_are_pinned_by_bytes() {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let row = HomeRow { home: Home { cluster: cluster("a"), epoch: Epoch(300) } };
     assert_eq!(hex(&codec::encode(&row)), "010161ac02");
-    let command = Command::Claim { name: name("k"), cluster: cluster("a") };
-    assert_eq!(hex(&codec::encode(&command)), "01000464656d6f016b0161");
+    let command = Command::Claim { claims: vec![Claim { name: name("k"), cluster: cluster("a") }] };
+    assert_eq!(hex(&codec::encode(&command)), "0100010464656d6f016b0161");
 }
 
 #[test]

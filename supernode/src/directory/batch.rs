@@ -1,0 +1,122 @@
+//! Claims in batches: those that arrive while others are on their way through the log go together, in one entry.
+
+use std::sync::Arc;
+
+use flotilla_api::{ClusterName, CommandId, FileName, RequestId};
+use flotilla_env::{Clock, Entropy};
+use flotilla_raft_store::Group;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Answer, Command, DirectoryMachine,
+    machine::{CLAIMS_MAX, Claim, Claimed, Refusal},
+    read::{DEADLINE, Error},
+};
+
+/// Claims that wait to be sent; more wait to be taken.
+const WAITING_MAX: usize = 4096;
+/// Batches on their way: one is collected and sent while the other is synced, so that no claim waits for two syncs.
+const UNDER_WAY_MAX: usize = 2;
+
+struct Waiting {
+    claim: Claim,
+    until: Instant,
+    told: oneshot::Sender<Result<Result<Claimed, Refusal>, Arc<Error>>>,
+}
+
+/// Sends claims. Clones share the batches; the last one that is dropped ends the task that sends them.
+#[derive(Clone)]
+pub(super) struct Claimer {
+    waiting: mpsc::Sender<Waiting>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Claimer {
+    /// Begins to send.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(super) fn new(group: Group<DirectoryMachine>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let (sender, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(send(group, Arc::clone(&clock), entropy, waiting));
+        Self { waiting: sender, clock }
+    }
+
+    /// Claims a key for a cluster, and gives its home; the first claim in the log wins.
+    ///
+    /// # Errors
+    /// [`Error::Raft`], whose kind tells whether the claim can have been made.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the claim on its way. It can be repeated, and one that nobody uses is taken back.
+    pub(super) async fn claim(
+        &self,
+        name: FileName,
+        cluster: ClusterName,
+    ) -> Result<Result<Claimed, Refusal>, Arc<Error>> {
+        let (told, answer) = oneshot::channel();
+        let stopped = || Arc::new(Error::Raft(flotilla_raft_store::Error::Stopped));
+        let until = self.clock.now() + DEADLINE;
+        let waiting = Waiting { claim: Claim { name, cluster }, until, told };
+        self.waiting.send(waiting).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+async fn send(
+    group: Group<DirectoryMachine>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    mut waiting: mpsc::Receiver<Waiting>,
+) {
+    let places = Arc::new(Semaphore::new(UNDER_WAY_MAX));
+    // The place first: what arrives until there is one belongs to the same batch.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let mut batch = Vec::new();
+        if waiting.recv_many(&mut batch, CLAIMS_MAX).await == 0 {
+            return;
+        }
+        let (group, id, now) = (group.clone(), RequestId::from_bits(entropy.u128()), clock.now());
+        tokio::spawn(async move {
+            send_one(&group, id, batch, now).await;
+            drop(place);
+        });
+    }
+}
+
+async fn send_one(group: &Group<DirectoryMachine>, id: RequestId, batch: Vec<Waiting>, now: Instant) {
+    let gone = |waiting: &Waiting| waiting.told.is_closed();
+    let (late, batch): (Vec<_>, Vec<_>) =
+        batch.into_iter().filter(|waiting| !gone(waiting)).partition(|waiting| waiting.until <= now);
+    // Their time went by in which nobody led: nothing of them was sent.
+    tell_all(late, flotilla_raft_store::Error::NoLeader);
+    let Some(until) = batch.iter().map(|waiting| waiting.until).max() else { return };
+    let claims = batch.iter().map(|waiting| waiting.claim.clone()).collect();
+    let id = CommandId { id, seen: Some(group.applied_index()) };
+    flotilla_env::failpoint!("claims.batched");
+    // Nobody waits any more for those whose request was dropped meanwhile.
+    match group.propose(id, Command::Claim { claims }, until - now).await.map(|applied| applied.answer) {
+        Ok(Answer::Claimed(answers)) if answers.len() == batch.len() => {
+            for (waiting, answer) in batch.into_iter().zip(answers) {
+                let _ = waiting.told.send(Ok(answer));
+            }
+        }
+        Ok(answer) => {
+            tracing::error!(?answer, "claims were answered with something else");
+        }
+        Err(error) => tell_all(batch, error),
+    }
+}
+
+fn tell_all(batch: Vec<Waiting>, error: flotilla_raft_store::Error) {
+    let error = Arc::new(Error::Raft(error));
+    for waiting in batch {
+        let _ = waiting.told.send(Err(Arc::clone(&error)));
+    }
+}
+
+#[cfg(test)]
+mod tests;
