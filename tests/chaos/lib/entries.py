@@ -5,8 +5,9 @@ import subprocess
 
 from lab import Lab
 
-# Entries after which a snapshot is built, and those that stay in the log: fixed in the servers.
-SNAPSHOT_ENTRIES, KEPT_ENTRIES = 50_000, 10_000
+# Entries after which a snapshot of a small state is built, those that stay in the log, and those that are purged at a time: fixed
+# in the servers.
+SNAPSHOT_ENTRIES, KEPT_ENTRIES, PURGE_ENTRIES = 50_000, 10_000, 1024
 CLIENTS = 48
 
 PROFILE = """
@@ -36,8 +37,8 @@ def index(process, name: str) -> int:
     return int(process.metric(f"flotilla_raft_{name}", 'group="a"') or 0)
 
 
-def fill(lab: Lab, until: int, put: int, within_s: float, meanwhile=lambda: None) -> int:
-    """Writes until the longest log has reached an index; calls `meanwhile` all the time."""
+def fill(lab: Lab, until: int, put: int, within_s: float, meanwhile=lambda: None, enough=lambda: True) -> int:
+    """Writes until the longest log has reached an index and it is `enough`; calls `meanwhile` all the time."""
     file = lab.work / "fill.toml"
     file.write_text(PROFILE.format(clients=CLIENTS, put=put, replace=100 - put, seconds=int(within_s)))
     command = [os.environ["FLOTILLA"], "loadtest", "run", str(file), "--seed", "1"]
@@ -48,7 +49,7 @@ def fill(lab: Lab, until: int, put: int, within_s: float, meanwhile=lambda: None
         meanwhile()
         return max((index(p, "last_log_index") for p in lab.nodes if p.alive()), default=0)
 
-    lab.wait(lambda: longest() >= until or run.poll() is not None, within_s)
+    lab.wait(lambda: (longest() >= until and enough()) or run.poll() is not None, within_s)
     reached = longest()
     run.kill()
     run.wait()

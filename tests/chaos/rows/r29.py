@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import net
-from entries import KEPT_ENTRIES, SNAPSHOT_ENTRIES, fill, index
+from entries import KEPT_ENTRIES, PURGE_ENTRIES, SNAPSHOT_ENTRIES, fill, index
 from lab import Lab, note
 from verdict import Figures, check_ledger, end
 
@@ -57,6 +57,12 @@ def received(process) -> set[str]:
     return {path.name for path in (process.data_dir / "snapshots").glob("r-*.manifest")}
 
 
+def built(process) -> int:
+    """The index of the last snapshot that a node built itself."""
+    names = [path.stem for path in (process.data_dir / "snapshots").glob("b-*.manifest")]
+    return max((int(name.split("-")[2], 16) for name in names), default=0)
+
+
 def resumed(process) -> int:
     """How often a node found an install half done when it started."""
     return Path(process.log_file).read_text(errors="replace").count("installing again after a crash")
@@ -73,9 +79,10 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
     victim = rng.choice([p for p in lab.nodes if p is not leader])
     before, seen, half = index(victim, "applied_index"), received(victim), resumed(victim)
     lab.net.set_cuts(net.isolated(victim.name, set(lab.net.hosts)))
-    # A snapshot every so many entries; after the next two the victim's entries are purged for certain.
+    # The victim's entries are purged with a snapshot so much later; the larger the state, the rarer those are.
     begun, pauses = time.monotonic(), Pauses(leader)
-    reached = fill(lab, before + SNAPSHOT_ENTRIES + KEPT_ENTRIES + 5000, put, FILL_WITHIN_S[size])
+    purged = lambda: built(leader) > before + KEPT_ENTRIES + PURGE_ENTRIES
+    reached = fill(lab, before + SNAPSHOT_ENTRIES + KEPT_ENTRIES + 5000, put, FILL_WITHIN_S[size], enough=purged)
     note(f"{victim.name} stands at {before}, the log at {reached} after {time.monotonic() - begun:.0f} s")
     lab.net.heal()
     for _ in range(kills):
