@@ -39,7 +39,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let sites = sites(&node, &stop)?;
 
     let group = || node.member.get().map(|member| member.metadata.group().clone());
-    live(sites, node.under_way.end(), node.serve(&stop), group, &node.fatal, &node.settings.data_dir).await
+    live(sites, node.under_way.none(), node.serve(&stop), group, &node.fatal, &node.settings.data_dir).await
 }
 
 fn sites(node: &Node, stop: &CancellationToken) -> Result<Sites, Error> {

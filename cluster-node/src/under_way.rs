@@ -1,43 +1,51 @@
-//! Counts the requests of clients that are under way on this node, from the head's arrival to the answer's last byte, and takes no
-//! more once the node stops.
+//! Counts the requests of clients that are under way on this node, from the head's arrival to the answer's last byte.
 
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 /// The count. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct UnderWay(TaskTracker);
+#[derive(Debug, Clone)]
+pub struct UnderWay(Arc<watch::Sender<u32>>);
 
 /// A request that is counted until this is dropped.
 #[derive(Debug)]
-pub struct Counted(#[allow(dead_code)] TaskTrackerToken); // held for its drop
+pub struct Counted(Arc<watch::Sender<u32>>);
 
-/// The node stops, and begins nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopping;
+impl Default for UnderWay {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
 
 impl UnderWay {
     /// Counts one request more until the answer is dropped.
-    ///
-    /// # Errors
-    /// [`Stopping`], after [`UnderWay::end`] was called.
-    pub fn count_one(&self) -> Result<Counted, Stopping> {
-        let counted = Counted(self.0.token());
-        if self.0.is_closed() { Err(Stopping) } else { Ok(counted) }
+    #[must_use]
+    pub fn count_one(&self) -> Counted {
+        self.0.send_modify(|count| *count += 1);
+        Counted(Arc::clone(&self.0))
     }
 
     /// How many there are now.
     #[must_use]
     pub fn count(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+        *self.0.borrow()
     }
 
-    /// Takes no more, and waits until those that are under way have ended.
+    /// Waits until there is none. More may begin meanwhile, and are waited for: supernodes go on sending requests until they have
+    /// heard nothing of a node for a while, and one that is refused after its body was begun can't go elsewhere.
     ///
     /// # Cancel safety
-    /// Dropped, it no longer waits; nothing is taken any more all the same.
-    pub async fn end(&self) {
-        self.0.close();
-        self.0.wait().await;
+    /// Nothing is changed.
+    pub async fn none(&self) {
+        // The sender is held here, so that this never fails.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -48,15 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_begun_ends_and_nothing_more_begins() {
+    fn there_is_none_when_all_have_ended_also_those_that_began_meanwhile() {
         let under_way = UnderWay::default();
-        let counted = under_way.count_one().expect("it is not stopping");
-        let mut end = Box::pin(under_way.end());
-        assert!((&mut end).now_or_never().is_none(), "a request is under way");
-        assert!(under_way.count_one().is_err());
+        assert!(under_way.none().now_or_never().is_some());
+        let first = under_way.count_one();
+        let mut none = Box::pin(under_way.none());
+        assert!((&mut none).now_or_never().is_none(), "one is under way");
+        let second = under_way.count_one();
+        drop(first);
+        assert!((&mut none).now_or_never().is_none());
         assert_eq!(under_way.count(), 1);
-        drop(counted);
-        assert!((&mut end).now_or_never().is_some());
-        assert_eq!(under_way.count(), 0);
+        drop(second);
+        assert!((&mut none).now_or_never().is_some());
     }
 }

@@ -25,6 +25,13 @@ pub async fn live<M: Machine>(
     dir: &Path,
 ) -> Result<(), Error> {
     let drained = CancellationToken::new();
+    let broken = CancellationToken::new();
+    let forwarded = async {
+        tokio::select! {
+            () = forwarded => {}
+            () = broken.cancelled() => {}
+        }
+    };
     let mut listeners = std::pin::pin!(flotilla_http_server::run(sites, forwarded, drained.clone()));
     let mut failed = false;
     let mut result = tokio::select! {
@@ -37,6 +44,10 @@ pub async fn live<M: Machine>(
     let group = group();
     if let (Ok(()), Some(group)) = (&result, &group) {
         hand_over(group).await;
+    }
+    if result.is_err() {
+        // Nothing that was brought here can be done any more.
+        broken.cancel();
     }
     drained.cancel();
     if !failed && let Err(error) = listeners.await {

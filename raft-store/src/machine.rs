@@ -75,8 +75,9 @@ pub trait Machine: Send + Sync + 'static {
     /// A [`Fault`] ends the process; a refusal is an `Answer`, not an error.
     fn apply(&self, state: &mut dyn Txn, command: Self::Command, at: Position) -> Result<Self::Answer, Fault>;
 
-    /// Whether an answer is kept for retries under the same id. One that is not says that nothing was changed, and that the same
-    /// command can never change anything: it is applied anew under its id, and another command that a retry sends under it, too.
+    /// Whether an answer is kept for retries under the same id. Of one that is not the command is applied anew under its id, and so is
+    /// another one that a retry sends under it: either nothing was changed and never can be by that command, or making the change
+    /// again does no harm.
     fn is_kept(_answer: &Self::Answer) -> bool {
         true
     }

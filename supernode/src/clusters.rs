@@ -22,6 +22,9 @@ use crate::route::{self, Candidate};
 /// A report older than this says nothing about load; a cluster without a newer one gets no new keys.
 const FRESH_FOR: Duration = Duration::from_millis(2500);
 
+/// How long a cluster of another directory is remembered; it reports twice a second.
+const FOREIGN_FOR: Duration = Duration::from_secs(10);
+
 /// How long a request waits for the first report of a cluster.
 const WAIT_FOR_REPORT: Duration = Duration::from_secs(3);
 
@@ -43,6 +46,8 @@ impl Known {
 pub struct Clusters {
     known: Arc<Mutex<BTreeMap<ClusterName, Known>>>,
     heard: Arc<Notify>,
+    /// When a cluster reported last whose homes are of another directory.
+    foreign: Arc<Mutex<Option<Instant>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -60,7 +65,7 @@ impl Clusters {
     /// Makes an empty view.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { known: Arc::default(), heard: Arc::default(), clock, entropy }
+        Self { known: Arc::default(), heard: Arc::default(), foreign: Arc::default(), clock, entropy }
     }
 
     /// Takes a report; one of an older term than the last is ignored.
@@ -74,6 +79,18 @@ impl Clusters {
         known.insert(report.cluster.clone(), Known { at: self.clock.now(), report, dispatched });
         drop(known);
         self.heard.notify_waiters();
+    }
+
+    /// Notes the report of a cluster whose homes are of another directory.
+    pub fn heard_foreign(&self) {
+        *self.foreign.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+    }
+
+    /// Whether there is such a cluster: its keys are not known here, so that nothing can be called absent.
+    #[must_use]
+    pub fn has_foreign(&self) -> bool {
+        let heard = *self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|at| self.clock.now().duration_since(at) < FOREIGN_FOR)
     }
 
     /// Gives what `find` finds, after waiting for reports if it finds nothing: a supernode that just started hears from every

@@ -81,6 +81,11 @@ def main() -> None:
             if told.status < 400:
                 fail(f"{process.name} answers {told.status} to a PUT of a key that has a home")
         told = Client(other.public, dev.token).file("PUT", "kept/7", b"a second home")
+        told = Client(dev.supernodes[0].public, dev.token).file("GET", "kept/7")
+        expect("a GET through a supernode, of a key that has a home", (told.status, told.code()), (503, "directory_unavailable"))
+        told = Client(other.public, dev.token).file("GET", "kept/7")
+        expect(f"a GET at {other.name}, which does not have the key", (told.status, told.code()), (503, "directory_unavailable"))
+        told = Client(other.public, dev.token).file("PUT", "kept/7", b"a second home")
         expect(f"a PUT at {other.name}, which does not have the key", (told.status, told.code()), (503, "directory_unavailable"))
     expect("a read at its home", Client(owner.public, dev.token).file("GET", "kept/7").body, b"x" * 7)
     expect("a write at its home", Client(owner.public, dev.token).file("PUT", "kept/7", b"changed").status, 200)

@@ -17,7 +17,7 @@ def flotilla(work: Path, *arguments: str, body: bytes | None = None) -> subproce
 
 def expect(what: str, got: subprocess.CompletedProcess, code: int, body: bytes | None = None) -> None:
     if got.returncode != code or (body is not None and got.stdout != body):
-        fail(f"{what}: exit {got.returncode}, not {code}; {len(got.stdout)} bytes: {got.stderr.decode()[-300:]}")
+        fail(f"{what}: exit {got.returncode}, not {code}; {len(got.stdout)} bytes: {got.stderr.decode()[-400:]!r}")
 
 
 def main() -> None:

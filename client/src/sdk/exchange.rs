@@ -54,6 +54,7 @@ impl Client {
     {
         let inner = &*self.0;
         let mut tries = Tries::new(call.key.is_some(), inner.addresses.count(), inner.retries_max);
+        let mut left = 0;
         loop {
             let (place, address) = inner.addresses.current();
             let answer = match inner.once(address.as_str(), call, content).await {
@@ -72,12 +73,14 @@ impl Client {
             let (elsewhere, step) = tries.after(&failure, inner.entropy.u64());
             if elsewhere {
                 inner.addresses.leave(place);
+                left += 1;
             }
             match step {
                 Step::Again(wait) if content.reopens() => {
                     // All addresses of the API had their turn.
-                    if elsewhere
-                        && !wait.is_zero()
+                    let all = left >= inner.addresses.count();
+                    left = if all { 0 } else { left };
+                    if all
                         && call.is_of_file()
                         && let Some(answer) = self.ask_nodes(call, content, &read, &mut tries).await
                     {

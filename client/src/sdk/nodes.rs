@@ -168,7 +168,9 @@ impl Client {
             tracing::debug!(route = call.route, %node, ?failure, "a node of a cluster was asked");
             match &failure {
                 Failure::Unreachable(_) | Failure::Cut(_) => {}
-                Failure::Problem(problem) if says_nothing(problem.code) => {}
+                Failure::Problem(problem) if says_nothing(problem.code) || problem.retryable => {}
+                // A read that broke off is asked of another one.
+                Failure::Lost(_) if call.key.is_none() => {}
                 _ if tries.note(&failure) => return None,
                 _ => return Some(Err(failure)),
             }

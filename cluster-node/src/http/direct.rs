@@ -59,7 +59,7 @@ pub(super) async fn put(
             .put(Put { name, epoch, command, request_id, conditions, hop: Hop::Forwarded(epoch) }, &headers, body)
             .await;
     }
-    files.check_bucket(&name.bucket).await?;
+    files.check_bucket_of(&name).await?;
     match files.homes.to_write(&name).await {
         Ok(epoch) => {
             let put = Put { name, epoch, command, request_id, conditions, hop: Hop::Direct };
@@ -104,7 +104,7 @@ pub(super) async fn delete(State(state): State<Direct>, uri: Uri, headers: Heade
     let name = file_name(&uri)?;
     let conditions = write_conditions(&headers)?;
     let command = files.command(idempotency_key(&headers)?);
-    files.check_bucket(&name.bucket).await?;
+    files.check_bucket_of(&name).await?;
     let answer = files.delete(name.clone(), command, &conditions, Hop::Direct).await;
     state.or_homeward(answer, &headers, &name, None).await
 }
@@ -135,7 +135,7 @@ pub(super) async fn make(
     let (name, source) = (file_name(&uri)?, source(&uri)?);
     let conditions = write_conditions(&headers)?;
     let command = files.command(idempotency_key(&headers)?);
-    files.check_bucket(&name.bucket).await?;
+    files.check_bucket_of(&name).await?;
     if files.metadata.key(&source.name).map_err(|error| of_metadata(&error))?.is_none()
         && let Err(error) = files.homes.not_elsewhere(&source.name).await
     {

@@ -9,7 +9,6 @@ use crate::{
     gateway::{download, fetch, places, upload},
     homes, membership,
     metadata::{Refusal, copy::COPY_SEGMENTS_MAX, read, rows::Etag},
-    under_way::Stopping,
 };
 
 /// A file that does not exist.
@@ -49,13 +48,6 @@ pub fn of_membership(error: &membership::Error) -> ApiError {
 /// A Raft error as a problem.
 pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
     problem::of_raft(error, "the cluster")
-}
-
-/// Somebody else has to be asked, and nothing was begun.
-impl From<Stopping> for ApiError {
-    fn from(Stopping: Stopping) -> Self {
-        Self::new(Code::NotReady, "the node is stopping").retry(1000)
-    }
 }
 
 /// A home error as a problem.

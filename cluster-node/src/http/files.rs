@@ -125,9 +125,18 @@ impl FileService {
         }
     }
 
+    /// As [`FileService::check_bucket`], for a file: a key that is at home here proves it.
+    pub async fn check_bucket_of(&self, name: &FileName) -> Result<(), ApiError> {
+        let row = self.metadata.key(name).map_err(|error| of_metadata(&error))?;
+        match row.is_some_and(|row| row.home == HomeState::Open) {
+            true => Ok(()),
+            false => self.check_bucket(&name.bucket).await,
+        }
+    }
+
     /// Stores a body.
     pub async fn put(&self, request: Put, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one()?;
+        let _counted = self.under_way.count_one();
         let Put { name, mut epoch, command, request_id, conditions, hop } = request;
         let precondition = precondition(&conditions);
         if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
@@ -239,7 +248,7 @@ impl FileService {
 
     /// Answers GET and HEAD.
     pub async fn get(&self, name: &FileName, headers: &HeaderMap, head: bool, hop: Hop) -> Result<Response, ApiError> {
-        let counted = self.under_way.count_one()?;
+        let counted = self.under_way.count_one();
         let (epoch, file) = self.find(name, hop).await?;
         let mut answer = file_headers(&self.cluster, epoch, &file);
         disposition::add(&mut answer, &name.key);
@@ -326,7 +335,7 @@ impl FileService {
         conditions: &WriteConditions,
         hop: Hop,
     ) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one()?;
+        let _counted = self.under_way.count_one();
         let epoch = match self.home_of(&name, hop).await {
             Ok(epoch) => epoch,
             Err(error) => {

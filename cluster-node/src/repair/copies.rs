@@ -22,9 +22,10 @@ use crate::metadata::{
 
 /// Chunks of one batch, and its bytes: every copy that stays is read.
 const BATCH: usize = 64;
-const BATCH_BYTES_MAX: u64 = 32 << 20;
-/// How long a node may take to read its part of a batch, at the pace that its clients leave it.
-const VERIFY_DEADLINE: Duration = Duration::from_secs(60);
+const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// How long a node may take to read its part of a batch, at the pace that its clients leave it: with the least pace of a
+/// `repair_rate` of 5 MiB a second it is done.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A chunk and the nodes whose copies of it are good.
 type Verified = (ChunkId, Vec<NodeId>);

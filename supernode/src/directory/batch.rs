@@ -1,7 +1,7 @@
 //! Claims in batches: those that arrive while others are on their way through the log go together, in one entry. With two batches on
 //! their way each would be half as large, and no claim faster: all wait for the same disk.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{ClusterName, CommandId, FileName, RequestId};
 use flotilla_env::{Clock, Entropy};
@@ -19,6 +19,9 @@ use super::{
 
 /// Claims that wait to be sent; more wait to be taken.
 const WAITING_MAX: usize = 4096;
+
+/// A claim that has less time left is not sent any more: its outcome would only become unknown.
+const LATE: Duration = Duration::from_millis(500);
 
 struct Waiting {
     claim: Claim,
@@ -80,10 +83,11 @@ async fn send(
 async fn send_one(group: &Group<DirectoryMachine>, id: RequestId, batch: Vec<Waiting>, now: Instant) {
     let gone = |waiting: &Waiting| waiting.told.is_closed();
     let (late, batch): (Vec<_>, Vec<_>) =
-        batch.into_iter().filter(|waiting| !gone(waiting)).partition(|waiting| waiting.until <= now);
+        batch.into_iter().filter(|waiting| !gone(waiting)).partition(|waiting| waiting.until <= now + LATE);
     // Their time went by in which nobody led: nothing of them was sent.
     tell_all(late, flotilla_raft_store::Error::NoLeader);
-    let Some(until) = batch.iter().map(|waiting| waiting.until).max() else { return };
+    // Nobody waits longer than for its own time; who came later is told earlier, and asks again.
+    let Some(until) = batch.iter().map(|waiting| waiting.until).min() else { return };
     let claims = batch.iter().map(|waiting| waiting.claim.clone()).collect();
     let id = CommandId { id, seen: Some(group.applied_index()) };
     flotilla_env::failpoint!("claims.batched");

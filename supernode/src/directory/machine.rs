@@ -151,6 +151,11 @@ impl Machine for DirectoryMachine {
             }
         }
     }
+
+    /// Claims can be made again, and their answers are long.
+    fn is_kept(answer: &Answer) -> bool {
+        !matches!(answer, Answer::Claimed(_))
+    }
 }
 
 fn claim(state: &mut dyn Txn, name: &FileName, cluster: ClusterName) -> Result<Result<Claimed, Refusal>, Fault> {

@@ -45,6 +45,11 @@ pub(super) async fn admin(
 pub(super) async fn registered(service: &Service, name: &str) -> Result<ClusterName, ApiError> {
     let missing = || ApiError::new(Code::RouteNotFound, "there is no such cluster");
     let cluster: ClusterName = name.parse().map_err(|_| missing())?;
-    let registered = service.directory().fresh_clusters().await.map_err(|error| of_directory(&error))?;
-    if registered.iter().any(|(known, _)| *known == cluster) { Ok(cluster) } else { Err(missing()) }
+    let known = |all: Vec<(ClusterName, _)>| all.iter().any(|(known, _)| *known == cluster);
+    // Only a miss needs a quorum of supernodes.
+    let applied = service.directory().clusters().map_err(|error| of_directory(&error))?;
+    if known(applied) || known(service.directory().fresh_clusters().await.map_err(|error| of_directory(&error))?) {
+        return Ok(cluster);
+    }
+    Err(missing())
 }

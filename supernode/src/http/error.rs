@@ -54,6 +54,12 @@ pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
     problem::of_raft(error, "the supernode group")
 }
 
+/// There are clusters whose homes this directory does not know, since it was formed anew.
+pub fn other_directory() -> ApiError {
+    let detail = "there are clusters whose homes are of another directory than this one";
+    Problem::new(Code::DirectoryUnavailable, detail).hint("start the supernodes on the disks that they had").into()
+}
+
 /// An answer that belongs to another command.
 pub fn of_answer(answer: &Answer) -> ApiError {
     tracing::error!(?answer, "the directory answered another command");

@@ -26,7 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Late, Service,
-    error::{bucket_not_found, no_cluster, nothing_to_match, of_directory, of_refusal},
+    error::{bucket_not_found, no_cluster, nothing_to_match, of_directory, of_refusal, other_directory},
     forward::{Request, Upload},
 };
 use crate::{
@@ -171,6 +171,7 @@ impl Service {
         }
         match self.directory().has_bucket(bucket).await.map_err(|error| of_directory(&error))? {
             true => Ok(()),
+            false if self.forwarder.clusters.has_foreign() => Err(other_directory()),
             false => Err(bucket_not_found(bucket)),
         }
     }
@@ -179,6 +180,7 @@ impl Service {
     pub(super) async fn home(&self, name: &FileName) -> Result<Home, ApiError> {
         match self.directory().home(name).await.map_err(|error| of_directory(&error))? {
             Some(home) => Ok(home),
+            None if self.forwarder.clusters.has_foreign() => Err(other_directory()),
             None => {
                 self.check_bucket(&name.bucket).await?;
                 Err(ApiError::new(Code::FileNotFound, "no file has this key"))

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use flotilla_api::{
-    BucketName, Code, FileName, Problem,
+    BucketName, Code, FileName,
     peer::{
         ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, NodesAnswer, NodesRequest,
         ReleaseRequest, ReportAnswer,
@@ -16,7 +16,7 @@ use flotilla_raft_store::BODY_BYTES_MAX;
 
 use super::{
     PeerState,
-    error::{of_directory, of_raft, of_refusal},
+    error::{of_directory, of_raft, of_refusal, other_directory},
     rpc,
 };
 use crate::directory::{Answer, Command};
@@ -48,10 +48,9 @@ pub(super) async fn report(
     let service = state.service.ready()?;
     let directory = service.directory();
     if report.directory.is_some_and(|known| known != directory.uuid()) {
-        // It was formed anew: it knows no home, and would grant keys that have one.
-        let problem =
-            Problem::new(Code::DirectoryUnavailable, "the cluster's homes are of another directory than this one");
-        return Err(problem.hint("start the supernodes on the disks that they had").into());
+        // This one was formed anew: it knows no home, and would grant keys that have one.
+        service.forwarder.clusters.heard_foreign();
+        return Err(other_directory());
     }
     let registered = directory.clusters().map_err(|error| of_directory(&error))?;
     if !registered.iter().any(|(name, row)| *name == report.cluster && row.uuid == report.uuid) {
@@ -110,7 +109,11 @@ pub(super) async fn lookup(
     Coded(name): Coded<FileName>,
 ) -> Result<Coded<Option<Home>>, ApiError> {
     let service = state.service.ready()?;
-    Ok(Coded(service.directory().fresh_home(&name).await.map_err(|error| of_directory(&error))?))
+    let home = service.directory().fresh_home(&name).await.map_err(|error| of_directory(&error))?;
+    if home.is_none() && service.forwarder.clusters.has_foreign() {
+        return Err(other_directory());
+    }
+    Ok(Coded(home))
 }
 
 /// Tells which nodes of a cluster clients can be sent to, and which clusters there are.
@@ -130,5 +133,9 @@ pub(super) async fn has_bucket(
     Coded(name): Coded<BucketName>,
 ) -> Result<Coded<bool>, ApiError> {
     let service = state.service.ready()?;
-    Ok(Coded(service.directory().has_bucket(&name).await.map_err(|error| of_directory(&error))?))
+    let known = service.directory().has_bucket(&name).await.map_err(|error| of_directory(&error))?;
+    if !known && service.forwarder.clusters.has_foreign() {
+        return Err(other_directory());
+    }
+    Ok(Coded(known))
 }
