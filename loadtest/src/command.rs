@@ -62,7 +62,8 @@ pub enum LedgerCommand {
 /// Arguments of `flotilla loadtest run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunArgs {
-    /// smoke, spike, burst, ramp, knee, soak, small-files, big-files, failover, duel, seed-tables, or a file ending in .toml
+    /// smoke, spike, burst, ramp, knee, knee-put, soak, small-files, big-files, failover, duel, seed-tables, or a file ending in
+    /// .toml
     pub profile: String,
     /// Write the report as page, JSON and CSV into this folder
     #[arg(long, value_name = "DIR")]

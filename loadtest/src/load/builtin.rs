@@ -7,6 +7,7 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("burst", include_str!("../../profiles/burst.toml")),
     ("ramp", include_str!("../../profiles/ramp.toml")),
     ("knee", include_str!("../../profiles/knee.toml")),
+    ("knee-put", include_str!("../../profiles/knee-put.toml")),
     ("soak", include_str!("../../profiles/soak.toml")),
     ("small-files", include_str!("../../profiles/small-files.toml")),
     ("big-files", include_str!("../../profiles/big-files.toml")),

@@ -85,6 +85,8 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     pub(crate) bytes: u64,
     pub(crate) latency: Times,
+    /// Of those that succeeded alone.
+    ok_latency: Times,
     service: Times,
     first_byte: Times,
 }
@@ -101,6 +103,9 @@ pub(crate) struct Figures {
     pub(crate) mb_per_second: f64,
     /// From the intended start, failed ones included: who waited for an error waited as well.
     pub(crate) latency_ms: Option<Latencies>,
+    /// The same of those that succeeded: where many are refused at once, what the others felt.
+    #[serde(default)]
+    pub(crate) ok_latency_ms: Option<Latencies>,
     /// From the moment it was sent.
     pub(crate) service_ms: Option<Latencies>,
     /// From the moment it was sent to the head of the answer.
@@ -112,14 +117,16 @@ pub(crate) struct Figures {
 impl Counts {
     /// Counts a request.
     pub(crate) fn add(&mut self, done: &Done) {
+        let latency = done.ended.saturating_sub(done.intended);
         match done.failure {
             None => {
                 self.ok += 1;
                 self.bytes += done.bytes;
+                self.ok_latency.record(latency);
             }
             Some(_) => self.failed += 1,
         }
-        self.latency.record(done.ended.saturating_sub(done.intended));
+        self.latency.record(latency);
         self.service.record(done.ended.saturating_sub(done.sent));
         if let Some(head) = done.head {
             self.first_byte.record(head.saturating_sub(done.sent));
@@ -132,6 +139,7 @@ impl Counts {
         self.failed += other.failed;
         self.bytes += other.bytes;
         self.latency.add(&other.latency);
+        self.ok_latency.add(&other.ok_latency);
         self.service.add(&other.service);
         self.first_byte.add(&other.first_byte);
     }
@@ -153,6 +161,7 @@ impl Counts {
             per_second: self.ok as f64 / seconds,
             mb_per_second: self.bytes as f64 / 1e6 / seconds,
             latency_ms: self.latency.latencies(),
+            ok_latency_ms: self.ok_latency.latencies(),
             service_ms: self.service.latencies(),
             first_byte_ms: self.first_byte.latencies(),
             curve: self.latency.curve(),

@@ -204,6 +204,8 @@ pub(crate) struct Thresholds {
     pub(crate) p99_ms: Option<f64>,
     /// The same.
     pub(crate) p999_ms: Option<f64>,
+    /// Of the latencies of requests that succeeded, in milliseconds.
+    pub(crate) ok_p99_ms: Option<f64>,
     /// Failed requests, in percent of all.
     pub(crate) failed_percent: Option<f64>,
     /// The longest time without a success.

@@ -186,13 +186,14 @@ impl RunnerCost {
 
 /// Compares figures with thresholds. What was not measured fails.
 pub(crate) fn limits(thresholds: &Thresholds, total: &Figures, gap: Option<Gap>) -> Vec<Limit> {
-    let Thresholds { p50_ms, p99_ms, p999_ms, failed_percent, gap_seconds, per_second_min } = *thresholds;
+    let Thresholds { p50_ms, p99_ms, p999_ms, ok_p99_ms, failed_percent, gap_seconds, per_second_min } = *thresholds;
     let failed = (total.started > 0).then(|| total.failed as f64 * 100.0 / total.started as f64);
     let latency = total.latency_ms;
     let at_most = [
         ("p50_ms", p50_ms, latency.map(|ms| ms.p50)),
         ("p99_ms", p99_ms, latency.map(|ms| ms.p99)),
         ("p999_ms", p999_ms, latency.map(|ms| ms.p999)),
+        ("ok_p99_ms", ok_p99_ms, total.ok_latency_ms.map(|ms| ms.p99)),
         ("failed_percent", failed_percent, failed),
         ("gap_seconds", gap_seconds, gap.map(|gap| gap.seconds)),
     ];

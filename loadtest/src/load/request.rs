@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flotilla_api::Code;
 use flotilla_env::Clock;
 use http::{
-    HeaderValue, Method, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{CONTENT_LENGTH, ETAG, RANGE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Limited};
@@ -198,12 +198,23 @@ async fn document(answer: Response<Incoming>) -> Result<Bytes, Failed> {
     body.map(http_body_util::Collected::to_bytes).map_err(|error| (Failure::Broken, error.to_string()))
 }
 
+/// Whether a refusal says when to come again: after a number of seconds, or at a date. A header that no client can follow is none,
+/// and "at once" is no answer of a server that has too much to do.
+fn says_when(headers: &HeaderMap) -> bool {
+    let told = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    told.is_some_and(|text| text.ends_with(" GMT") || text.parse::<u32>().is_ok_and(|seconds| seconds > 0))
+}
+
 /// Names a refusal. A 404 is one of an acked file, since no others are asked for: who knows better says so.
 async fn refused(answer: Response<Incoming>) -> Failed {
     let status = answer.status();
     let failure = match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            if answer.headers().contains_key(RETRY_AFTER) { Failure::BusyWithRetryAfter } else { Failure::Busy }
+            if says_when(answer.headers()) {
+                Failure::BusyWithRetryAfter
+            } else {
+                Failure::Busy
+            }
         }
         StatusCode::NOT_FOUND => Failure::Lost,
         _ if status.is_server_error() => Failure::ServerError,
@@ -216,4 +227,18 @@ async fn refused(answer: Response<Incoming>) -> Failed {
     let admits = status == StatusCode::INTERNAL_SERVER_ERROR && text.contains(Code::DataCorrupt.as_str());
     let failure = if admits || status == StatusCode::RANGE_NOT_SATISFIABLE { Failure::Wrong } else { failure };
     (failure, format!("{status}: {}", text.chars().take(300).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeaderMap, HeaderValue, RETRY_AFTER, says_when};
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_or_it_does_not() {
+        let told =
+            |text: &'static str| says_when(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]));
+        assert!(told("1") && told("30") && told("Fri, 31 Dec 1999 23:59:59 GMT"));
+        assert!(!told("0") && !told("-1") && !told("soon") && !told("") && !told("1.5"));
+        assert!(!says_when(&HeaderMap::new()));
+    }
 }

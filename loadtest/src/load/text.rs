@@ -40,6 +40,10 @@ pub(crate) fn render(report: &Report) -> String {
         line(figures(name.trim(), &row.figures));
     }
     line(figures("all", &report.total));
+    if let (1.., Some(ms)) = (report.total.failed, report.total.ok_latency_ms) {
+        let (p50, p99, p999, max) = (digits(ms.p50), digits(ms.p99), digits(ms.p999), digits(ms.max));
+        line(format!("of those that succeeded: p50 {p50} ms, p99 {p99} ms, p99.9 {p999} ms, max {max} ms"));
+    }
     if let Some(gap) = report.longest_gap {
         line(format!("\nlongest time without a success: {:.2} s, from {:.1} s on", gap.seconds, gap.at_s));
     }

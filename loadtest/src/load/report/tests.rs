@@ -1,9 +1,12 @@
 //! Thresholds, validity, and how long faults were felt.
 
+use std::time::Duration;
+
 use super::{RunnerCost, limits, recoveries};
 use crate::load::{
-    counts::Counts,
+    counts::{Counts, Done, Failure},
     inject::Event,
+    operation::Operation,
     profile::Thresholds,
     series::{Gap, Step},
 };
@@ -22,6 +25,28 @@ fn thresholds_hold_or_fail_and_what_was_not_measured_fails() {
     let limits = limits(&thresholds, &figures, Some(Gap { at_s: 0.0, seconds: 1.5 }));
     let ok: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.ok)).collect();
     assert_eq!(ok, [("p99_ms", false), ("gap_seconds", true)]);
+}
+
+#[test]
+fn a_limit_on_those_that_succeed_leaves_refusals_out() {
+    let done = |ms: u64, failure| Done {
+        operation: Operation::Put,
+        class: None,
+        file: None,
+        intended: Duration::ZERO,
+        sent: Duration::ZERO,
+        head: None,
+        ended: Duration::from_millis(ms),
+        bytes: 0,
+        failure,
+    };
+    let mut counts = Counts::default();
+    (0..100).for_each(|_| counts.add(&done(1, Some((Failure::BusyWithRetryAfter, String::new())))));
+    (0..3).for_each(|_| counts.add(&done(500, None)));
+    let figures = counts.figures(1.0);
+    let thresholds = Thresholds { p50_ms: Some(10.0), ok_p99_ms: Some(100.0), ..Thresholds::default() };
+    let ok: Vec<_> = limits(&thresholds, &figures, None).iter().map(|limit| (limit.name.clone(), limit.ok)).collect();
+    assert_eq!(ok, [("p50_ms".to_owned(), true), ("ok_p99_ms".to_owned(), false)]);
 }
 
 #[test]
