@@ -97,6 +97,7 @@ struct Figures {
     term: Gauge,
     last_log_index: Gauge,
     applied_index: Gauge,
+    purged_index: Gauge,
     elections: Counter,
 }
 
@@ -108,6 +109,7 @@ impl Figures {
             term: gauge!("flotilla_raft_term", "group" => group.clone()),
             last_log_index: gauge!("flotilla_raft_last_log_index", "group" => group.clone()),
             applied_index: gauge!("flotilla_raft_applied_index", "group" => group.clone()),
+            purged_index: gauge!("flotilla_raft_purged_index", "group" => group.clone()),
             elections: counter!("flotilla_elections_total", "group" => group),
         }
     }
@@ -122,6 +124,7 @@ impl Figures {
     fn show(&self, status: &Status, term_before: u64) {
         self.is_leader.set(if status.is_leader { 1.0 } else { 0.0 });
         self.term.set(status.term as f64);
+        self.purged_index.set(status.purged_index.unwrap_or(0) as f64);
         // A term begins with an election, so a node counts those it lived to see.
         self.elections.increment(status.term.saturating_sub(term_before));
     }

@@ -5,9 +5,8 @@ import subprocess
 
 from lab import Lab
 
-# Entries after which a snapshot of a small state is built, those that stay in the log, and those that are purged at a time: fixed
-# in the servers.
-SNAPSHOT_ENTRIES, KEPT_ENTRIES, PURGE_ENTRIES = 50_000, 10_000, 1024
+# Entries after which a snapshot of a small state is built, and those that stay in the log: fixed in the servers.
+SNAPSHOT_ENTRIES, KEPT_ENTRIES = 50_000, 10_000
 CLIENTS = 48
 
 PROFILE = """

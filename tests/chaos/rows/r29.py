@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import net
-from entries import KEPT_ENTRIES, PURGE_ENTRIES, SNAPSHOT_ENTRIES, fill, index
+from entries import KEPT_ENTRIES, SNAPSHOT_ENTRIES, fill, index
 from lab import Lab, note
 from verdict import Figures, check_ledger, end
 
@@ -52,15 +52,9 @@ class Pauses:
         return self.longest
 
 
-def received(process) -> set[str]:
+def received(process, what: str = "r-*.manifest") -> set[str]:
     """The snapshots that a node got from another one; those that it built itself have other names."""
-    return {path.name for path in (process.data_dir / "snapshots").glob("r-*.manifest")}
-
-
-def built(process) -> int:
-    """The index of the last snapshot that a node built itself."""
-    names = [path.stem for path in (process.data_dir / "snapshots").glob("b-*.manifest")]
-    return max((int(name.split("-")[2], 16) for name in names), default=0)
+    return {path.name for path in (process.data_dir / "snapshots").glob(what)}
 
 
 def resumed(process) -> int:
@@ -78,16 +72,17 @@ def round_of(lab: Lab, size: str, rng: random.Random, figures: Figures) -> list[
     leader = lab.now_leads()
     victim = rng.choice([p for p in lab.nodes if p is not leader])
     before, seen, half = index(victim, "applied_index"), received(victim), resumed(victim)
+    parts = received(victim, "r-*")
     lab.net.set_cuts(net.isolated(victim.name, set(lab.net.hosts)))
-    # The victim's entries are purged with a snapshot so much later; the larger the state, the rarer those are.
+    # The victim's next entry is purged with a later snapshot; the larger the state, the rarer those are.
     begun, pauses = time.monotonic(), Pauses(leader)
-    purged = lambda: built(leader) > before + KEPT_ENTRIES + PURGE_ENTRIES
+    purged = lambda: index(leader, "purged_index") > before
     reached = fill(lab, before + SNAPSHOT_ENTRIES + KEPT_ENTRIES + 5000, put, FILL_WITHIN_S[size], enough=purged)
     note(f"{victim.name} stands at {before}, the log at {reached} after {time.monotonic() - begun:.0f} s")
     lab.net.heal()
     for _ in range(kills):
         # Not before the snapshot comes in, and then at some moment of receiving or installing it.
-        lab.wait(lambda: any((victim.data_dir / "snapshots").glob("r-*")), 10)
+        lab.wait(lambda: received(victim, "r-*") - parts, 10)
         time.sleep(rng.uniform(0.0, 0.3))
         lab.kill_all([victim])
         lab.start(victim)
