@@ -12,7 +12,7 @@ pub mod transport;
 pub use body::{Body, BoxError};
 pub use peer::PeerClient;
 pub use sdk::{
-    ByteRange, Client, CopyOptions, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, Learn, ListQuery, Options,
-    Put, PutBody, PutOptions,
+    ByteRange, Client, ClusterNodes, CopyOptions, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, Learn,
+    ListQuery, NODES_GOOD_FOR, Options, Put, PutBody, PutOptions,
 };
 pub use transport::{Http, InMemory, Lane, Network, Transport};

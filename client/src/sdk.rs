@@ -23,5 +23,5 @@ pub use copy::CopyOptions;
 pub use error::{Error, Kind};
 pub use get::{ByteRange, Download, FileInfo};
 pub use list::ListQuery;
-pub use nodes::Learn;
+pub use nodes::{ClusterNodes, Learn, NODES_GOOD_FOR};
 pub use put::{DeleteOptions, Deleted, Put, PutOptions};

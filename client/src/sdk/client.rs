@@ -14,7 +14,7 @@ use http::{
 
 use super::{
     error::Error,
-    nodes::{Learn, Nodes},
+    nodes::{ClusterNodes, Learn, Nodes, is_own_machine},
     retry::{RETRIES, RETRIES_MAX},
 };
 use crate::transport::{Http, Transport};
@@ -28,9 +28,9 @@ pub struct Options {
     pub token: String,
     /// How often a request is tried again, at most 100; 0 only goes on to another address.
     pub retries: u32,
-    /// Public addresses of the clusters' nodes as they were learned before, by cluster: files are asked for there while none of
-    /// `api` answers.
-    pub nodes: Vec<Vec<String>>,
+    /// Addresses of the clusters' nodes as they were learned before, with this token and these addresses of the API: files are asked
+    /// for there while none of `api` answers. Addresses of this machine itself are used if all of `api` are such, and else left out.
+    pub nodes: Vec<ClusterNodes>,
     /// How they are learned anew.
     pub learn: Learn,
 }
@@ -84,7 +84,7 @@ impl Client {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, Error> {
         let addresses = Addresses::parse(&options.api)?;
-        let nodes = Nodes::new(&options.nodes, options.learn);
+        let nodes = Nodes::new(&options.nodes, options.learn, addresses.are_own_machines(), clock.now());
         let token = options.token.trim();
         let authorization = match token.is_empty() {
             true => None,
@@ -122,6 +122,11 @@ impl Addresses {
 
     pub(super) fn count(&self) -> usize {
         self.list.len()
+    }
+
+    /// Whether all of them are this machine.
+    fn are_own_machines(&self) -> bool {
+        self.list.iter().all(|address| is_own_machine(address.host()) == Some(true))
     }
 
     /// Gives the address in use and its place.

@@ -104,6 +104,11 @@ impl Content {
         matches!(state.source, Source::Bytes(_)) || !state.begun
     }
 
+    /// Says whether the bytes are gone once they were sent.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.lock().source, Source::Stream(_))
+    }
+
     /// Gives the body of the next try; bodies of earlier tries end with an error where they are.
     pub(super) fn open(&self) -> Body {
         let mut state = self.lock();

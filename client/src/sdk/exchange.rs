@@ -14,6 +14,7 @@ use super::{
     client::{Client, Inner},
     content::Content,
     error::Error,
+    nodes::Asked,
     retry::{Failure, Step, Tries},
 };
 use crate::{
@@ -52,9 +53,27 @@ impl Client {
         F: Fn(Response<Body>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T, Failure>> + Send,
     {
+        self.run_at(call, content, read).await.map(|(value, _)| value)
+    }
+
+    /// As [`Client::run`]; gives the address that answered as well.
+    pub(super) async fn run_at<T, F, Fut>(&self, call: &Call, content: &Content, read: F) -> Result<(T, String), Error>
+    where
+        F: Fn(Response<Body>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, Failure>> + Send,
+    {
         let inner = &*self.0;
+        let of_file = call.is_of_file();
         let mut tries = Tries::new(call.key.is_some(), inner.addresses.count(), inner.retries_max);
-        let mut left = 0;
+        let (mut left, mut followed) = (0, false);
+        // A stream can be begun once: better not where a request has just failed, if the file's own cluster can be found.
+        if of_file && content.is_stream() && inner.nodes.is_api_away(inner.clock.now()) {
+            match Box::pin(self.ask_nodes(call, content, &read, &mut tries, &[])).await {
+                Asked::Answered(value, node) => return Ok((value, node)),
+                Asked::Refused(failure, node) => return Err(verdict(failure, &tries, call, &node)),
+                Asked::Nobody(_) => {}
+            }
+        }
         loop {
             let (place, address) = inner.addresses.current();
             let answer = match inner.once(address.as_str(), call, content).await {
@@ -63,36 +82,43 @@ impl Client {
             };
             let failure = match answer {
                 Ok(value) => {
-                    if call.is_of_file() {
+                    inner.nodes.api_answered();
+                    if of_file {
                         self.learn_nodes(address).await;
                     }
-                    return Ok(value);
+                    return Ok((value, address.to_string()));
                 }
                 Err(failure) => failure,
             };
             let (elsewhere, step) = tries.after(&failure, inner.entropy.u64());
             if elsewhere {
                 inner.addresses.leave(place);
+                inner.nodes.api_failed(inner.clock.now());
                 left += 1;
             }
+            // All addresses of the API had their turn, or the one that was asked knows a better one, which is believed once.
+            let all = left >= inner.addresses.count();
+            let told: &[String] = if followed { &[] } else { failure.told_home() };
+            followed |= !told.is_empty();
+            let mut of_node = None;
+            if of_file && (all || !told.is_empty()) && content.reopens() && !tries.is_spent() {
+                match Box::pin(self.ask_nodes(call, content, &read, &mut tries, told)).await {
+                    Asked::Answered(value, node) => return Ok((value, node)),
+                    Asked::Refused(failure, node) => return Err(verdict(failure, &tries, call, &node)),
+                    Asked::Nobody(failure) => of_node = failure,
+                }
+            }
+            left = if all { 0 } else { left };
             match step {
                 Step::Again(wait) if content.reopens() => {
-                    // All addresses of the API had their turn.
-                    let all = left >= inner.addresses.count();
-                    left = if all { 0 } else { left };
-                    if all
-                        && call.is_of_file()
-                        && let Some(answer) = self.ask_nodes(call, content, &read, &mut tries).await
-                    {
-                        return answer.map_err(|failure| verdict(failure, &tries, call, address.as_str()));
-                    }
-                    if !content.reopens() {
-                        return Err(verdict(failure, &tries, call, address.as_str()));
-                    }
                     tracing::debug!(route = call.route, %address, ?failure, wait_ms = wait.as_millis(), "trying again");
                     tokio::time::sleep(wait).await;
                 }
-                Step::Again(_) | Step::GiveUp => return Err(verdict(failure, &tries, call, address.as_str())),
+                Step::Again(_) | Step::GiveUp => {
+                    // What a node of the file's own cluster says tells more than that the API is away.
+                    let (failure, address) = of_node.unwrap_or_else(|| (failure, address.to_string()));
+                    return Err(verdict(failure, &tries, call, &address));
+                }
             }
         }
     }
@@ -113,7 +139,7 @@ impl Inner {
             () = content.stalled(STALL) => return Err(lost(content, format!("no progress for {STALL:?}").into())),
         };
         let response = match sent {
-            Ok(response) if response.status().is_success() => return Ok(response),
+            Ok(response) if is_answer(&call.method, response.status()) => return Ok(response),
             other => match content.take_failure() {
                 Some(e) => return Err(Failure::Source(e)),
                 None => other.map_err(|e| match e {
@@ -144,6 +170,11 @@ impl Inner {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+/// Whether a status is what was asked for: also that a file has not changed, which only a read asks.
+fn is_answer(method: &Method, status: StatusCode) -> bool {
+    status.is_success() || (method == Method::GET && status == StatusCode::NOT_MODIFIED)
 }
 
 fn lost(content: &Content, source: BoxError) -> Failure {

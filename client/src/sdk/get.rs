@@ -117,8 +117,7 @@ impl Client {
     async fn begin(&self, name: &FileName, headers: HeaderMap) -> Result<Download, Error> {
         let call = Call { method: Method::GET, lane: Lane::Data, route: name.to_path(), headers, key: None };
         let content = Content::none(self.0.clock.clone());
-        let response = self.run(&call, &content, |response| async move { Ok(response) }).await?;
-        let address = self.0.addresses.current().1.to_string();
+        let (response, address) = self.run_at(&call, &content, |response| async move { Ok(response) }).await?;
         download(response, address).map_err(|failure| match failure {
             Failure::Malformed(why) => Error::Malformed(why),
             other => Error::Malformed(format!("{other:?}")),

@@ -1,33 +1,44 @@
-//! The clusters' own addresses: files whose homes the clusters know are reached there while no address of the API answers.
+//! What is known of the clusters' own nodes: their addresses, how old those are, who failed lately, and so whom to ask first.
+//!
+//! Sends nothing; `learn` asks for addresses, and `ask` asks nodes for files.
+
+mod ask;
+mod learn;
+#[cfg(test)]
+mod tests;
 
 use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use flotilla_api::{Code, files::ClustersAnswer, route};
-use http::{HeaderMap, Method, Response, uri::Authority};
+use flotilla_api::{ClusterName, files::ClustersAnswer};
+use http::uri::Authority;
 use tokio::time::Instant;
 
-use super::{
-    client::{Client, parse},
-    content::Content,
-    exchange::{ANSWER_MAX_BYTES, Call, json, whole},
-    retry::{Failure, Tries},
-};
-use crate::{body::Body, transport::Lane};
+pub(super) use self::ask::Asked;
+use super::client::parse;
 
+/// For how long an address that was learned is used: the token goes there, and an address that its owner gave up is rarely somebody
+/// else's within a day.
+pub const NODES_GOOD_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// How old the addresses may get before they are asked for again, after a request that had an answer.
 const LEARN_EVERY: Duration = Duration::from_secs(30);
-/// How long a request that has its answer waits for the addresses, if somebody wants to be told of them.
-const LEARN_WITHIN: Duration = Duration::from_millis(300);
 /// Nodes of one cluster that are remembered and asked: more than one, since the first may be away with the supernodes.
 const NODES_PER_CLUSTER: usize = 3;
 /// Clusters of a fleet.
 const CLUSTERS_MAX: usize = 64;
+/// For how long a node that failed, or did not answer, is asked after all others: about as long as a restart takes.
+const SHUNNED_FOR: Duration = Duration::from_secs(30);
+/// Nodes whose failure is remembered: all that are known, and some that were told of.
+const SHUNNED_MAX: usize = 256;
+/// For how long the API counts as away after one of its addresses failed: longer than a caller waits before it sends a stream again.
+const AWAY_FOR: Duration = Duration::from_secs(10);
 
-/// Is told of addresses, by cluster, as URLs.
-type OnNodes = dyn Fn(&[Vec<String>]) + Send + Sync;
+/// Is told of all addresses that are good, whenever some are learned.
+type OnNodes = dyn Fn(&[ClusterNodes]) + Send + Sync;
 
 /// How a client learns the addresses of the clusters' nodes.
 #[derive(Clone, Default)]
@@ -41,17 +52,49 @@ pub enum Learn {
     Never,
 }
 
+/// Addresses of the nodes of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterNodes {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Public addresses of its nodes as URLs, the best one first.
+    pub nodes: Vec<String>,
+    /// How long ago a supernode told them; those of [`NODES_GOOD_FOR`] and more are not used.
+    pub age: Duration,
+}
+
 /// What is known of the clusters' nodes.
 pub(super) struct Nodes {
     state: Mutex<State>,
     learn: Learn,
+    /// Whether all addresses of the API are this machine's own.
+    own_machine: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// By cluster.
-    known: Vec<Vec<Authority>>,
+    /// At most [`CLUSTERS_MAX`].
+    known: BTreeMap<ClusterName, Cluster>,
     asked: Option<Instant>,
+    /// When each node failed last, if it has not answered since; at most [`SHUNNED_MAX`].
+    failed: HashMap<String, Instant>,
+    /// When an address of the API failed last, if none has answered since.
+    api_failed: Option<Instant>,
+}
+
+/// The nodes of one cluster as `HOST:PORT`, and until when they may be asked.
+#[derive(Debug)]
+struct Cluster {
+    nodes: Vec<String>,
+    until: Instant,
+}
+
+/// A node to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    /// Its cluster; none if it was named as the home of a key, so that what its cluster said before does not count.
+    cluster: Option<ClusterName>,
+    node: String,
 }
 
 impl std::fmt::Debug for Nodes {
@@ -61,10 +104,17 @@ impl std::fmt::Debug for Nodes {
 }
 
 impl Nodes {
-    /// Begins with what was learned before; what is no address is left out.
-    pub(super) fn new(known: &[Vec<String>], learn: Learn) -> Self {
-        let state = State { known: authorities(known), asked: None };
-        Self { state: Mutex::new(state), learn }
+    /// Begins with what was learned before; what is no address, or too old, is left out. `own_machine` tells whether all addresses
+    /// of the API are this machine's own.
+    pub(super) fn new(known: &[ClusterNodes], learn: Learn, own_machine: bool, now: Instant) -> Self {
+        let nodes = Self { state: Mutex::default(), learn, own_machine };
+        let mut state = nodes.lock();
+        for ClusterNodes { cluster, nodes: urls, age } in known {
+            let urls = nodes.usable(urls.iter().map(String::as_str));
+            state.remember(cluster, urls, now + NODES_GOOD_FOR.saturating_sub(*age), now);
+        }
+        drop(state);
+        nodes
     }
 
     /// Whether the addresses should be asked for, which the caller does then.
@@ -80,29 +130,70 @@ impl Nodes {
         due
     }
 
-    fn learn(&self, answer: ClustersAnswer) {
-        let of_cluster = |nodes: Vec<_>| -> Vec<String> {
-            let (alive, rest): (Vec<flotilla_api::peer::NodeReport>, Vec<_>) =
-                nodes.into_iter().partition(|node: &flotilla_api::peer::NodeReport| node.alive);
-            alive.into_iter().chain(rest).map(|node| node.public).filter(|public| !public.is_empty()).collect()
-        };
-        let told: Vec<Vec<String>> = answer.clusters.into_iter().map(|cluster| of_cluster(cluster.nodes)).collect();
-        let known = authorities(&told);
-        if known.is_empty() {
-            return;
+    /// Takes note of what a supernode that took the token told. A cluster that it has no nodes of, or does not name, keeps those that
+    /// were known: it may have had no report yet.
+    fn learn(&self, answer: ClustersAnswer, now: Instant) {
+        let mut state = self.lock();
+        let mut learned = false;
+        for cluster in answer.clusters {
+            let (alive, rest): (Vec<_>, Vec<_>) = cluster.nodes.iter().partition(|node| node.alive);
+            let nodes = self.usable(alive.into_iter().chain(rest).map(|node| node.public.as_str()));
+            learned |= state.remember(&cluster.name, nodes, now + NODES_GOOD_FOR, now);
         }
-        let urls = |nodes: &Vec<Authority>| nodes.iter().map(|node| format!("http://{node}")).collect();
-        let told: Vec<Vec<String>> = known.iter().map(urls).collect();
-        self.lock().known = known;
-        if let Learn::Told(tell) = &self.learn {
-            tell(&told);
+        let good = state.good(now);
+        drop(state);
+        if let (true, Learn::Told(tell)) = (learned, &self.learn) {
+            tell(&good);
         }
     }
 
-    /// Gives the nodes to ask, one of each cluster before the second ones.
-    fn to_ask(&self) -> Vec<Authority> {
-        let known = &self.lock().known;
-        (0..NODES_PER_CLUSTER).flat_map(|at| known.iter().filter_map(move |nodes| nodes.get(at).cloned())).collect()
+    /// Gives the nodes to ask: those that were named for this key, then one of each cluster before the second ones, then those that
+    /// failed lately, the one whose failure is longest ago first.
+    fn to_ask(&self, named: &[String], now: Instant) -> Vec<Candidate> {
+        let named = self.usable(named.iter().map(String::as_str));
+        self.lock().to_ask(named, now)
+    }
+
+    /// Gives `HOST:PORT` of addresses that the token may go to, as many as are remembered of one cluster.
+    ///
+    /// A server elsewhere that names an address of this machine has none that others can use, and who listens there on this machine
+    /// must not get the token; a server of this machine has its fleet here.
+    fn usable<'u>(&self, urls: impl Iterator<Item = &'u str>) -> Vec<String> {
+        let fits = |address: &Authority| is_own_machine(address.host()) == Some(self.own_machine);
+        urls.filter_map(|url| parse(url).ok())
+            .filter(fits)
+            .map(|address| address.to_string())
+            .take(NODES_PER_CLUSTER)
+            .collect()
+    }
+
+    /// Takes note that a node failed, or did not answer in time: others are asked before it for a while.
+    fn failed(&self, node: &str, now: Instant) {
+        let mut state = self.lock();
+        state.failed.retain(|_, at| now.duration_since(*at) < SHUNNED_FOR);
+        if state.failed.len() < SHUNNED_MAX {
+            state.failed.insert(node.to_owned(), now);
+        }
+    }
+
+    /// Takes note that a node answered.
+    fn answered(&self, node: &str) {
+        self.lock().failed.remove(node);
+    }
+
+    /// Takes note that an address of the API failed.
+    pub(super) fn api_failed(&self, now: Instant) {
+        self.lock().api_failed = Some(now);
+    }
+
+    /// Takes note that an address of the API answered.
+    pub(super) fn api_answered(&self) {
+        self.lock().api_failed = None;
+    }
+
+    /// Whether the API failed lately.
+    pub(super) fn is_api_away(&self, now: Instant) -> bool {
+        self.lock().api_failed.is_some_and(|at| now.duration_since(at) < AWAY_FOR)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,115 +201,68 @@ impl Nodes {
     }
 }
 
-fn authorities(urls: &[Vec<String>]) -> Vec<Vec<Authority>> {
-    let of_cluster = |nodes: &Vec<String>| -> Vec<Authority> {
-        nodes.iter().filter_map(|url| parse(url).ok()).take(NODES_PER_CLUSTER).collect()
-    };
-    urls.iter().take(CLUSTERS_MAX).map(of_cluster).filter(|nodes| !nodes.is_empty()).collect()
-}
-
-impl Client {
-    /// Asks for the clusters' addresses if they are not known, or old: beside the request, or a moment if somebody wants them.
-    pub(super) async fn learn_nodes(&self, address: &Authority) {
-        let inner = &self.0;
-        if !inner.nodes.is_due(inner.clock.now()) {
-            return;
+impl State {
+    /// Puts a cluster's addresses in place of those before, if there are any and there is room; gives whether it did.
+    fn remember(&mut self, cluster: &ClusterName, nodes: Vec<String>, until: Instant, now: Instant) -> bool {
+        self.known.retain(|_, cluster| cluster.until > now);
+        let fits = self.known.len() < CLUSTERS_MAX || self.known.contains_key(cluster);
+        if nodes.is_empty() || until <= now || !fits {
+            return false;
         }
-        let (this, address) = (self.clone(), address.clone());
-        let learning = async move {
-            let (route, headers) = (route::CLUSTERS.to_owned(), HeaderMap::new());
-            let call = Call { method: Method::GET, lane: Lane::Control, route, headers, key: None };
-            let content = Content::none(this.0.clock.clone());
-            // A node that was given as an address of the API does not know; then there is nothing to learn.
-            let Ok(response) = this.0.once(address.as_str(), &call, &content).await else { return };
-            let answer = whole(response, ANSWER_MAX_BYTES).await.and_then(|(_, bytes)| json(bytes));
-            if let Ok(answer) = answer {
-                this.0.nodes.learn(answer);
+        self.known.insert(cluster.clone(), Cluster { nodes, until });
+        true
+    }
+
+    /// Gives all addresses that may be used.
+    fn good(&self, now: Instant) -> Vec<ClusterNodes> {
+        let of = |(name, cluster): (&ClusterName, &Cluster)| {
+            let nodes = cluster.nodes.iter().map(|node| format!("http://{node}")).collect();
+            let age = NODES_GOOD_FOR.saturating_sub(cluster.until.duration_since(now));
+            ClusterNodes { cluster: name.clone(), nodes, age }
+        };
+        self.known.iter().filter(|(_, cluster)| cluster.until > now).map(of).collect()
+    }
+
+    fn to_ask(&self, named: Vec<String>, now: Instant) -> Vec<Candidate> {
+        let (mut ranked, mut shunned) = (Vec::new(), Vec::new());
+        let mut put = |rank: usize, candidate: Candidate| match self.shunned_since(&candidate.node, now) {
+            Some(at) => {
+                shunned.push((at, candidate));
+                rank
+            }
+            None => {
+                ranked.push((rank, candidate));
+                rank + 1
             }
         };
-        match inner.nodes.learn {
-            Learn::Told(_) => _ = tokio::time::timeout(LEARN_WITHIN, learning).await,
-            Learn::Beside => drop(tokio::spawn(learning)),
-            Learn::Never => {}
+        for node in named {
+            put(0, Candidate { cluster: None, node });
         }
+        for (name, cluster) in self.known.iter().filter(|(_, cluster)| cluster.until > now) {
+            let mut rank = 1;
+            for node in &cluster.nodes {
+                rank = put(rank, Candidate { cluster: Some(name.clone()), node: node.clone() });
+            }
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        shunned.sort_by_key(|(at, _)| *at);
+        ranked.into_iter().map(|(_, candidate)| candidate).chain(shunned.into_iter().map(|(_, c)| c)).collect()
     }
 
-    /// Sends a request for a file to the clusters' nodes, after no address of the API could serve it. Nothing if none of them knows
-    /// the file, or can serve it either.
-    pub(super) async fn ask_nodes<T, F, Fut>(
-        &self,
-        call: &Call,
-        content: &Content,
-        read: &F,
-        tries: &mut Tries,
-    ) -> Option<Result<T, Failure>>
-    where
-        F: Fn(Response<Body>) -> Fut + Send + Sync,
-        Fut: Future<Output = Result<T, Failure>> + Send,
-    {
-        for node in self.0.nodes.to_ask() {
-            let answer = match self.0.once(node.as_str(), call, content).await {
-                Ok(response) => read(response).await,
-                Err(failure) => Err(failure),
-            };
-            let failure = match answer {
-                Ok(value) => return Some(Ok(value)),
-                Err(failure) => failure,
-            };
-            tracing::debug!(route = call.route, %node, ?failure, "a node of a cluster was asked");
-            match &failure {
-                Failure::Unreachable(_) | Failure::Cut(_) => {}
-                Failure::Problem(problem) if says_nothing(problem.code) || problem.retryable => {}
-                // A read that broke off is asked of another one.
-                Failure::Lost(_) if call.key.is_none() => {}
-                _ if tries.note(&failure) => return None,
-                _ => return Some(Err(failure)),
-            }
-            if !content.reopens() {
-                return None;
-            }
-        }
-        None
+    fn shunned_since(&self, node: &str, now: Instant) -> Option<Instant> {
+        self.failed.get(node).copied().filter(|at| now.duration_since(*at) < SHUNNED_FOR)
     }
 }
 
-/// Whether a node that answers so did nothing, and another one may do better.
-fn says_nothing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::WrongHome
-            | Code::DirectoryUnavailable
-            | Code::ClusterUnavailable
-            | Code::NotReady
-            | Code::NoLeader
-            | Code::CatchingUp
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn urls(nodes: &[&[&str]]) -> Vec<Vec<String>> {
-        nodes.iter().map(|nodes| nodes.iter().map(|node| format!("http://{node}")).collect()).collect()
+/// Whether a host is the machine that asks; nothing for an address that is no host's.
+pub(super) fn is_own_machine(host: &str) -> Option<bool> {
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(true);
     }
-
-    #[test]
-    fn every_cluster_is_asked_before_a_second_node() {
-        let nodes =
-            Nodes::new(&urls(&[&["a1:1", "a2:1", "a3:1", "a4:1"], &["b1:1"], &["no url", "c2:1"]]), Learn::Never);
-        let asked: Vec<String> = nodes.to_ask().iter().map(ToString::to_string).collect();
-        assert_eq!(asked, ["a1:1", "b1:1", "c2:1", "a2:1", "a3:1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn addresses_are_asked_for_once_in_a_while() {
-        let nodes = Nodes::new(&[], Learn::Beside);
-        assert!(nodes.is_due(Instant::now()));
-        assert!(!nodes.is_due(Instant::now()));
-        tokio::time::advance(LEARN_EVERY).await;
-        assert!(nodes.is_due(Instant::now()));
-        nodes.learn(ClustersAnswer { clusters: Vec::new(), server: None });
-        assert!(nodes.to_ask().is_empty());
+    match host.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(ip) if ip.is_unspecified() => None,
+        Ok(ip) => Some(ip.is_loopback()),
+        // A name: what it stands for is looked up when it is used.
+        Err(_) => Some(false),
     }
 }

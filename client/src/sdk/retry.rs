@@ -10,7 +10,8 @@ use crate::body::BoxError;
 pub(super) const RETRIES: u32 = 6;
 /// What a caller can ask for at most; at 5 s each, more than any restart takes.
 pub(super) const RETRIES_MAX: u32 = 100;
-/// Tries after a change whose outcome is open: each one asks a server that may have remembered it; three servers are a group.
+/// Tries after a change whose outcome is open, wherever they go: each one asks a server that may have remembered it; three servers
+/// are a group.
 const OPEN_RETRIES: u32 = 3;
 /// The first wait: a request or two of a busy server.
 const WAIT_FIRST: Duration = Duration::from_millis(100);
@@ -49,13 +50,30 @@ impl Failure {
     }
 
     /// Says whether another address may do better.
-    fn blames_address(&self) -> bool {
+    pub(super) fn blames_address(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Cut(_) | Self::Lost(_) => true,
             Self::Problem(problem) => {
                 matches!(problem.code, Code::NotReady | Code::NoLeader | Code::CatchingUp | Code::DirectoryUnavailable)
             }
             Self::Malformed(_) | Self::Source(_) | Self::Invalid(_) => false,
+        }
+    }
+
+    /// Gives the addresses of the key's home, if the server knows that it is elsewhere, and where.
+    pub(super) fn told_home(&self) -> &[String] {
+        match self {
+            Self::Problem(problem) if problem.code == Code::WrongHome => match &problem.home {
+                Some(home) => &home.addresses,
+                None => &[],
+            },
+            Self::Problem(_)
+            | Self::Unreachable(_)
+            | Self::Cut(_)
+            | Self::Lost(_)
+            | Self::Malformed(_)
+            | Self::Source(_)
+            | Self::Invalid(_) => &[],
         }
     }
 }
@@ -90,7 +108,12 @@ impl Tries {
         self.open > 0
     }
 
-    /// Takes note of a try somewhere else; gives whether the change is open by it.
+    /// Says whether no server is to be asked any more what became of a change.
+    pub(super) fn is_spent(&self) -> bool {
+        self.open > OPEN_RETRIES
+    }
+
+    /// Takes note of a failed try that is not followed by a step of its own; gives whether the change is open by it.
     pub(super) fn note(&mut self, failure: &Failure) -> bool {
         let open = self.mutating && failure.leaves_open();
         self.open += u32::from(open);
@@ -104,23 +127,19 @@ impl Tries {
         self.note(failure);
         let elsewhere = failure.blames_address();
         let step = match failure {
+            _ if self.is_spent() => Step::GiveUp,
             Failure::Unreachable(_) if self.hops + 1 < self.addresses => {
                 self.hops += 1;
                 Step::Again(Duration::ZERO)
             }
-            Failure::Unreachable(_) | Failure::Cut(_) => self.wait(None, random),
-            Failure::Lost(_) => self.wait_if_few_open(random),
-            Failure::Problem(problem) if problem.code == Code::Indeterminate => self.wait_if_few_open(random),
+            Failure::Unreachable(_) | Failure::Cut(_) | Failure::Lost(_) => self.wait(None, random),
+            Failure::Problem(problem) if problem.code == Code::Indeterminate => self.wait(None, random),
             Failure::Problem(problem) if problem.retryable => {
                 self.wait(problem.retry_after_ms.map(Duration::from_millis), random)
             }
             Failure::Problem(_) | Failure::Malformed(_) | Failure::Source(_) | Failure::Invalid(_) => Step::GiveUp,
         };
         (elsewhere, step)
-    }
-
-    fn wait_if_few_open(&mut self, random: u64) -> Step {
-        if self.open > OPEN_RETRIES { Step::GiveUp } else { self.wait(None, random) }
     }
 
     /// Doubles the wait with each retry; one half of it, or what the server asks for, is fixed, the other half is random.
@@ -138,6 +157,8 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
+    use flotilla_api::{Epoch, error::HomeElsewhere};
+
     use super::*;
 
     fn problem(code: Code) -> Failure {
@@ -185,6 +206,31 @@ mod tests {
         }
         assert_eq!(tries.after(&problem(Code::Indeterminate), 0), (false, Step::GiveUp));
         assert!(tries.is_open());
+    }
+
+    #[test]
+    fn tries_elsewhere_count_among_those_of_an_open_change() {
+        let mut tries = Tries::new(true, 2, RETRIES_MAX);
+        let refused = || Failure::Unreachable("refused".into());
+        for _ in 0..OPEN_RETRIES {
+            assert!(tries.note(&Failure::Lost("a node hung".into())));
+            assert!(matches!(tries.after(&refused(), 0), (true, Step::Again(_))));
+        }
+        assert!(!tries.is_spent());
+        assert!(tries.note(&problem(Code::Indeterminate)));
+        assert!(tries.is_spent());
+        assert_eq!(tries.after(&refused(), 0), (true, Step::GiveUp));
+    }
+
+    #[test]
+    fn a_refusal_names_the_home_if_it_is_known() {
+        let mut wrong = Problem::new(Code::WrongHome, "");
+        assert!(Failure::Problem(Box::new(wrong.clone())).told_home().is_empty());
+        let addresses = vec!["http://b:1".to_owned()];
+        let cluster = "b".parse().expect("a good name");
+        wrong.home = Some(HomeElsewhere { cluster, epoch: Epoch(1), addresses: addresses.clone() });
+        assert_eq!(Failure::Problem(Box::new(wrong)).told_home(), addresses);
+        assert!(problem(Code::NoLeader).told_home().is_empty());
     }
 
     #[test]
