@@ -6,7 +6,7 @@ use std::{
 };
 
 use flotilla_api::ClusterName;
-use flotilla_client::{Client, Learn, Options};
+use flotilla_client::{Client, ClusterNodes, Learn, Options};
 use flotilla_env::{clock, entropy};
 use serde::Deserialize;
 
@@ -74,10 +74,13 @@ impl Session {
     /// See [`resolve`].
     pub fn open(args: &ClientArgs) -> Result<Self, Failure> {
         let connection = resolve(&args.connection, &|name| std::env::var(name).ok())?;
-        let known = Known::of(&connection.api, &|name| std::env::var(name).ok());
+        let env = |name: &str| std::env::var(name).ok();
+        let known = Known::of(&connection.api, &connection.token, &env, clock::system());
         let nodes = known.as_ref().map(Known::read).unwrap_or_default();
         let learn = match known {
-            Some(known) if nodes.is_empty() || known.is_old() => Learn::Told(Arc::new(move |nodes| known.write(nodes))),
+            Some(known) if Known::is_old(&nodes) => {
+                Learn::Told(Arc::new(move |nodes: &[ClusterNodes]| known.write(nodes)))
+            }
             Some(_) | None => Learn::Never,
         };
         let options = Options { nodes, learn, api: connection.api, token: connection.token, ..Options::default() };
