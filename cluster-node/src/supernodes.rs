@@ -66,8 +66,8 @@ impl Supernodes {
         &self.peers
     }
 
-    /// Asks one after the other, and the next one as well when one does not answer soon; gives the first answer. Only for what
-    /// can be asked several times.
+    /// Asks one after the other: the next one when one fails, and as well when one does not answer soon; gives the first answer. Only
+    /// for what can be asked several times.
     ///
     /// # Errors
     /// What the last one said, if none answers.
@@ -94,7 +94,11 @@ impl Supernodes {
                     self.note(index, &answer);
                     match answer {
                         Ok(answer) => return Ok(answer),
-                        Err(error) => why = format!("{}: {error}", self.addresses[index]),
+                        Err(error) => {
+                            why = format!("{}: {error}", self.addresses[index]);
+                            // Those that are still waited for may hang.
+                            asked.extend(order.next().map(&ask));
+                        }
                     }
                 }
                 () = tokio::time::sleep(HEDGE_AFTER), if order.len() > 0 => asked.extend(order.next().map(&ask)),
@@ -119,22 +123,4 @@ impl Supernodes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_answered_last_is_asked_first_and_who_failed_lately_last() {
-        let mut state = State::new(3);
-        let begun = Instant::now();
-        assert_eq!(state.order(begun), [0, 1, 2]);
-        state.good = 1;
-        assert_eq!(state.order(begun), [1, 2, 0]);
-        state.failed[1] = Some(begun);
-        tokio::time::advance(SHUNNED_FOR / 2).await;
-        state.failed[2] = Some(Instant::now());
-        assert_eq!(state.order(Instant::now()), [0, 1, 2], "the failure of 1 is longer ago");
-        tokio::time::advance(SHUNNED_FOR / 2).await;
-        assert_eq!(state.order(Instant::now()), [1, 0, 2], "1 is tried again");
-        assert_eq!(State::new(0).order(begun), [0; 0]);
-    }
-}
+mod tests;
