@@ -23,10 +23,13 @@ const WAITING_MAX: usize = 4096;
 /// A claim that has less time left is not sent any more: its outcome would only become unknown.
 const LATE: Duration = Duration::from_millis(500);
 
+/// What a claimant is told: its answer, or why its whole batch failed.
+type Told = Result<Result<Claimed, Refusal>, Arc<Error>>;
+
 struct Waiting {
     claim: Claim,
     until: Instant,
-    told: oneshot::Sender<Result<Result<Claimed, Refusal>, Arc<Error>>>,
+    told: oneshot::Sender<Told>,
 }
 
 /// Sends claims. Clones share the batches; the last one that is dropped ends the task that sends them.

@@ -22,7 +22,8 @@ impl Transport for Alone {
     }
 }
 
-async fn directory() -> Directory {
+/// A directory whose group nobody has formed yet, so that nobody leads it.
+async fn unformed() -> Directory {
     let families: Vec<Family> =
         flotilla_raft_store::families::<DirectoryMachine>().iter().map(|family| family.name).collect();
     let options = Options {
@@ -40,14 +41,29 @@ async fn directory() -> Directory {
         on_fatal: Arc::new(drop), // also called when the test ends and its tasks are dropped
     };
     let group = Group::open(options).await.expect("an empty database");
+    Directory::new(Uuid::nil(), group, clock::system(), entropy::seeded(1))
+}
+
+/// Forms the group, and registers the clusters `a` and `b`.
+async fn form(directory: &Directory) {
     let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
-    group.form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
-    let directory = Directory::new(Uuid::nil(), group, clock::system(), entropy::seeded(1));
+    directory.group().form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
     for name in ["a", "b"] {
         let register = Command::Register { cluster: cluster(name), uuid: Uuid::nil() };
         assert_eq!(directory.propose(rand::random(), register).await.expect("registered"), Answer::Done);
     }
+}
+
+async fn directory() -> Directory {
+    let directory = unformed().await;
+    form(&directory).await;
     directory
+}
+
+/// A claim for cluster `a`, and where its claimant waits for what came of it.
+fn waiting(key: usize, until: Instant) -> (Waiting, oneshot::Receiver<Told>) {
+    let (told, answer) = oneshot::channel();
+    (Waiting { claim: Claim { name: name(key), cluster: cluster("a") }, until, told }, answer)
 }
 
 fn cluster(name: &str) -> ClusterName {
@@ -85,11 +101,62 @@ async fn claims_that_come_together_share_entries_and_each_has_its_own_answer() {
 #[tokio::test(start_paused = true)]
 async fn claims_whose_time_went_by_before_their_turn_were_not_made() {
     let directory = directory().await;
-    let (told, answer) = oneshot::channel();
     let now = Instant::now();
-    let claim = Claim { name: name(1), cluster: cluster("a") };
-    send_one(directory.group(), RequestId::from_bits(1), vec![Waiting { claim, until: now, told }], now).await;
+    let (late, answer) = waiting(1, now);
+    send_one(directory.group(), RequestId::from_bits(1), vec![late], now).await;
     let error = answer.await.expect("told").expect_err("too late");
     assert!(matches!(&*error, Error::Raft(flotilla_raft_store::Error::NoLeader)), "{error}");
     assert_eq!(directory.applied_home(&name(1)).expect("a map"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_is_told_to_all_its_claimants_and_the_next_one_is_sent() {
+    let directory = unformed().await;
+    let claims = join_all((1..=3).map(|key| directory.claim(name(key), cluster("a")))).await;
+    let errors: Vec<Arc<Error>> = claims.into_iter().map(|claim| claim.expect_err("nobody leads")).collect();
+    assert!(matches!(&*errors[0], Error::Raft(flotilla_raft_store::Error::NoLeader)), "{}", errors[0]);
+    assert!(errors.iter().all(|error| Arc::ptr_eq(error, &errors[0])), "they were one batch: {errors:?}");
+
+    form(&directory).await;
+    assert_eq!(directory.applied_home(&name(1)).expect("a map"), None, "what failed so was not made");
+    let claimed = directory.claim(name(1), cluster("a")).await.expect("applied").expect("registered");
+    assert!(claimed.granted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_claimant_left_before_its_turn_is_not_made() {
+    let directory = directory().await;
+    let now = Instant::now();
+    let ((gone, left), (stays, answer)) = (waiting(1, now + DEADLINE), waiting(2, now + DEADLINE));
+    drop(left);
+    send_one(directory.group(), RequestId::from_bits(1), vec![gone, stays], now).await;
+    assert!(answer.await.expect("told").expect("applied").expect("registered").granted);
+    assert_eq!(directory.applied_home(&name(1)).expect("a map"), None);
+
+    let before = directory.group().applied_index();
+    let (gone, left) = waiting(3, now + DEADLINE);
+    drop(left);
+    send_one(directory.group(), RequestId::from_bits(2), vec![gone], now).await;
+    assert_eq!(directory.group().applied_index(), before, "a batch of nobody is not sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_claimant_left_on_the_way_is_made_and_holds_up_nobody() {
+    let directory = directory().await;
+    let now = Instant::now();
+    let ((goes, leaves), (stays, answer)) = (waiting(1, now + DEADLINE), waiting(2, now + DEADLINE));
+    let sending = send_one(directory.group(), RequestId::from_bits(1), vec![goes, stays], now);
+    tokio::pin!(sending);
+    tokio::select! {
+        biased;
+        () = &mut sending => panic!("the group can't have answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    drop(leaves);
+    sending.await;
+    assert!(answer.await.expect("told").expect("applied").expect("registered").granted);
+    let made = directory.applied_home(&name(1)).expect("a map").expect("it was on its way");
+    // It can be repeated: the home is the same one.
+    let again = directory.claim(name(1), cluster("a")).await.expect("applied").expect("registered");
+    assert_eq!(again, Claimed { home: made, granted: false });
 }
