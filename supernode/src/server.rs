@@ -176,7 +176,17 @@ async fn serve(
     let work = async {
         seat.form(directory.group(), formation).await?;
         if let Some(root) = root {
-            write_root(&directory, seams, root, replace).await;
+            let done = replace && root_key::was_put(dir, &root)?;
+            if done {
+                tracing::warn!(
+                    "replace_root_key was followed by an earlier start with this key; take it out, or remove root-key.put to do it again"
+                );
+            }
+            let replace = replace && !done;
+            write_root(&directory, seams, &root, replace).await;
+            if replace {
+                root_key::note_put(dir, &root)?;
+            }
         }
         formation.set_formed();
         tracing::info!(node = %identity.node, "supernode serves");
@@ -203,7 +213,7 @@ fn refresh(directory: &Directory, documents: &DocumentCache) {
 }
 
 /// Writes the root's document until one is there: without it nobody can do anything.
-async fn write_root(directory: &Directory, seams: &Seams, root: Principal, replace: bool) {
+async fn write_root(directory: &Directory, seams: &Seams, root: &Principal, replace: bool) {
     loop {
         let put = match replace {
             true => Command::PutDocument(Document::Principal(root.clone())),

@@ -33,7 +33,8 @@ pub struct Settings {
     pub fleet_secret_file: PathBuf,
     /// The file with the root key. The first of the initial members makes it if it is missing; others do without it then.
     pub root_key_file: PathBuf,
-    /// Whether the key in that file replaces the group's, instead of being one that the group may know already.
+    /// Whether the key in that file replaces the group's, instead of being one that the group may know already. It does so once:
+    /// later starts with the same key don't.
     #[serde(default)]
     pub replace_root_key: bool,
     /// How old a claim gets before its cluster is asked whether it was ever used.

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from dev import Client, Dev, fail, note
+from dev import Client, Dev, Process, fail, note
 
 KNOWN_S, WITHIN_S = 5, 20
 # So often do both clusters try to register with the emptied directory meanwhile.
@@ -22,35 +22,40 @@ def log_has(process, text: str) -> bool:
 
 
 def replace_root_key(dev: Dev) -> None:
-    """A supernode with another key in its file changes nothing, until it is told to replace the group's."""
-    one, path = dev.supernodes[1], dev.work / "another.key"
+    """A supernode with another key in its file changes nothing, until it is told to replace the group's; then it does so once."""
+    one, other, path = dev.supernodes[1], dev.supernodes[2], dev.work / "another.key"
     key = secrets.token_hex(32)
     path.write_text(key)
     path.chmod(0o600)
+    argv = {process.name: process.argv for process in (one, other)}
 
-    argv = one.argv
-
-    def restart(**settings: str) -> None:
-        one.kill()
-        dev.wait(lambda: not one.alive(), WITHIN_S)
-        one.argv = argv + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        dev.start(one)
-        dev.wait_ready([one])
+    def restart(process: Process, **settings: str) -> None:
+        process.kill()
+        dev.wait(lambda: not process.alive(), WITHIN_S)
+        process.argv = argv[process.name] + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        dev.start(process)
+        dev.wait_ready([process])
 
     def status(token: str) -> int:
         return Client(dev.supernodes[0].public, token).request("GET", "/v1/buckets").status
 
-    restart(root_key_file=str(path))
+    restart(one, root_key_file=str(path))
     if not dev.wait(lambda: log_has(one, "the root key is another one"), KNOWN_S):
         fail(f"{one.name} does not say that its key opens nothing")
     expect("the root key, and another one in a file", (status(dev.token), status(key)), (200, 401))
-    restart(root_key_file=str(path), replace_root_key="true")
+    restart(one, root_key_file=str(path), replace_root_key="true")
     if not dev.wait(lambda: (status(dev.token), status(key)) == (401, 200), KNOWN_S):
         fail("the root key was not replaced")
-    restart(replace_root_key="true")
+    restart(other, replace_root_key="true")
     if not dev.wait(lambda: (status(dev.token), status(key)) == (200, 401), KNOWN_S):
         fail("the root key was not put back")
-    restart()
+    restart(one, root_key_file=str(path), replace_root_key="true")
+    if not dev.wait(lambda: log_has(one, "replace_root_key was followed by an earlier start"), KNOWN_S):
+        fail(f"{one.name} does not say that it has replaced the key before")
+    time.sleep(1)  # longer than the others take to hear of a change
+    expect("the root key, and one that was replaced", (status(dev.token), status(key)), (200, 401))
+    restart(one)
+    restart(other)
 
 
 def main() -> None:

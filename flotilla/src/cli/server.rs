@@ -240,7 +240,7 @@ pub struct SupernodeArgs {
     /// File with the root key; the first of the initial members makes it
     #[arg(long, value_name = "FILE")]
     root_key_file: Option<String>,
-    /// The key in that file replaces the group's
+    /// The key in that file replaces the group's, once
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     replace_root_key: Option<String>,
 }
