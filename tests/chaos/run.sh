@@ -11,6 +11,8 @@ FLOTILLA=${FLOTILLA:-$REPO/bin/flotilla}
 RESULTS=${RESULTS:-$REPO/reports/chaos.jsonl}
 export REPO FLOTILLA RESULTS
 export PYTHONPATH=$chaos/lib:$REPO/tests/checks/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# Tools lie where ci/env.sh says, whatever a row makes of XDG_CACHE_HOME.
+export FLOTILLA_CACHE=${FLOTILLA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flotilla}
 PATH=$PATH:/usr/sbin:/sbin
 # Namespaces begin with it; their names go on with the pid of the run that made them.
 prefix=fch
@@ -34,7 +36,9 @@ row() {
   WORK=$(mktemp -d "${CHAOS_TMP:-${TMPDIR:-/tmp}}/flotilla-chaos-$name.XXXXXX")
   DIR=$WORK/dev
   mkdir "$DIR"
-  export WORK DIR
+  # What the command line remembers goes away with the folder.
+  XDG_CACHE_HOME=$WORK/cache
+  export WORK DIR XDG_CACHE_HOME
   # shellcheck disable=SC2064 # these values, whatever happens to the variables
   trap "python3 '$chaos/lib/undo.py' '$WORK' || true; [ '${KEEP:-}' = 1 ] || rm -rf '$WORK'" EXIT
   trap 'exit 130' INT TERM HUP

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # No supernode is left: the command line goes to the clusters' own addresses by itself.
 #
-# check: with all supernodes dead, known files are read, replaced and removed by the same commands; unknown ones are not called absent
+# check: without supernodes known files are read, streamed, replaced and removed, although nodes hang; unknown ones are not called absent
 # ci: yes
 set -euo pipefail
 # shellcheck source=lib/common.sh

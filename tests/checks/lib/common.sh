@@ -11,18 +11,21 @@ CHECKS=$REPO/tests/checks
 FLOTILLA=${FLOTILLA:-$REPO/bin/flotilla}
 export LIB REPO CHECKS FLOTILLA
 export PYTHONPATH=$LIB PYTHONDONTWRITEBYTECODE=1
+# Tools lie where ci/env.sh says, whatever check_begin makes of XDG_CACHE_HOME.
+export FLOTILLA_CACHE=${FLOTILLA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flotilla}
 
 VERDICT=
 STATUS=1
 DEV_ARGUMENTS=()
 CLEANUP=()
 
-# Begins the check $1: makes WORK and DIR.
+# Begins the check $1: makes WORK and DIR. What the command line remembers goes below WORK, and not to the user's own.
 check_begin() {
   CHECK=$1
   WORK=$(mktemp -d "${CHECK_TMP:-${TMPDIR:-/tmp}}/flotilla-$CHECK.XXXXXX")
   DIR=$WORK/dev
-  export CHECK WORK DIR
+  XDG_CACHE_HOME=$WORK/cache
+  export CHECK WORK DIR XDG_CACHE_HOME
   trap check_end EXIT
   trap 'exit 1' INT TERM HUP
   [ -x "$FLOTILLA" ] || fail "no binary at $FLOTILLA; run make build"
