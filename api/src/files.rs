@@ -139,4 +139,7 @@ pub struct ClusterStatus {
     pub leader: Option<NodeId>,
     /// Its nodes.
     pub nodes: Vec<crate::peer::NodeReport>,
+    /// What is under way and waits for it at the supernode that answers; none before the cluster was heard there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<crate::queue::QueueCounts>,
 }

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod capability;
 pub mod codec;
 pub mod error;
+pub mod explain;
 pub mod files;
 pub mod fsck;
 pub mod header;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod keys;
 pub mod name;
 pub mod peer;
+pub mod queue;
 pub mod route;
 
 pub use error::{Code, Problem};

@@ -8,6 +8,10 @@ pub const BUCKETS: &str = "/v1/buckets";
 pub const KEYS: &str = "/v1/keys";
 /// Clusters and their nodes: `GET /v1/clusters`.
 pub const CLUSTERS: &str = "/v1/clusters";
+/// What waits at a supernode: `GET /v1/queue`.
+pub const QUEUE: &str = "/v1/queue";
+/// What became of a request: `GET /v1/explain/{id}`.
+pub const EXPLAIN: &str = "/v1/explain";
 
 /// Operations: the event loop is alive.
 pub const HEALTHZ: &str = "/healthz";
@@ -52,6 +56,10 @@ pub const PEER_NODES: &str = "/peer/v1/nodes";
 pub const PEER_LOOKUP: &str = "/peer/v1/lookup";
 /// Peers: homes that a cluster closed, to a supernode.
 pub const PEER_RELEASE: &str = "/peer/v1/release";
+/// Peers: a request that waits, to another supernode.
+pub const PEER_QUEUE: &str = "/peer/v1/queue";
+/// Peers: what became of a request, to another supernode.
+pub const PEER_EXPLAIN: &str = "/peer/v1/explain";
 /// Peers: old claims, to a node of the cluster that has them.
 pub const PEER_SETTLE: &str = "/peer/v1/settle";
 /// Peers: one page of the ids on a node's disk.

@@ -15,6 +15,7 @@ mod list;
 mod nodes;
 mod patch;
 mod put;
+mod queue;
 mod retry;
 
 pub use client::{Client, Options};

@@ -30,6 +30,7 @@ use crate::{
     gauges::Gauges,
     life::Lost,
     metadata::{Command, Metadata, read},
+    offers::Offers,
     under_way::UnderWay,
 };
 
@@ -88,6 +89,8 @@ pub struct Teller {
     pub unheard: Arc<AtomicBool>,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
+    /// What supernodes may send.
+    pub offers: Offers,
     /// Held while documents of one supernode are taken over.
     pub taking_over: Arc<tokio::sync::Mutex<()>>,
 }
@@ -149,6 +152,7 @@ impl Teller {
         if status.is_leader {
             self.board.heard(heartbeat);
             self.board.keep(|id| status.members.contains_key(&id));
+            self.offers.look(status.term, &self.board.reports());
             let _nobody_listens = reports.send(Some(self.report(status.term)));
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
             let told: Result<HeartbeatAnswer, _> =
@@ -187,6 +191,7 @@ impl Teller {
             disk_total_bytes: usage.total_bytes,
             inflight_bytes,
             requests: self.under_way.count(),
+            direct: self.under_way.direct(),
             sync_us: u32::try_from(usage.sync_us).unwrap_or(u32::MAX),
             accepts_chunks: !usage.full && !usage.poisoned && !drains.unwrap_or(false),
             full: usage.full,
@@ -206,6 +211,7 @@ impl Teller {
             nodes: self.board.reports(),
             documents: self.documents.revision(),
             directory: self.documents.directory(),
+            offer: None,
         }
     }
 
@@ -214,10 +220,14 @@ impl Teller {
         let mut refused = false;
         while reports.changed().await.is_ok() {
             let Some(report) = reports.borrow_and_update().clone() else { continue };
+            let report = ClusterReport { offer: self.offers.to(supernode), ..report };
             let told = self.peers.post(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE).await;
             match told {
-                Ok(ReportAnswer { documents }) => {
+                Ok(ReportAnswer { documents, felt }) => {
                     refused = false;
+                    if let Some(felt) = felt {
+                        self.offers.felt(supernode, felt);
+                    }
                     if let Some(documents) = documents {
                         self.take_over(documents).await;
                     }

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod board;
+mod credits;
 mod fsck;
 mod gateway;
 mod gauges;
@@ -14,6 +15,7 @@ mod life;
 mod membership;
 mod metadata;
 mod node;
+mod offers;
 mod ops;
 mod placement;
 mod process;

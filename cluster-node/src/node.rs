@@ -35,6 +35,7 @@ use crate::{
     life::{Keeper, Lost, Periods, Released},
     membership::{self, Greeter, Joiner, Membership, Starts},
     metadata::{Answer, Command, FileMachine, Metadata, read},
+    offers::Offers,
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
     supernodes::Supernodes,
@@ -347,6 +348,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             removed: removed.clone(),
             unheard: unheard.clone(),
             entropy: seams.entropy.clone(),
+            offers: Offers::new(seams.clock.clone(), settings.supernodes.len()),
             taking_over: Arc::default(),
         };
         late_files.set(FileService {

@@ -6,6 +6,7 @@ mod client;
 mod dev;
 mod key;
 mod place;
+mod queue;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use client::{
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
 pub use key::{KeyArgs, KeyCommand, KeyListArgs, KeyNameArgs};
 pub use place::Place;
+pub use queue::{ExplainArgs, QueueArgs};
 pub use server::{
     DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs, SupernodeArgs,
 };
@@ -64,6 +66,10 @@ pub enum Command {
     Stat(StatArgs),
     /// Show the clusters and their nodes
     Status(StatusArgs),
+    /// Show what waits at a supernode
+    Queue(QueueArgs),
+    /// Tell what became of a request, and why
+    Explain(ExplainArgs),
     /// Compare metadata with the disks of all nodes
     Fsck(FsckArgs),
     /// Show what repair has planned

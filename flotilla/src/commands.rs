@@ -5,6 +5,7 @@ mod config;
 mod copy;
 pub mod dev;
 mod doctor;
+mod explain;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod fsck;
@@ -15,6 +16,7 @@ mod ls;
 mod man;
 mod node;
 mod put;
+mod queue;
 mod rm;
 pub mod server;
 mod stat;
@@ -41,6 +43,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Rm(args) => args.client.json,
         Command::Stat(args) => args.client.json,
         Command::Status(args) => args.client.json,
+        Command::Queue(args) => args.client.json,
+        Command::Explain(args) => args.client.json,
         Command::Fsck(args) => args.client.json,
         Command::Tasks(args) => args.client.json,
         Command::Transfers(args) => args.client.json,
@@ -68,6 +72,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Rm(args) => Box::pin(rm::run(args)).await.map(Exit::code),
         Command::Stat(args) => Box::pin(stat::run(args)).await.map(Exit::code),
         Command::Status(args) => Box::pin(status::run(args)).await.map(Exit::code),
+        Command::Queue(args) => Box::pin(queue::run(args)).await.map(Exit::code),
+        Command::Explain(args) => Box::pin(explain::run(args)).await.map(Exit::code),
         Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
         Command::Tasks(args) => Box::pin(tasks::run(args)).await.map(Exit::code),
         Command::Transfers(args) => Box::pin(transfers::run(args)).await.map(Exit::code),

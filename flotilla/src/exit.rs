@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use flotilla_api::Problem;
+use flotilla_api::{Code, Problem};
 use flotilla_client::{Error as ClientError, Kind};
 use serde_json::{Value, json};
 
@@ -178,10 +178,19 @@ impl From<ClientError> for Failure {
                 "look at the file with `flotilla stat`; a put of the same content is safe again with --idempotency-key {key}"
             )),
             (_, Exit::Indeterminate) => failure.hint("look at the file with `flotilla stat` before doing it again"),
+            (ClientError::Problem(problem), _) if is_of_queue(problem) => {
+                let id = &problem.request_id;
+                failure.hint(format!("nothing was done; try again later. `flotilla explain {id}` tells what it waited for"))
+            }
             (_, Exit::Unavailable) => failure.hint("try again in a moment; `flotilla doctor` looks for the reason"),
             (_, _) => failure,
         }
     }
+}
+
+/// Says whether a supernode's queue refused a request that it can tell more about.
+fn is_of_queue(problem: &Problem) -> bool {
+    matches!(problem.code, Code::QueueFull | Code::QueueTimeout) && !problem.request_id.is_empty()
 }
 
 /// Writes an error and what caused it on one line.
@@ -202,8 +211,6 @@ pub fn chain(error: &dyn StdError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use flotilla_api::Code;
-
     use super::*;
 
     fn exit_of(code: Code) -> u8 {
@@ -268,6 +275,14 @@ mod tests {
         let json = failure.to_json();
         assert_eq!((json["code"].as_str(), json["exit"].as_u64()), (Some("file_not_found"), Some(3)));
         assert_eq!((json["file"].as_str(), json["request_id"].as_str()), (Some("demo/x"), Some("r-1")));
+    }
+
+    #[test]
+    fn a_refusal_of_the_queue_says_where_to_ask() {
+        let mut problem = Problem::new(Code::QueueFull, "the queue is full");
+        problem.request_id = "r-1".into();
+        let text = Failure::from(ClientError::Problem(Box::new(problem))).to_string();
+        assert!(text.contains("`flotilla explain r-1`"), "{text}");
     }
 
     #[test]

@@ -103,6 +103,12 @@ pub fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
+/// Writes a time for people.
+pub fn seconds(ms: u64) -> String {
+    // Tenths, rounded down: what has not come yet is not claimed.
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
 /// Lays rows out in columns; the first row is the heading.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -121,5 +127,10 @@ mod tests {
     fn columns_are_as_wide_as_their_longest_cell() {
         let rows = [vec!["NAME".to_owned(), "PID".to_owned()], vec!["supernode-1".to_owned(), "7".to_owned()]];
         assert_eq!(super::table(&rows), "NAME         PID\nsupernode-1  7");
+    }
+
+    #[test]
+    fn times_have_tenths() {
+        assert_eq!([0, 99, 100, 61_950].map(super::seconds), ["0.0 s", "0.0 s", "0.1 s", "61.9 s"]);
     }
 }

@@ -27,6 +27,42 @@ use crate::{
 /// The log target of request lines, for filters.
 pub(crate) const TARGET: &str = "flotilla::access";
 
+/// How many lines of refused requests (429 and 503) a listener writes in a second: enough to see who is refused what. In an
+/// overload they are most of all requests, and a line costs as much as the refusal.
+const REFUSED_LINES_MAX: u64 = 10;
+
+/// Which refused requests have a line. Clones of a layer share it.
+#[derive(Debug)]
+pub(crate) struct Sparse {
+    begun: Instant,
+    second: AtomicU64,
+    written: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Sparse {
+    pub(crate) fn new(begun: Instant) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { begun, second: zero(), written: zero(), left_out: zero() }
+    }
+
+    /// Says whether a request that is refused now has a line; gives how many had none since the last one that had.
+    ///
+    /// # Bounds
+    /// Where two threads see a second begin at once, a line or two more.
+    fn line(&self, now: Instant) -> Option<u64> {
+        let second = now.saturating_duration_since(self.begun).as_secs();
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.written.store(0, Ordering::Relaxed);
+        }
+        if self.written.fetch_add(1, Ordering::Relaxed) < REFUSED_LINES_MAX {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
 /// What is known of a request under way; written out when dropped.
 #[derive(Debug)]
 pub(crate) struct Access {
@@ -38,6 +74,7 @@ pub(crate) struct Access {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started: Instant,
     pub(crate) metrics: RequestMetrics,
+    pub(crate) refused: Arc<Sparse>,
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) sent: Arc<AtomicU64>,
     /// The status answered; none when the client was gone before there was one.
@@ -48,10 +85,15 @@ pub(crate) struct Access {
 
 impl Drop for Access {
     fn drop(&mut self) {
-        let elapsed = self.clock.now().saturating_duration_since(self.started);
+        let now = self.clock.now();
+        let elapsed = now.saturating_duration_since(self.started);
         let (received, sent) = (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed));
         self.metrics.observe(Observation { op: self.op, status: self.status, elapsed, received, sent });
         let status = self.status.map_or(0, |status| status.as_u16());
+        let left_out = match status {
+            429 | 503 => self.refused.line(now),
+            _ => Some(0),
+        };
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -63,12 +105,14 @@ impl Drop for Access {
                     bytes_in = received,
                     bytes_out = sent,
                     whole = self.whole,
+                    // Refused requests before this one that have no line.
+                    left_out = left_out.filter(|count| *count > 0),
                     request_id = %self.id,
                     "request"
                 )
             };
         }
-        if self.quiet && status < 500 {
+        if left_out.is_none() || (self.quiet && status < 500) {
             line!(debug);
         } else {
             line!(info);
@@ -116,5 +160,27 @@ impl http_body::Body for Logged {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_few_refused_requests_a_second_have_a_line_and_the_others_are_counted() {
+        let begun = Instant::now();
+        let sparse = Sparse::new(begun);
+        let lines = |at_ms: u64, requests: u64| {
+            let now = begun + Duration::from_millis(at_ms);
+            (0..requests).filter_map(|_| sparse.line(now)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(0, 500), [0; 10]);
+        assert_eq!(lines(999, 5), [0; 0]);
+        assert_eq!(lines(1000, 12)[..2], [495, 0]);
+        assert_eq!(lines(5000, 1), [2]);
+        assert_eq!(lines(5000, 1), [0]);
     }
 }

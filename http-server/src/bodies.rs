@@ -22,12 +22,12 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{Code, Problem, codec};
 use futures::StreamExt as _;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{patience::Patience, problem::ApiError};
+use crate::{files::content_length, patience::Patience, problem::ApiError};
 
 /// How long a body may rest between two steps: longer than any sync or hop that works, shorter than a client's patience.
 pub const IDLE_DEFAULT: Duration = Duration::from_secs(30);
@@ -44,6 +44,13 @@ pub const CODED_BYTES_MAX: usize = 4 << 20;
 
 /// The most that axum's own buffering extractors (`Bytes`, `Json`) take; a `Body` is never limited by it.
 pub const BUFFERED_BYTES_MAX: usize = 1 << 20;
+
+/// The longest body of a refused request that is read: what fits into the buffers of a connection, most likely here
+/// already.
+const DRAINED_BYTES_MAX: u64 = 64 << 10;
+
+/// How long the rest of it is waited for: some round trips.
+const DRAIN_FOR: Duration = Duration::from_secs(1);
 
 /// Nothing, or too little, came for the given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +154,23 @@ pub async fn read_all(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     all.extend_from_slice(&first);
     all.extend_from_slice(&rest);
     Ok(all.freeze())
+}
+
+/// Reads the small body of a request that is refused and throws it away, so that its connection stays usable.
+///
+/// A longer body, one of unknown length, and one that the client holds back for `100-continue` are not read: to close
+/// the connection costs less, and RFC 9110 section 10.1.1 allows it.
+///
+/// # Bounds
+/// 64 KiB, and a second.
+pub async fn drain(headers: &HeaderMap, mut body: Body) {
+    let small = content_length(headers).is_some_and(|bytes| bytes <= DRAINED_BYTES_MAX);
+    if !small || headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Who is slower than that gets its answer, and then the connection's end.
+    let _ = tokio::time::timeout(DRAIN_FOR, all).await;
 }
 
 /// A [`codec`] value as the whole body of a request or an answer between our processes.

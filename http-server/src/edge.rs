@@ -26,7 +26,7 @@ use http::{HeaderValue, Method, header};
 use tracing::Instrument as _;
 
 use crate::{
-    access::{self, Access},
+    access::{self, Access, Sparse},
     bodies::{BUFFERED_BYTES_MAX, IDLE_DEFAULT, Idle, PROGRESS_BYTES},
     framing,
     problem::{self, ApiError},
@@ -52,13 +52,16 @@ pub struct Edge {
     pub body_idle: Duration,
     /// Whether only answers of 500 and above are worth a log line: peers and probes would drown the rest.
     pub quiet: bool,
+    /// Which refused requests are worth one.
+    pub(crate) refused: Arc<Sparse>,
 }
 
 impl Edge {
-    /// Makes a layer with the default timeouts that logs every request.
+    /// Makes a layer with the default timeouts that logs every request; of those that are refused for now, a few a second.
     #[must_use]
     pub fn new(entropy: Arc<dyn Entropy>, clock: Arc<dyn Clock>, metrics: RequestMetrics, op: OpNamer) -> Self {
-        Self { entropy, clock, metrics, op, body_idle: IDLE_DEFAULT, quiet: false }
+        let refused = Arc::new(Sparse::new(clock.now()));
+        Self { entropy, clock, metrics, op, body_idle: IDLE_DEFAULT, quiet: false, refused }
     }
 
     /// Makes a copy for a listener whose good requests are not logged.
@@ -89,6 +92,7 @@ async fn outermost(State(edge): State<Edge>, mut request: Request, next: Next) -
         started: edge.clock.now(),
         clock: edge.clock,
         metrics: edge.metrics,
+        refused: edge.refused,
         received: Arc::new(AtomicU64::new(0)),
         sent: Arc::new(AtomicU64::new(0)),
         status: None,

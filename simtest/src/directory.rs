@@ -183,7 +183,10 @@ impl Directory {
             )
             .route(route::PEER_BUCKET, post(async |_: Coded<BucketName>| told(true)))
             .route(route::PEER_NODES, post(async |_: Coded<NodesRequest>| told(NodesAnswer::default())))
-            .route(route::PEER_REPORT, post(async |_: Coded<ClusterReport>| told(ReportAnswer { documents: None })))
+            .route(
+                route::PEER_REPORT,
+                post(async |_: Coded<ClusterReport>| told(ReportAnswer { documents: None, felt: None })),
+            )
     }
 }
 

@@ -1,11 +1,8 @@
 //! What a supernode knows of its clusters from their reports: soft state, fresh for seconds.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,11 +10,12 @@ use flotilla_api::{
     ClusterName,
     files::ClusterStatus,
     peer::{ClusterReport, NodeReport},
+    queue::QueueCounts,
 };
 use flotilla_env::{Clock, Entropy};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::route::{self, Candidate};
+use crate::route;
 
 /// A report older than this says nothing about load; a cluster without a newer one gets no new keys.
 const FRESH_FOR: Duration = Duration::from_millis(2500);
@@ -31,14 +29,6 @@ const WAIT_FOR_REPORT: Duration = Duration::from_secs(3);
 struct Known {
     report: ClusterReport,
     at: Instant,
-    dispatched: Arc<AtomicU64>,
-}
-
-impl Known {
-    fn count_one(&self) -> Dispatched {
-        self.dispatched.fetch_add(1, Ordering::Relaxed);
-        Dispatched(Arc::clone(&self.dispatched))
-    }
 }
 
 /// The clusters as this supernode sees them. Cheap to clone.
@@ -46,18 +36,29 @@ impl Known {
 pub struct Clusters {
     known: Arc<Mutex<BTreeMap<ClusterName, Known>>>,
     heard: Arc<Notify>,
+    /// Requests that were sent to nodes and are not answered, by the nodes' addresses; none of 0.
+    sent: Arc<Mutex<HashMap<String, u32>>>,
     /// When a cluster reported last whose homes are of another directory.
     foreign: Arc<Mutex<Option<Instant>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
-/// A request on its way to a cluster; counted until it is dropped.
-pub struct Dispatched(Arc<AtomicU64>);
+/// A request that was sent to a node.
+pub struct Sent {
+    counts: Arc<Mutex<HashMap<String, u32>>>,
+    peer: String,
+}
 
-impl Drop for Dispatched {
+impl Drop for Sent {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -65,19 +66,22 @@ impl Clusters {
     /// Makes an empty view.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { known: Arc::default(), heard: Arc::default(), foreign: Arc::default(), clock, entropy }
+        let (known, heard, sent, foreign) = Default::default();
+        Self { known, heard, sent, foreign, clock, entropy }
+    }
+
+    /// Whether a report is of an older term than the last of its cluster: of a leader that has yet to learn that it is none.
+    #[must_use]
+    pub fn is_older(&self, report: &ClusterReport) -> bool {
+        self.lock().get(&report.cluster).is_some_and(|before| before.report.term > report.term)
     }
 
     /// Takes a report; one of an older term than the last is ignored.
     pub fn heard(&self, report: ClusterReport) {
-        let mut known = self.lock();
-        let dispatched = match known.get(&report.cluster) {
-            Some(before) if before.report.term > report.term => return,
-            Some(before) => Arc::clone(&before.dispatched),
-            None => Arc::default(),
-        };
-        known.insert(report.cluster.clone(), Known { at: self.clock.now(), report, dispatched });
-        drop(known);
+        if self.is_older(&report) {
+            return;
+        }
+        self.lock().insert(report.cluster.clone(), Known { at: self.clock.now(), report });
         self.heard.notify_waiters();
     }
 
@@ -112,25 +116,10 @@ impl Clusters {
         self.lock().get(cluster).map(|known| known.report.applied)
     }
 
-    /// Chooses the cluster for a new key, and counts a request towards it until the second value is dropped; none if no cluster with
-    /// a fresh report can take one.
+    /// Whether a cluster has reported since this supernode started.
     #[must_use]
-    pub fn for_new_key(&self) -> Option<(ClusterName, Dispatched)> {
-        let now = self.clock.now();
-        let known = self.lock();
-        let candidates: Vec<Candidate> = known
-            .values()
-            .filter(|known| now.duration_since(known.at) < FRESH_FOR)
-            .map(|known| Candidate {
-                cluster: known.report.cluster.clone(),
-                nodes: known.report.nodes.clone(),
-                dispatched: known.dispatched.load(Ordering::Relaxed),
-                queued: 0,
-            })
-            .collect();
-        let chosen = route::cluster(&candidates, || self.entropy.u64())?.cluster.clone();
-        let counted = known.get(&chosen)?.count_one();
-        Some((chosen, counted))
+    pub fn is_known(&self, cluster: &ClusterName) -> bool {
+        self.lock().contains_key(cluster)
     }
 
     /// Chooses a node of a cluster to serve a request; none before the cluster's first report.
@@ -138,7 +127,17 @@ impl Clusters {
     pub fn gateway(&self, cluster: &ClusterName, avoid: &[String]) -> Option<String> {
         let known = self.lock();
         let nodes: &[NodeReport] = &known.get(cluster)?.report.nodes;
-        route::gateway(nodes, avoid, || self.entropy.u64()).map(|node| node.peer.clone())
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = |peer: &str| sent.get(peer).copied().unwrap_or(0);
+        route::gateway(nodes, avoid, sent, || self.entropy.u64()).map(|node| node.peer.clone())
+    }
+
+    /// Counts a request as sent to a node and not answered, until the answer is dropped.
+    #[must_use]
+    pub fn send(&self, peer: &str) -> Sent {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *sent.entry(peer.to_owned()).or_default() += 1;
+        Sent { counts: Arc::clone(&self.sent), peer: peer.to_owned() }
     }
 
     /// Gives the public addresses of nodes that clients of a cluster can be sent to, the best one first; none without a fresh
@@ -154,15 +153,13 @@ impl Clusters {
         ready.into_iter().map(|node| node.public.clone()).collect()
     }
 
-    /// Counts a request towards a cluster until the answer is dropped.
+    /// Gives what is known of the registered clusters, for people; `queue` tells what waits for one here.
     #[must_use]
-    pub fn dispatch(&self, cluster: &ClusterName) -> Option<Dispatched> {
-        Some(self.lock().get(cluster)?.count_one())
-    }
-
-    /// Gives what is known of the registered clusters, for people.
-    #[must_use]
-    pub fn status(&self, registered: &[ClusterName]) -> Vec<ClusterStatus> {
+    pub fn status(
+        &self,
+        registered: &[ClusterName],
+        queue: impl Fn(&ClusterName) -> Option<QueueCounts>,
+    ) -> Vec<ClusterStatus> {
         let now = self.clock.now();
         let known = self.lock();
         let status = |name: &ClusterName| match known.get(name) {
@@ -172,6 +169,7 @@ impl Clusters {
                 report_age_ms: None,
                 leader: None,
                 nodes: Vec::new(),
+                queue: queue(name),
             },
             Some(cluster) => {
                 let age = now.duration_since(cluster.at);
@@ -181,6 +179,7 @@ impl Clusters {
                     report_age_ms: Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                     leader: Some(cluster.report.leader),
                     nodes: cluster.report.nodes.clone(),
+                    queue: queue(name),
                 }
             }
         };

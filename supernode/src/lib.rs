@@ -2,6 +2,7 @@
 //!
 //! It knows nodes only by their peer routes and stores no byte of a file.
 
+mod admission;
 mod claims;
 mod clusters;
 pub mod directory;

@@ -1,5 +1,7 @@
 //! Which cluster gets a new key, and which of its nodes gets a request. Pure.
 
+use std::sync::Arc;
+
 use flotilla_api::{ClusterName, peer::NodeReport};
 
 /// The least share of its disks that a cluster keeps free; below it, it gets no new keys.
@@ -16,12 +18,15 @@ pub struct Candidate {
     /// The cluster.
     pub cluster: ClusterName,
     /// Its nodes, from its last fresh report.
-    pub nodes: Vec<NodeReport>,
+    pub nodes: Arc<[NodeReport]>,
     /// Requests that this supernode has sent there and not yet seen answered.
     pub dispatched: u64,
     /// Requests that wait for it here.
     pub queued: u64,
 }
+
+/// So many requests that are sent to a node and not yet answered weigh like all of its processors.
+const SENT_PER_LOAD: f64 = 16.0;
 
 /// Chooses the cluster for a new key; none if no cluster can take one.
 ///
@@ -44,10 +49,12 @@ pub fn cluster(candidates: &[Candidate], mut random: impl FnMut() -> u64) -> Opt
     Some(able[good[at as usize]])
 }
 
-/// Chooses the node of a cluster that serves a request: the better of two random live ones.
+/// Chooses the node of a cluster that serves a request: the better of two random live ones. `sent` tells how many requests of this
+/// supernode each has not answered yet: that is never stale, and a node that stands still gets no more after a few.
 pub fn gateway<'a>(
     nodes: &'a [NodeReport],
     avoid: &[String],
+    sent: impl Fn(&str) -> u32,
     mut random: impl FnMut() -> u64,
 ) -> Option<&'a NodeReport> {
     let fit = |n: &&NodeReport| n.alive && !avoid.contains(&n.peer);
@@ -58,7 +65,8 @@ pub fn gateway<'a>(
     }
     let (first, second) = two_of(able.len(), &mut random)?;
     let (a, b) = (able[first], able[second]);
-    Some(if load(b) < load(a) { b } else { a })
+    let busy = |node: &NodeReport| load(node) + f64::from(sent(&node.peer)) / SENT_PER_LOAD;
+    Some(if busy(b) < busy(a) { b } else { a })
 }
 
 /// Bodies in flight from which a node makes new ones wait: half of what a node holds.
@@ -143,8 +151,14 @@ mod tests {
     }
 
     fn candidate(name: &str, cpu_busy: f32) -> Candidate {
-        let nodes = vec![node(1, cpu_busy), node(2, cpu_busy)];
+        let nodes = [node(1, cpu_busy), node(2, cpu_busy)].into();
         Candidate { cluster: name.parse().expect("a good name"), nodes, dispatched: 0, queued: 0 }
+    }
+
+    fn change(candidate: &mut Candidate, how: impl Fn(&mut NodeReport)) {
+        let mut nodes = candidate.nodes.to_vec();
+        nodes.iter_mut().for_each(how);
+        candidate.nodes = nodes.into();
     }
 
     fn sequence() -> impl FnMut() -> u64 {
@@ -194,27 +208,21 @@ mod tests {
     #[test]
     fn free_capacity_and_queue_count() {
         let mut clusters = [candidate("a", 0.2), candidate("b", 0.2)];
-        for node in &mut clusters[0].nodes {
-            node.stats.disk_free_bytes = 20;
-        }
+        change(&mut clusters[0], |node| node.stats.disk_free_bytes = 20);
         assert_eq!(share_of(&clusters, "a"), 0);
         clusters[1].queued = 500;
         assert_eq!(share_of(&clusters, "b"), 0);
         clusters[1].queued = 0;
-        clusters[1].nodes[0].stats.requests = 200;
+        change(&mut clusters[1], |node| node.stats.requests = 100);
         assert_eq!(share_of(&clusters, "b"), 0, "also what others have sent there");
     }
 
     #[test]
     fn full_or_dead_clusters_get_no_new_keys() {
         let mut clusters = [candidate("a", 0.2), candidate("b", 0.9)];
-        for node in &mut clusters[0].nodes {
-            node.stats.accepts_chunks = false;
-        }
+        change(&mut clusters[0], |node| node.stats.accepts_chunks = false);
         assert_eq!(share_of(&clusters, "a"), 0);
-        for node in &mut clusters[1].nodes {
-            node.alive = false;
-        }
+        change(&mut clusters[1], |node| node.alive = false);
         assert!(cluster(&clusters, sequence()).is_none());
     }
 
@@ -249,13 +257,26 @@ mod tests {
         nodes[0].alive = false;
         let mut random = sequence();
         for _ in 0..100 {
-            let chosen = gateway(&nodes, &["h:2".to_owned()], &mut random).expect("one is left");
+            let chosen = gateway(&nodes, &["h:2".to_owned()], |_| 0, &mut random).expect("one is left");
             assert_eq!(chosen.id, NodeId(3));
         }
         nodes.iter_mut().for_each(|n| n.alive = false);
         assert!(
-            gateway(&nodes, &[], random).is_some(),
+            gateway(&nodes, &[], |_| 0, random).is_some(),
             "a report that knows no live node does not make the cluster unreachable"
         );
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_gets_no_more_after_a_few() {
+        let nodes = vec![node(1, 0.1), node(2, 0.3), node(3, 0.3)];
+        let mut random = sequence();
+        let mut stuck = 0;
+        for _ in 0..1000 {
+            // The others answer at once; the first one looks best in its last report.
+            let sent = |peer: &str| if peer == "h:1" { stuck } else { 0 };
+            stuck += u32::from(gateway(&nodes, &[], sent, &mut random).expect("one of three").id == NodeId(1));
+        }
+        assert!((1..=4).contains(&stuck), "{stuck}");
     }
 }

@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
+    admission::{self, gate::Gate},
     claims::Claims,
     clusters::Clusters,
     directory::{Answer, Command, Directory, DirectoryMachine, Refusal},
-    http::{Forwarder, KEPT_BUDGET_BYTES, Service, op, peer_router, public_router},
+    http::{Forwarder, KEPT_BUDGET_BYTES, Others, Service, op, peer_router, public_router},
     root_key,
 };
 
@@ -140,9 +141,11 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let (dir, idle, replace) = (&settings.data_dir, settings.claim_idle.0, settings.replace_root_key);
-    let others = FormPeers(peers.clone());
+    let admission = admission::Settings { queue_wait: settings.queue_wait.0, stealing: settings.stealing };
+    let others = Others::new(&settings.initial_members, peers.clone());
+    let members = FormPeers(peers.clone());
     let identity = tokio::select! {
-        identity = formation.run(&others) => identity?,
+        identity = formation.run(&members) => identity?,
         () = stop.cancelled() => return Ok(()),
     };
     let settings = flotilla_raft_store::Settings::default();
@@ -154,11 +157,14 @@ async fn serve(
         seams.clock.clone(),
         seams.entropy.clone(),
     );
+    let gate = Gate::new(admission, seams.clock.clone(), seams.entropy.clone());
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),
         peers: peers.clone(),
         entropy: seams.entropy.clone(),
+        gate: gate.clone(),
+        clock: seams.clock.clone(),
     };
     let claims = Claims {
         directory: directory.clone(),
@@ -171,7 +177,7 @@ async fn serve(
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     refresh(&directory, &documents);
-    late.set(Service { forwarder, documents: documents.clone(), sealer, kept, clock: seams.clock.clone() });
+    late.set(Service { forwarder, others, documents: documents.clone(), sealer, kept, clock: seams.clock.clone() });
 
     let work = async {
         seat.form(directory.group(), formation).await?;
@@ -198,7 +204,8 @@ async fn serve(
     tokio::select! {
         result = work => result,
         () = claims.run() => Ok(()),
-        () = stop.cancelled() => Ok(()),
+        // Ends with the stop.
+        () = gate.run(stop.clone()) => Ok(()),
     }
 }
 

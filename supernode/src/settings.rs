@@ -40,6 +40,12 @@ pub struct Settings {
     /// How old a claim gets before its cluster is asked whether it was ever used.
     #[serde(default = "Settings::default_claim_idle")]
     pub claim_idle: Period,
+    /// How long a request may wait for a cluster.
+    #[serde(default = "Settings::default_queue_wait")]
+    pub queue_wait: Period,
+    /// Whether idle clusters take new files out of the queues of others.
+    #[serde(default = "Settings::default_stealing")]
+    pub stealing: bool,
     /// How long a client that is redirected may use the address that it got.
     #[serde(default = "Settings::default_capability_lifetime")]
     pub capability_lifetime: Period,
@@ -65,6 +71,14 @@ impl Settings {
         Period::secs(60 * 60)
     }
 
+    fn default_queue_wait() -> Period {
+        Period::secs(5)
+    }
+
+    fn default_stealing() -> bool {
+        true
+    }
+
     fn default_capability_lifetime() -> Period {
         Period::secs(300)
     }
@@ -77,6 +91,10 @@ impl Settings {
         if !(1000..=LIFETIME_MAX_MS).contains(&self.capability_lifetime.as_ms()) {
             let why = format!("is from 1s to 15min, not {}", self.capability_lifetime);
             return Err(Error::Setting { name: "capability_lifetime", why });
+        }
+        if !(100..=60_000).contains(&self.queue_wait.as_ms()) {
+            let why = format!("is from 100ms to 1min, not {}", self.queue_wait);
+            return Err(Error::Setting { name: "queue_wait", why });
         }
         addresses::members(&self.initial_members)?;
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())

@@ -1,6 +1,7 @@
 """Kills each of three supernodes under load, then all of them, and looks at what clients and nodes make of it."""
 
 import http.client
+import json
 import os
 import subprocess
 import threading
@@ -94,6 +95,21 @@ def without_any(dev: Dev, contents: dict[str, bytes]) -> None:
             fail(f"without supernodes an unknown key is answered {answer.status} {answer.code()}")
 
 
+def explained_everywhere(dev: Dev) -> None:
+    """What only one supernode knows is told by all of them; what nobody knows is said so."""
+    first = dev.supernodes[0]
+    request = dev.client(first.public).file("PUT", "doors/explained", b"once").headers["x-request-id"]
+    for process in dev.supernodes:
+        client = dev.client(process.public)
+        told = json.loads(client.request("GET", f"/v1/explain/{request}").body)
+        if not told["found"] or told["supernode"] != first.peer.removeprefix("http://") or told["op"] != "put":
+            fail(f"{process.name} explains a request of {first.name} as {told}")
+        for path in ("/v1/explain/never", "/v1/queue?request=never"):
+            told = json.loads(client.request("GET", path).body)
+            if told["found"] or "silent" in told:
+                fail(f"{process.name} tells of a request that never was: {told}")
+
+
 def main() -> None:
     dev = Dev()
     api = ",".join(p.public for p in dev.supernodes)
@@ -102,6 +118,7 @@ def main() -> None:
         way = dev.client(dev.supernodes[number % 3].public)
         if (status := way.file("PUT", key, content).status) != 201:
             fail(f"{key} was answered {status}")
+    explained_everywhere(dev)
     file = Path(os.environ["WORK"]) / "ledger"
     command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(file), "--clients", "8"]
     with open(dev.work / "ledger-run.log", "wb") as log:

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::credits::{Felt, Offer};
 use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, WriterId, keys::PrincipalName};
 
 /// One node's synced copy of a chunk, as the node itself counted it.
@@ -81,6 +82,8 @@ pub struct NodeStats {
     pub inflight_bytes: u64,
     /// Requests under way.
     pub requests: u32,
+    /// Those of them that clients brought to the node itself, not through a supernode.
+    pub direct: u32,
     /// Smoothed time of one chunk sync, in microseconds.
     pub sync_us: u32,
     /// Whether new chunks may be placed here: disk not full, store not poisoned, not draining.
@@ -230,6 +233,8 @@ pub struct ClusterReport {
     pub documents: u64,
     /// The directory that they are of; none before the first ones.
     pub directory: Option<Uuid>,
+    /// How many requests the supernode that is told may have under way here; none while a new leader does not know.
+    pub offer: Option<Offer>,
 }
 
 /// A supernode's answer to a report.
@@ -237,6 +242,8 @@ pub struct ClusterReport {
 pub struct ReportAnswer {
     /// Present when the cluster's documents are behind.
     pub documents: Option<Documents>,
+    /// What the supernode saw of the cluster since its last answer; none before it knows the cluster.
+    pub felt: Option<Felt>,
 }
 
 /// All documents of the supernode group, as one versioned value that is pushed into every cluster.

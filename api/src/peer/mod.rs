@@ -1,8 +1,10 @@
 //! Messages between our own processes; bodies are [`crate::codec`] values.
 
 pub mod auth;
+mod credits;
 mod messages;
 
+pub use credits::{Answered, Felt, Offer};
 pub use messages::{
     CORRUPT_TOLD_MAX, ChunkAck, ClaimAnswer, ClaimRequest, ClusterReport, Copy, Document, Documents, FailedCopy,
     FormAnswer, FormRequest, GreetAnswer, GreetRequest, HOMES_MAX, Heartbeat, HeartbeatAnswer, Home, Inspect,

@@ -4,6 +4,7 @@ mod files;
 mod memory;
 mod nodes;
 mod peer;
+mod queue;
 mod retries;
 mod service;
 mod transport;

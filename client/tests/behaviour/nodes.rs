@@ -331,6 +331,7 @@ async fn addresses_are_learned_from_a_supernode_that_answered() {
             report_age_ms: Some(1),
             leader: None,
             nodes: vec![node(1, "http://a1:1", false), node(2, "http://a2:1", true)],
+            queue: None,
         };
         axum::Json(flotilla_api::files::ClustersAnswer { clusters: vec![cluster], server: None })
     };

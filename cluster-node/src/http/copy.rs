@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 use super::{
     conditions::{precondition, strong},
     error::{of_home, of_metadata, of_refusal, of_upload, source_not_found},
-    files::FileService,
+    files::{FileService, Hop},
 };
 use crate::{
     gateway::upload::{self, Committed},
@@ -33,6 +33,8 @@ pub struct Make {
     pub request_id: RequestId,
     /// What the client asks of the file that is made.
     pub conditions: WriteConditions,
+    /// Where the epoch comes from.
+    pub hop: Hop,
 }
 
 /// Reads what the client asks of the source.
@@ -47,8 +49,8 @@ pub fn source_precondition(headers: &HeaderMap) -> Result<Precondition, ApiError
 impl FileService {
     /// Copies or moves a file within the cluster; one command decides all of it.
     pub async fn make(&self, request: Make, headers: &HeaderMap) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one();
-        let Make { name, epoch, source, command, request_id, conditions } = request;
+        let Make { name, epoch, source, command, request_id, conditions, hop } = request;
+        let _counted = self.under_way.count_one(hop.by());
         if source.name == name {
             return Err(ApiError::new(Code::HeaderInvalid, "a file is not made from itself"));
         }

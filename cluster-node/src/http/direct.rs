@@ -56,7 +56,7 @@ pub(super) async fn put(
         // Whoever made the capability has claimed the key: the commit is made under that claim or not at all.
         let body = within(&headers, body, limit_bytes)?;
         return files
-            .put(Put { name, epoch, command, request_id, conditions, hop: Hop::Forwarded(epoch) }, &headers, body)
+            .put(Put { name, epoch, command, request_id, conditions, hop: Hop::Redirected(epoch) }, &headers, body)
             .await;
     }
     files.check_bucket_of(&name).await?;
@@ -142,7 +142,10 @@ pub(super) async fn make(
         return state.homeward(of_home(&error), &headers, &source.name, None).await;
     }
     match files.homes.to_write(&name).await {
-        Ok(epoch) => files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await,
+        Ok(epoch) => {
+            let make = Make { name, epoch, source, command, request_id, conditions, hop: Hop::Direct };
+            files.make(make, &headers).await
+        }
         Err(error) => state.homeward(of_home(&error), &headers, &name, None).await,
     }
 }

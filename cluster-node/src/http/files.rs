@@ -45,7 +45,7 @@ use crate::{
         list::Entry,
         rows::{FileRow, HomeState, KeyRow},
     },
-    under_way::UnderWay,
+    under_way::{By, UnderWay},
 };
 
 /// The longest media type that is kept with a file, in bytes.
@@ -87,6 +87,18 @@ pub enum Hop {
     Direct,
     /// A supernode sent the request here: it knows the home, which has this epoch.
     Forwarded(Epoch),
+    /// A supernode sent the client here, for a home that has this epoch.
+    Redirected(Epoch),
+}
+
+impl Hop {
+    /// Who brought the request.
+    pub fn by(self) -> By {
+        match self {
+            Self::Direct | Self::Redirected(_) => By::Client,
+            Self::Forwarded(_) => By::Supernode,
+        }
+    }
 }
 
 /// A write that is about to be made.
@@ -136,8 +148,8 @@ impl FileService {
 
     /// Stores a body.
     pub async fn put(&self, request: Put, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one();
         let Put { name, mut epoch, command, request_id, conditions, hop } = request;
+        let _counted = self.under_way.count_one(hop.by());
         let precondition = precondition(&conditions);
         if let Some(KeyRow { epoch: held, home, .. }) = self.metadata.key(&name).map_err(|error| of_metadata(&error))?
             && (home == HomeState::Closed || held != epoch)
@@ -236,10 +248,12 @@ impl FileService {
                 Err(file_not_found())
             }
             // A home that this log closed may be another cluster's by now; one that it did not close is still here, and empty.
-            (Some(KeyRow { home: HomeState::Closed, epoch, .. }), Hop::Forwarded(told)) if told <= epoch => {
+            (Some(KeyRow { home: HomeState::Closed, epoch, .. }), Hop::Forwarded(told) | Hop::Redirected(told))
+                if told <= epoch =>
+            {
                 Err(of_refusal(&Refusal::WrongHome))
             }
-            (Some(KeyRow { home: HomeState::Closed, .. }) | None, Hop::Forwarded(told)) => {
+            (Some(KeyRow { home: HomeState::Closed, .. }) | None, Hop::Forwarded(told) | Hop::Redirected(told)) => {
                 let floor = self.metadata.floor().map_err(|error| of_metadata(&error))?;
                 Err(if told <= floor { of_refusal(&Refusal::WrongHome) } else { file_not_found() })
             }
@@ -248,7 +262,7 @@ impl FileService {
 
     /// Answers GET and HEAD.
     pub async fn get(&self, name: &FileName, headers: &HeaderMap, head: bool, hop: Hop) -> Result<Response, ApiError> {
-        let counted = self.under_way.count_one();
+        let counted = self.under_way.count_one(hop.by());
         let (epoch, file) = self.find(name, hop).await?;
         let mut answer = file_headers(&self.cluster, epoch, &file);
         disposition::add(&mut answer, &name.key);
@@ -335,7 +349,7 @@ impl FileService {
         conditions: &WriteConditions,
         hop: Hop,
     ) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one();
+        let _counted = self.under_way.count_one(hop.by());
         let epoch = match self.home_of(&name, hop).await {
             Ok(epoch) => epoch,
             Err(error) => {
@@ -417,5 +431,16 @@ fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
             Code::HeaderInvalid,
             format!("a Content-Type is at most {MEDIA_TYPE_MAX} bytes of visible ASCII"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_a_supernode_sent_here_holds_no_credit_of_it() {
+        let by = [Hop::Direct, Hop::Redirected(Epoch(1)), Hop::Forwarded(Epoch(1))].map(Hop::by);
+        assert_eq!(by, [By::Client, By::Client, By::Supernode]);
     }
 }

@@ -37,8 +37,8 @@ pub struct Patch {
 impl FileService {
     /// Makes a new version from the current one and the bytes that the request brings.
     pub async fn patch(&self, request: Patch, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one();
         let Patch { name, command, request_id, conditions, hop } = request;
+        let _counted = self.under_way.count_one(hop.by());
         let place = place(headers)?;
         let (epoch, base) = match self.find(&name, hop).await {
             Ok(found) => found,

@@ -93,7 +93,8 @@ pub(super) async fn make(
     let from = FileName::from_header(&text).map_err(|error| ApiError::new(Code::HeaderInvalid, error.to_string()))?;
     let source = Source { name: from, moves: own_header(&headers, header::SOURCE_MOVES)? };
     let (command, conditions) = (command(&headers)?, write_conditions(&headers)?);
-    files.make(Make { name, epoch, source, command, request_id, conditions }, &headers).await
+    let hop = Hop::Forwarded(epoch);
+    files.make(Make { name, epoch, source, command, request_id, conditions, hop }, &headers).await
 }
 
 pub(super) async fn list(

@@ -49,6 +49,9 @@ fn pinned_commands_parse() {
         "flotilla key create ci-2 --json",
         "flotilla key list",
         "flotilla key revoke ci-2",
+        "flotilla queue",
+        "flotilla queue --request 4bf92f35 --json",
+        "flotilla explain 4bf92f35 --json --api http://a:1",
     ] {
         if let Err(e) = parse(line) {
             panic!("{line}: {e}");
@@ -71,6 +74,7 @@ fn bad_arguments_are_usage_errors() {
         ("flotilla put a demo/x -j 0", ErrorKind::ValueValidation),
         ("flotilla rm -r demo/x --if-match e", ErrorKind::ArgumentConflict),
         ("flotilla dev up --detach --live", ErrorKind::ArgumentConflict),
+        ("flotilla explain no/id", ErrorKind::ValueValidation),
     ] {
         assert_eq!(parse(line).expect_err(line).kind(), kind, "{line}");
     }

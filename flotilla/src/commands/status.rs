@@ -1,6 +1,6 @@
 //! `flotilla status`: the clusters and their nodes, as a supernode knows them.
 
-use flotilla_api::files::ClusterStatus;
+use flotilla_api::{files::ClusterStatus, queue::QueueCounts};
 
 use crate::{
     cli::StatusArgs,
@@ -52,7 +52,24 @@ fn text(clusters: &[ClusterStatus]) -> String {
             ]);
         }
     }
-    output::table(&rows)
+    let nodes = output::table(&rows);
+    match queues(clusters) {
+        Some(queues) => format!("{nodes}\n\n{queues}"),
+        None => nodes,
+    }
+}
+
+/// What is under way and waits at the supernode that answers; none if it is a server that does not say so.
+fn queues(clusters: &[ClusterStatus]) -> Option<String> {
+    let heading = ["CLUSTER", "CREDITS", "IN FLIGHT", "STREAMS", "WAITING", "TAKEN", "GIVEN"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for cluster in clusters {
+        let Some(QueueCounts { credits, in_flight, streams, waiting, taken, given }) = cluster.queue else { continue };
+        let counts = [credits, in_flight, streams, waiting].map(|count| count.to_string());
+        let moved = [taken, given].map(|count| count.to_string());
+        rows.push([cluster.name.to_string()].into_iter().chain(counts).chain(moved).collect());
+    }
+    (rows.len() > 1).then(|| output::table(&rows))
 }
 
 #[cfg(test)]
@@ -77,6 +94,7 @@ mod tests {
             report_age_ms: Some(3),
             leader: Some(NodeId(1)),
             nodes: vec![node(1, true), node(2, true), node(3, false)],
+            queue: None,
         };
         let states = |cluster: &ClusterStatus| {
             let text = text(std::slice::from_ref(cluster));
@@ -88,5 +106,10 @@ mod tests {
         assert_eq!(states(&cluster), ["leader", "up", "silent"]);
         cluster.reachable = false;
         assert_eq!(states(&cluster), ["unreachable"; 3]);
+        assert!(!text(std::slice::from_ref(&cluster)).contains("CREDITS"), "an older server does not tell");
+        cluster.queue = Some(QueueCounts { credits: 8, in_flight: 7, streams: 1, waiting: 12, taken: 3, given: 4 });
+        let text = text(std::slice::from_ref(&cluster));
+        let row: Vec<&str> = text.lines().last().expect("there are lines").split_whitespace().collect();
+        assert_eq!(row, ["a", "8", "7", "1", "12", "3", "4"]);
     }
 }

@@ -39,6 +39,36 @@ async fn a_limited_body_ends_with_its_limit_or_fails() {
     assert_eq!((BodyFault::of(&error), BodyFault::TooLong.problem().code), (BodyFault::TooLong, Code::TooLarge));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_refused_request_is_read_if_it_is_small_and_on_its_way() {
+    let read = async |length: Option<&'static str>, expect: bool, rests: bool| {
+        let counted = Arc::new(AtomicU64::new(0));
+        let head = stream::iter([Ok::<_, axum::Error>(Bytes::from_static(b"abcd"))]);
+        let rest = stream::once(async move {
+            if rests {
+                std::future::pending::<()>().await;
+            }
+            Ok(Bytes::from_static(b"ef"))
+        });
+        let body = Idle::new(Body::from_stream(head.chain(rest)), Duration::from_secs(30), STEP, Arc::clone(&counted));
+        let ended = body.ended();
+        let mut headers = HeaderMap::new();
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static(length));
+        }
+        if expect {
+            headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        drain(&headers, Body::new(body)).await;
+        (counted.load(Ordering::Relaxed), ended.load(Ordering::Relaxed))
+    };
+    assert_eq!(read(Some("6"), false, false).await, (6, true));
+    assert_eq!(read(Some("65536"), false, true).await, (4, false), "it is not waited for long");
+    assert_eq!(read(Some("65537"), false, false).await, (0, false));
+    assert_eq!(read(None, false, false).await, (0, false));
+    assert_eq!(read(Some("6"), true, false).await, (0, false), "the client waits to be asked for it");
+}
+
 #[tokio::test]
 async fn an_announced_length_over_the_limit_is_refused_unread() {
     let untouched = stream::once(async { panic!("the body was read") }).map(|()| Ok::<_, Infallible>(Bytes::new()));

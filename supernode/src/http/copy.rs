@@ -1,9 +1,9 @@
 //! Copies and moves: within one cluster its log does them; between two the bytes go through here.
 
 use axum::{Extension, extract::State, response::Response};
-use flotilla_api::{Code, FileName, Problem, RequestId, header, peer::Home};
+use flotilla_api::{Code, Problem, RequestId, header, peer::Home};
 use flotilla_http_server::{
-    ApiError,
+    ApiError, Caller,
     conditions::{etag_list, write_conditions},
     files::{Source, file_name, idempotency_key, source},
 };
@@ -11,26 +11,32 @@ use http::{HeaderMap, HeaderName, Method, Uri, header as std_header};
 
 use super::{
     Late, Service,
+    admit::Asker,
+    error::of_directory,
     forward::{Request, Upload},
 };
+use crate::admission::{class::class, gate::Permit};
 
 pub(super) async fn post(
     State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
     Extension(request_id): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
+    let asker = Asker::new(&caller, &request_id, "copy", class(&Method::POST, None, false));
+    service.refuse_early(&asker)?;
     let (name, source) = (file_name(&uri)?, source(&uri)?);
     let conditions = write_conditions(&headers)?;
     etag_list(&headers, &HeaderName::from_static(header::SOURCE_IF_MATCH))?;
     let idempotency_key = idempotency_key(&headers)?;
     service.check_bucket(&name.bucket).await?;
     let from = service.home(&source.name).await?;
-    let (home, _counted) = service.home_to_write(&name, &conditions, Some(&from.cluster)).await?;
-    if home.cluster != from.cluster {
-        return service.copy_across(&name, &source, &headers, &request_id, idempotency_key, (from, home)).await;
-    }
+    let target = service.directory().applied_home(&name).map_err(|error| of_directory(&error))?;
+    let across = target.is_some_and(|target| target.cluster != from.cluster);
+    let asker = asker.of_class(class(&Method::POST, None, across));
+    let (home, permit) = service.admit_write(asker, &name, &conditions, Some(&from.cluster)).await?;
     let request = Request {
         method: Method::POST,
         name: &name,
@@ -40,19 +46,20 @@ pub(super) async fn post(
         layout: false,
         source: Some(&source),
     };
-    service.forwarder.send(request, home, Upload::Empty).await
+    if home.cluster != from.cluster {
+        return service.copy_across(request, &source, (from, home), permit).await;
+    }
+    service.forwarder.send(request, home, Upload::Empty, Some(permit)).await
 }
 
 impl Service {
     /// Streams a file from one cluster into another one.
     async fn copy_across(
         &self,
-        name: &FileName,
+        request: Request<'_>,
         source: &Source,
-        headers: &HeaderMap,
-        request_id: &RequestId,
-        idempotency_key: Option<RequestId>,
         (from, home): (Home, Home),
+        mut permit: Permit,
     ) -> Result<Response, ApiError> {
         if source.moves {
             let detail =
@@ -61,35 +68,35 @@ impl Service {
             return Err(Problem::new(Code::Conflict, detail).hint(hint).into());
         }
         let mut asked = HeaderMap::new();
-        for value in headers.get_all(header::SOURCE_IF_MATCH) {
+        for value in request.headers.get_all(header::SOURCE_IF_MATCH) {
             asked.append(std_header::IF_MATCH, value.clone());
         }
         let read = Request {
             method: Method::GET,
             name: &source.name,
             headers: &asked,
-            request_id,
+            request_id: request.request_id,
             idempotency_key: None,
             layout: false,
             source: None,
         };
-        let (parts, body) = self.forwarder.send(read, from, Upload::Empty).await.map_err(of_source)?.into_parts();
-        let mut headers = headers.clone();
+        // Without a permit of its own: one request that waits for two could wait for itself.
+        let read = self.forwarder.send(read, from, Upload::Empty, None).await;
+        let (parts, body) = match read.map_err(of_source) {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => {
+                permit.answered(error.code.status());
+                return Err(error);
+            }
+        };
+        let mut headers = request.headers.clone();
         for name in [std_header::CONTENT_TYPE, std_header::CONTENT_LENGTH] {
             if let Some(value) = parts.headers.get(&name) {
                 headers.insert(name, value.clone());
             }
         }
-        let write = Request {
-            method: Method::PUT,
-            name,
-            headers: &headers,
-            request_id,
-            idempotency_key,
-            layout: false,
-            source: None,
-        };
-        let written = self.forwarder.send(write, home, Upload::Streamed(body)).await;
+        let write = Request { method: Method::PUT, headers: &headers, source: None, ..request };
+        let written = self.forwarder.send(write, home, Upload::Streamed(body), Some(permit)).await;
         written.map_err(|error| match error.code {
             // The body was not the client's.
             Code::BodyInvalid => {

@@ -66,5 +66,6 @@ pub(super) async fn clusters(State(service): State<Late<Service>>) -> Result<Jso
     let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
     let names: Vec<_> = registered.into_iter().map(|(name, _)| name).collect();
     let server = Some(format!("{} ({REV})", env!("CARGO_PKG_VERSION")));
-    Ok(Json(ClustersAnswer { clusters: service.forwarder.clusters.status(&names), server }))
+    let clusters = service.forwarder.clusters.status(&names, |cluster| service.gate().counts(cluster));
+    Ok(Json(ClustersAnswer { clusters, server }))
 }

@@ -16,27 +16,30 @@ use flotilla_api::{
 use flotilla_client::Lane;
 use flotilla_http_server::{
     ApiError, Caller, Destination,
+    bodies::drain,
     conditions::{WriteConditions, write_conditions},
     files::{ListQuery, Target, content_length, file_name, idempotency_key, list_query, place, target, to_cursor},
     prefers_redirect, read_all,
 };
 use http::{HeaderMap, Method, Uri};
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Late, Service,
-    error::{bucket_not_found, no_cluster, nothing_to_match, of_directory, of_refusal, other_directory},
+    admit::Asker,
+    error::{bucket_not_found, nothing_to_match, of_directory, other_directory},
     forward::{Request, Upload},
+    lent::REST_LOOK,
 };
 use crate::{
-    clusters::Dispatched,
-    directory::machine::Claimed,
+    admission::{
+        class::{self, SMALL_BODY_MAX, class},
+        gate::Permit,
+    },
     merge::{ClusterPage, merge},
 };
 
-/// Bodies up to this length are kept until they are answered, so that a lost gateway costs the client nothing.
-const KEPT_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of all kept bodies together: 512 of the largest. One more is streamed, and so not sent again if its gateway is lost.
 pub const KEPT_BUDGET_BYTES: usize = 32 << 20;
 /// How long a cluster may take for a page.
@@ -44,30 +47,31 @@ const LIST_DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) async fn put(
     State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
     Extension(request_id): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
-    let name = file_name(&uri)?;
-    let conditions = write_conditions(&headers)?;
-    let idempotency_key = idempotency_key(&headers)?;
-    service.check_bucket(&name.bucket).await?;
-    let (home, counted) = service.home_to_write(&name, &conditions, None).await?;
+    let length = content_length(&headers);
+    let asker = Asker::new(&caller, &request_id, "put", class(&Method::PUT, length, false));
+    let admitted = service.admit_put(asker, &uri, &headers).await;
+    let Admitted { name, idempotency_key, home, mut permit } = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return Err(unread(error, &headers, body).await),
+    };
     if prefers_redirect(&headers)
-        && let limit_bytes = content_length(&headers).unwrap_or(u64::MAX)
-        && let Some(answer) = service.redirect(&name, &home, Deed::Write, limit_bytes)
+        && let Some(answer) = service.redirect(&name, &home, Deed::Write, length.unwrap_or(u64::MAX))
     {
+        permit.answered(answer.status());
         return Ok(answer);
     }
-    let (upload, _room) = service.upload(&headers, body).await?;
+    let (upload, _room) = service.upload(&headers, body, &mut permit).await?;
     let (headers, request_id, name) = (&headers, &request_id, &name);
     let request =
         Request { method: Method::PUT, name, headers, request_id, idempotency_key, layout: false, source: None };
-    // From now on it is counted as sent.
-    drop(counted);
-    service.forwarder.send(request, home, upload).await
+    service.forwarder.send(request, home, upload, Some(permit)).await
 }
 
 pub(super) async fn get(
@@ -81,66 +85,125 @@ pub(super) async fn get(
     let service = service.ready()?;
     let name = match target(&uri)? {
         Target::File(name) => name,
-        Target::Bucket(bucket) => return service.list(bucket, list_query(&uri)?).await,
+        Target::Bucket(bucket) => {
+            let query = list_query(&uri)?;
+            service.check_bucket(&bucket).await?;
+            let mut permit = service.admit_list(Asker::new(&caller, &request_id, "list", class::list())).await?;
+            let answer = service.list(bucket, query).await;
+            permit.answered(answer.as_ref().map_or_else(|error| error.code.status(), Response::status));
+            return answer;
+        }
     };
     let layout = uri.query().is_some_and(|query| query.split('&').any(|part| part == "layout"));
     if layout && !caller.root {
         return Err(ApiError::new(Code::Forbidden, "only root may see where files lie"));
     }
+    let op = if method == Method::HEAD { "head" } else { "get" };
+    let asker = Asker::new(&caller, &request_id, op, class(&method, None, false));
+    service.refuse_early(&asker)?;
     let home = service.home(&name).await?;
+    let mut permit = service.admit_home(asker, &home).await?;
     if !layout
         && prefers_redirect(&headers)
         && let Some(answer) = service.redirect(&name, &home, Deed::Read, 0)
     {
+        permit.answered(answer.status());
         return Ok(answer);
     }
     let (name, headers, request_id) = (&name, &headers, &request_id);
     let request = Request { method, name, headers, request_id, idempotency_key: None, layout, source: None };
-    service.forwarder.send(request, home, Upload::Empty).await
+    service.forwarder.send(request, home, Upload::Empty, Some(permit)).await
 }
 
 pub(super) async fn patch(
     State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
     Extension(request_id): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
-    let name = file_name(&uri)?;
-    let conditions = write_conditions(&headers)?;
-    place(&headers)?;
-    let idempotency_key = idempotency_key(&headers)?;
-    let home = service.home_to_change(&name, &conditions).await?;
-    let (upload, _room) = service.upload(&headers, body).await?;
+    let class = class(&Method::PATCH, content_length(&headers), false);
+    let asker = Asker::new(&caller, &request_id, "patch", class);
+    let admitted = service.admit_patch(asker, &uri, &headers).await;
+    let Admitted { name, idempotency_key, home, mut permit } = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return Err(unread(error, &headers, body).await),
+    };
+    let (upload, _room) = service.upload(&headers, body, &mut permit).await?;
     let (name, headers, request_id) = (&name, &headers, &request_id);
     let request =
         Request { method: Method::PATCH, name, headers, request_id, idempotency_key, layout: false, source: None };
-    service.forwarder.send(request, home, upload).await
+    service.forwarder.send(request, home, upload, Some(permit)).await
 }
 
 pub(super) async fn delete(
     State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
     Extension(request_id): Extension<RequestId>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
+    let asker = Asker::new(&caller, &request_id, "delete", class(&Method::DELETE, None, false));
+    service.refuse_early(&asker)?;
     let name = file_name(&uri)?;
     let conditions = write_conditions(&headers)?;
     let idempotency_key = idempotency_key(&headers)?;
     let home = service.home_to_change(&name, &conditions).await?;
+    let permit = service.admit_home(asker, &home).await?;
     let (name, headers, request_id) = (&name, &headers, &request_id);
     let request =
         Request { method: Method::DELETE, name, headers, request_id, idempotency_key, layout: false, source: None };
-    service.forwarder.send(request, home, Upload::Empty).await
+    service.forwarder.send(request, home, Upload::Empty, Some(permit)).await
+}
+
+/// A request with a body that may be sent to a cluster.
+struct Admitted {
+    name: FileName,
+    idempotency_key: Option<RequestId>,
+    home: Home,
+    permit: Permit,
+}
+
+/// Reads the small body of a request that is refused for now and throws it away: its connection can be used again, and
+/// a new one would cost both sides more.
+async fn unread(error: ApiError, headers: &HeaderMap, body: Body) -> ApiError {
+    if [429, 503].contains(&error.status) {
+        drain(headers, body).await;
+    }
+    error
 }
 
 impl Service {
+    /// Lets a PUT through, before a byte of its body is read.
+    async fn admit_put(&self, asker: Asker, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, ApiError> {
+        self.refuse_early(&asker)?;
+        let name = file_name(uri)?;
+        let conditions = write_conditions(headers)?;
+        let idempotency_key = idempotency_key(headers)?;
+        self.check_bucket(&name.bucket).await?;
+        let (home, permit) = self.admit_write(asker, &name, &conditions, None).await?;
+        Ok(Admitted { name, idempotency_key, home, permit })
+    }
+
+    /// As that, for a PATCH.
+    async fn admit_patch(&self, asker: Asker, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, ApiError> {
+        self.refuse_early(&asker)?;
+        let name = file_name(uri)?;
+        let conditions = write_conditions(headers)?;
+        place(headers)?;
+        let idempotency_key = idempotency_key(headers)?;
+        let home = self.home_to_change(&name, &conditions).await?;
+        let permit = self.admit_home(asker, &home).await?;
+        Ok(Admitted { name, idempotency_key, home, permit })
+    }
+
     /// Memory to keep a body of this length in; none for a long one, or while others take it all.
     fn room_to_keep(&self, length: Option<u64>) -> Option<OwnedSemaphorePermit> {
-        let bytes = length.filter(|length| *length <= KEPT_BYTES_MAX)?;
-        let bytes = u32::try_from(bytes).expect("KEPT_BYTES_MAX fits");
+        let bytes = length.filter(|length| *length <= SMALL_BODY_MAX)?;
+        let bytes = u32::try_from(bytes).expect("SMALL_BODY_MAX fits");
         Arc::clone(&self.kept).try_acquire_many_owned(bytes).ok()
     }
 
@@ -151,18 +214,33 @@ impl Service {
         addresses.first().map(|address| self.sealer.redirect(address, name, &to))
     }
 
-    /// Keeps a small body, so that it can be sent again, with the memory that it is kept in.
+    /// Keeps a small body, so that it can be sent again, with the memory that it is kept in. The permit of a client that takes
+    /// its time rests.
     async fn upload(
         &self,
         headers: &HeaderMap,
         body: Body,
+        permit: &mut Permit,
     ) -> Result<(Upload, Option<OwnedSemaphorePermit>), ApiError> {
         let held = self.room_to_keep(content_length(headers));
-        let upload = match &held {
-            Some(_room) => Upload::Kept(read_all(body, KEPT_BYTES_MAX as usize).await?),
-            None => Upload::Streamed(body),
+        if held.is_none() {
+            return Ok((Upload::Streamed(body), None));
+        }
+        let mut read = pin!(read_all(body, SMALL_BODY_MAX as usize));
+        let kept = tokio::select! {
+            kept = &mut read => kept,
+            () = tokio::time::sleep(REST_LOOK) => {
+                permit.rested();
+                read.await
+            }
         };
-        Ok((upload, held))
+        match kept {
+            Ok(kept) => Ok((Upload::Kept(kept), held)),
+            Err(error) => {
+                permit.answered(error.code.status());
+                Err(error)
+            }
+        }
     }
 
     pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {
@@ -196,61 +274,7 @@ impl Service {
         })
     }
 
-    /// The home of a key that is to be written; a free key is claimed for `cluster`, else for the best one. A free key has no file
-    /// that `If-Match` could name, so nothing is claimed for a request that has one. A cluster that was chosen for it counts it as
-    /// sent until the second value is dropped.
-    pub(super) async fn home_to_write(
-        &self,
-        name: &FileName,
-        conditions: &WriteConditions,
-        cluster: Option<&ClusterName>,
-    ) -> Result<(Home, Option<Dispatched>), ApiError> {
-        if conditions.if_match.is_none() {
-            return self.home_or_claim(name, cluster).await;
-        }
-        let home = self.directory().home(name).await.map_err(|error| of_directory(&error))?;
-        home.map(|home| (home, None)).ok_or_else(nothing_to_match)
-    }
-
-    async fn home_or_claim(
-        &self,
-        name: &FileName,
-        cluster: Option<&ClusterName>,
-    ) -> Result<(Home, Option<Dispatched>), ApiError> {
-        let hit = self.directory().applied_home(name).map_err(|error| of_directory(&error))?;
-        if let Some(home) = hit {
-            self.count_routed(&home.cluster, "home");
-            return Ok((home, None));
-        }
-        let clusters = &self.forwarder.clusters;
-        let (cluster, counted) = match cluster {
-            Some(cluster) => (cluster.clone(), None),
-            // Counted from the choice on: those that come together would all choose the same one.
-            None => clusters
-                .wait_for(|known| known.for_new_key())
-                .await
-                .map(|(cluster, counted)| (cluster, Some(counted)))
-                .ok_or_else(no_cluster)?,
-        };
-        let answer = self.directory().claim(name.clone(), cluster).await;
-        flotilla_env::failpoint!("supernode.after_claim", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
-        match answer.map_err(|error| of_directory(&error))? {
-            Ok(Claimed { home, granted }) => {
-                metrics::counter!("flotilla_claims_total", "result" => if granted { "granted" } else { "lost" })
-                    .increment(1);
-                self.count_routed(&home.cluster, if granted { "new" } else { "home" });
-                Ok((home, counted.filter(|_| granted)))
-            }
-            Err(refusal) => Err(of_refusal(&refusal)),
-        }
-    }
-
-    fn count_routed(&self, cluster: &ClusterName, why: &'static str) {
-        metrics::counter!("flotilla_routed_total", "cluster" => cluster.to_string(), "why" => why).increment(1);
-    }
-
     async fn list(&self, bucket: BucketName, query: ListQuery) -> Result<Response, ApiError> {
-        self.check_bucket(&bucket).await?;
         // Behind the barrier no home that was acked is missed, nor a cluster that registered at another supernode.
         let registered = self.directory().fresh_clusters().await.map_err(|error| of_directory(&error))?;
         let request = ListRequest {

@@ -1,6 +1,9 @@
 //! One file request on its way to its home cluster: which node, with which headers, and what to do when that node fails.
 
-use std::time::Duration;
+mod known;
+mod moved;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,20 +14,24 @@ use flotilla_api::{ClusterName, Code, CommandId, FileName, Problem, RequestId, h
 use flotilla_client::{
     Body as PeerBody, Lane, PeerClient,
     alive::{Watch, until_silent},
-    body,
-    peer::{self, Executed},
+    body, peer,
 };
-use flotilla_env::Entropy;
-use flotilla_http_server::{ApiError, files::Source};
+use flotilla_env::{Clock, Entropy};
+use flotilla_http_server::{ApiError, BodyFault, files::Source};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header as std_header};
-use std::sync::Arc;
+use http_body::Body as _;
 
+use self::{
+    known::{Known, Next, after},
+    moved::Moved,
+};
 use super::{
     error::{cluster_unavailable, file_not_found, of_answer, of_directory, of_refusal},
-    lent::Lent,
+    lent::{Lent, REST_BYTES, REST_LOOK},
 };
 use crate::{
+    admission::gate::{Gate, Kind, Permit},
     clusters::Clusters,
     directory::{Answer, Command, Directory},
 };
@@ -89,6 +96,38 @@ impl Request<'_> {
     fn makes(&self) -> bool {
         self.method == Method::PUT || self.source.is_some()
     }
+
+    fn reads(&self) -> bool {
+        [Method::GET, Method::HEAD].contains(&self.method)
+    }
+
+    fn uploads(&self) -> bool {
+        [Method::PUT, Method::PATCH].contains(&self.method)
+    }
+
+    /// What its time tells: heads and changes of the metadata alone take another time than files.
+    fn kind(&self, sending: &Sending) -> Kind {
+        match &sending.lent {
+            None if self.uploads() => Kind::Write,
+            None if self.method == Method::GET && !self.layout => Kind::Read,
+            None | Some(_) => Kind::Other,
+        }
+    }
+}
+
+/// What is sent along.
+struct Sending {
+    /// A body that streams.
+    lent: Option<Lent>,
+    /// One that was kept; empty if there is none.
+    kept: Bytes,
+}
+
+impl Sending {
+    /// What broke the client's body.
+    fn fault(&self) -> Option<BodyFault> {
+        self.lent.as_ref().and_then(Lent::fault)
+    }
 }
 
 /// Sends requests on. Cheap to clone.
@@ -102,52 +141,103 @@ pub struct Forwarder {
     pub peers: PeerClient,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
+    /// Counts what clusters answer.
+    pub gate: Gate,
+    /// How long answers take.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Forwarder {
-    /// Sends a request to `home` and streams the answer back.
+    /// Sends a request to `home` and streams the answer back. `permit` is given back at the answer's end.
     ///
     /// A body that was not begun, and a small one, is tried on another node of the cluster; so is a request without a body. A
     /// cluster that says that it is not the home is believed once, after a read barrier of the directory.
     ///
     /// # Errors
     /// The gateway's problem, or one that says what is known of the outcome.
-    pub async fn send(&self, request: Request<'_>, mut home: Home, upload: Upload) -> Result<Response, ApiError> {
-        let (lent, kept) = match upload {
-            Upload::Streamed(body) => (Some(Lent::new(body)), Bytes::new()),
-            Upload::Kept(bytes) => (None, bytes),
-            Upload::Empty => (None, Bytes::new()),
+    pub async fn send(
+        &self,
+        request: Request<'_>,
+        mut home: Home,
+        upload: Upload,
+        mut permit: Option<Permit>,
+    ) -> Result<Response, ApiError> {
+        let sending = match upload {
+            Upload::Streamed(body) => Sending { lent: Some(Lent::new(body)), kept: Bytes::new() },
+            Upload::Kept(kept) => Sending { lent: None, kept },
+            Upload::Empty => Sending { lent: None, kept: Bytes::new() },
         };
+        let answer = match self.try_nodes(&request, &mut home, &sending, &mut permit).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // What the client did wrong is no fault of the cluster's.
+                if sending.fault().is_none() {
+                    self.gate.failed(&home.cluster, error.code.status());
+                }
+                if let Some(permit) = &mut permit {
+                    permit.answered(error.code.status());
+                }
+                return Err(error);
+            }
+        };
+        flotilla_env::failpoint!("supernode.answered");
+        let (mut parts, body) = answer.into_parts();
+        for name in &HOP_BY_HOP {
+            parts.headers.remove(name);
+        }
+        if let Some(permit) = &mut permit {
+            permit.answered(parts.status);
+            if request.reads() {
+                permit.headed(body.size_hint().exact());
+            }
+        }
+        let mut moved = Moved::new(self.gate.clone(), home.cluster);
+        let body = Body::new(body).into_data_stream().inspect(move |frame| {
+            let _held_to_the_end = &permit;
+            moved.add(frame.as_ref().map_or(0, Bytes::len));
+        });
+        Ok((parts.status, parts.headers, Body::from_stream(body)).into_response())
+    }
+
+    /// Sends a request to one node after the other until one answers it; `home` is where it was sent last.
+    async fn try_nodes(
+        &self,
+        request: &Request<'_>,
+        home: &mut Home,
+        sending: &Sending,
+        permit: &mut Option<Permit>,
+    ) -> Result<http::Response<PeerBody>, ApiError> {
         let mut known = Known::new(&request.method);
-        let mut command = self.command(&request, &home);
+        let mut command = self.command(request, home);
         let mut avoid: Vec<String> = Vec::new();
         let mut reroutes = 0;
         loop {
             let cluster = home.cluster.clone();
-            let node = self.clusters.wait_for(|known| known.gateway(&cluster, &avoid)).await;
+            let node = match self.clusters.gateway(&cluster, &avoid) {
+                None if !self.clusters.is_known(&cluster) => {
+                    self.clusters.wait_for(|known| known.gateway(&cluster, &avoid)).await
+                }
+                node => node,
+            };
             let Some(node) = node else { return Err(known.unless_uncertain(cluster_unavailable(&cluster))) };
-            let headers = headers(&request, &home, &command);
-            let body = lent.as_ref().map_or_else(|| body::full(kept.clone()), Lent::lend);
-            let dispatched = self.clusters.dispatch(&cluster);
-            let error = match self.exchange(&request, &node, headers, body).await {
+            let headers = headers(request, home, &command);
+            if let Some(permit) = permit {
+                permit.tried(&node);
+            }
+            let sent_at = self.clock.now();
+            let error = match self.exchange(request, (&cluster, &node), headers, sending, permit.as_ref()).await {
                 Ok(answer) => {
-                    flotilla_env::failpoint!("supernode.answered");
-                    let (mut parts, body) = answer.into_parts();
-                    for name in &HOP_BY_HOP {
-                        parts.headers.remove(name);
-                    }
-                    let body = Body::new(body).into_data_stream().inspect(move |_| {
-                        let _counted_to_the_end = &dispatched;
-                    });
-                    return Ok((parts.status, parts.headers, Body::from_stream(body)).into_response());
+                    let took = self.clock.now().duration_since(sent_at);
+                    self.gate.answered(&cluster, request.kind(sending), took);
+                    return Ok(answer);
                 }
                 Err(error) => error,
             };
-            if let Some(fault) = lent.as_ref().and_then(Lent::fault) {
+            if let Some(fault) = sending.fault() {
                 return Err(fault.problem());
             }
-            let fresh_body = lent.as_ref().is_none_or(Lent::is_untouched);
-            let sent_whole = lent.as_ref().is_none_or(Lent::is_finished);
+            let fresh_body = sending.lent.as_ref().is_none_or(Lent::is_untouched);
+            let sent_whole = sending.lent.as_ref().is_none_or(Lent::is_finished);
             known.failed(&error, sent_whole, !fresh_body && !sent_whole);
             let next = after(&error, fresh_body);
             tracing::debug!(%node, %error, ?next, "gateway failed");
@@ -155,26 +245,32 @@ impl Forwarder {
                 Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
                 Next::AnotherHome if reroutes < REROUTES_MAX => {
                     reroutes += 1;
-                    let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
-                    home = match found {
-                        Some(found) if found.cluster == home.cluster && found != home => found,
-                        // A copy is made where its source is.
-                        Some(found) if found != home && request.source.is_some() => {
-                            return Err(known.unless_uncertain(created_elsewhere()));
-                        }
-                        Some(found) if found != home => found,
-                        // Its cluster has closed the home, and nobody else has the key.
-                        Some(_) | None if !request.makes() => {
-                            return Err(known.unless_uncertain(file_not_found()));
-                        }
-                        // The directory has yet to let go of it, or has done so: a home that is granted now is a new one.
-                        Some(_) => self.renew(request.name, &home).await?,
-                        None => self.claim(request.name, &home.cluster).await?,
-                    };
+                    *home = self.another_home(request, home, known).await?;
                     command.seen = command.seen.and(self.clusters.applied(&home.cluster));
+                    if let Some(permit) = permit.as_mut().filter(|_| home.cluster != cluster) {
+                        permit.moved(&home.cluster);
+                    }
                 }
                 Next::AnotherNode | Next::AnotherHome | Next::Answer => return Err(known.answer(error, &cluster)),
             }
+        }
+    }
+
+    /// Where a key is at home, if not where it was thought to be.
+    async fn another_home(&self, request: &Request<'_>, home: &Home, known: Known) -> Result<Home, ApiError> {
+        let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
+        match found {
+            Some(found) if found.cluster == home.cluster && found != *home => Ok(found),
+            // A copy is made where its source is.
+            Some(found) if found != *home && request.source.is_some() => {
+                Err(known.unless_uncertain(created_elsewhere()))
+            }
+            Some(found) if found != *home => Ok(found),
+            // Its cluster has closed the home, and nobody else has the key.
+            Some(_) | None if !request.makes() => Err(known.unless_uncertain(file_not_found())),
+            // The directory has yet to let go of it, or has done so: a home that is granted now is a new one.
+            Some(_) => self.renew(request.name, home).await,
+            None => self.claim(request.name, &home.cluster).await,
         }
     }
 
@@ -199,25 +295,50 @@ impl Forwarder {
     async fn exchange(
         &self,
         request: &Request<'_>,
-        node: &str,
+        (cluster, node): (&ClusterName, &str),
         headers: HeaderMap,
-        body: PeerBody,
+        sending: &Sending,
+        permit: Option<&Permit>,
     ) -> Result<http::Response<PeerBody>, peer::Error> {
         flotilla_env::failpoint!("supernode.before_forward", |_| Err(peer::Error::Unreachable {
             target: node.to_owned(),
             source: "a failpoint".into()
         }));
         let route = if request.layout { route::PEER_LAYOUT } else { route::PEER_FILE };
-        let uploads = [Method::PUT, Method::PATCH].contains(&request.method);
-        let deadline = (!uploads).then_some(HEAD_DEADLINE);
+        let deadline = (!request.uploads()).then_some(HEAD_DEADLINE);
+        let _sent = self.clusters.send(node);
+        let body = sending.lent.as_ref().map_or_else(|| body::full(sending.kept.clone()), Lent::lend);
         let answer = self.peers.stream(Lane::Data, request.method.clone(), node, route, headers, body, deadline);
-        tokio::select! {
+        let answer = tokio::select! {
             answer = answer => answer,
+            never = self.watch(cluster, sending, permit) => match never {},
             () = until_silent(&self.peers, node, GATEWAY_WATCH) => {
                 let deadline = GATEWAY_WATCH.every + GATEWAY_WATCH.answer;
                 Err(peer::Error::Timeout { target: node.to_owned(), deadline })
             }
+        };
+        self.tell_moved(cluster, sending);
+        answer
+    }
+
+    /// Tells how much of a body that streams has moved, and that it rests when that is little.
+    async fn watch(&self, cluster: &ClusterName, sending: &Sending, permit: Option<&Permit>) -> Infallible {
+        let Some(lent) = &sending.lent else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(REST_LOOK).await;
+            let moved = self.tell_moved(cluster, sending);
+            if let Some(permit) = permit.filter(|_| moved < REST_BYTES && lent.waits()) {
+                permit.rested();
+            }
         }
+    }
+
+    fn tell_moved(&self, cluster: &ClusterName, sending: &Sending) -> u64 {
+        let moved = sending.lent.as_ref().map_or(0, Lent::take_moved);
+        if moved > 0 {
+            self.gate.moved_bytes(cluster, moved);
+        }
+        moved
     }
 
     /// The same key on every try: a command that was applied once is answered, not applied, the next time.
@@ -258,126 +379,4 @@ fn headers(request: &Request<'_>, home: &Home, command: &CommandId) -> HeaderMap
 fn created_elsewhere() -> ApiError {
     let detail = "the key was created in another cluster during the request; nothing was changed";
     Problem::new(Code::Conflict, detail).hint("send the request again").into()
-}
-
-/// What to do after a failed try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    AnotherNode,
-    AnotherHome,
-    Answer,
-}
-
-fn after(error: &peer::Error, fresh_body: bool) -> Next {
-    if !fresh_body {
-        return Next::Answer;
-    }
-    match error.code() {
-        Some(Code::WrongHome) => Next::AnotherHome,
-        // A gateway that is leaving the cluster can't name chunks any more; nothing was changed.
-        Some(Code::NotReady | Code::CatchingUp | Code::RateLimited | Code::ChunkGone) => Next::AnotherNode,
-        Some(_) => Next::Answer,
-        None => Next::AnotherNode,
-    }
-}
-
-/// What is known of a request's outcome after all tries so far. An error must not claim more.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    /// Whether the request changes anything at all.
-    changes: bool,
-    /// Whether a try that had the whole request may have been carried out.
-    uncertain: bool,
-    /// Whether a body was cut off before its end.
-    cut: bool,
-}
-
-impl Known {
-    fn new(method: &Method) -> Self {
-        Self { changes: ![Method::GET, Method::HEAD].contains(method), uncertain: false, cut: false }
-    }
-
-    /// Notes a failed try: whether it had the whole body, and whether the body was cut off on its way.
-    fn failed(&mut self, error: &peer::Error, sent_whole: bool, cut: bool) {
-        tracing::debug!(%error, sent_whole, cut, "a try failed");
-        self.uncertain |= self.changes && sent_whole && error.executed() == Executed::Maybe;
-        self.cut |= self.changes && cut;
-    }
-
-    /// The answer to the client.
-    fn answer(self, error: peer::Error, cluster: &ClusterName) -> ApiError {
-        match error {
-            // Chunks of the last try that are gone say nothing of an earlier one's.
-            peer::Error::Problem(problem) if problem.retryable || problem.code == Code::ChunkGone => {
-                self.unless_uncertain((*problem).into())
-            }
-            // The body is spent, so only the client can begin again.
-            peer::Error::Problem(problem) if problem.code == Code::WrongHome => created_elsewhere(),
-            // A refusal for good was made in the light of whatever the earlier tries did: they carried the same key.
-            peer::Error::Problem(problem) => (*problem).into(),
-            _ if self.cut => {
-                let detail = "the upload lost its gateway before the commit; nothing was changed";
-                Problem::new(Code::UploadInterrupted, detail).retry_after_ms(500).into()
-            }
-            _ => self.unless_uncertain(cluster_unavailable(cluster)),
-        }
-    }
-
-    fn unless_uncertain(self, error: ApiError) -> ApiError {
-        if !self.uncertain {
-            return error;
-        }
-        let detail = "the gateway was lost before it answered; the change may have happened";
-        let problem = Problem::new(Code::Indeterminate, detail);
-        problem.hint("read the file, or send the request again with the same Idempotency-Key").into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_begun_body_is_never_sent_twice_and_a_refusal_is_an_answer() {
-        let problem = |code| peer::Error::Problem(Box::new(Problem::new(code, "")));
-        assert_eq!(after(&problem(Code::NotReady), true), Next::AnotherNode);
-        assert_eq!(after(&problem(Code::NotReady), false), Next::Answer);
-        assert_eq!(after(&problem(Code::WrongHome), true), Next::AnotherHome);
-        assert_eq!(after(&problem(Code::FileNotFound), true), Next::Answer);
-        assert_eq!(after(&problem(Code::Indeterminate), true), Next::Answer);
-    }
-
-    fn answers(method: &Method, tries: Vec<(peer::Error, bool)>) -> Code {
-        let cluster: ClusterName = "a".parse().expect("a good name");
-        let mut known = Known::new(method);
-        let mut last = None;
-        for (error, sent_whole) in tries {
-            known.failed(&error, sent_whole, !sent_whole);
-            last = Some(error);
-        }
-        known.answer(last.expect("there was a try"), &cluster).code
-    }
-
-    #[test]
-    fn an_error_never_claims_more_than_is_known() {
-        let lost = || peer::Error::Timeout { target: "h:1".into(), deadline: HEAD_DEADLINE };
-        let down = || peer::Error::Unreachable { target: "h:1".into(), source: "refused".into() };
-        let problem = |code| peer::Error::Problem(Box::new(Problem::new(code, "")));
-        let put = |tries| answers(&Method::PUT, tries);
-        assert_eq!(put(vec![(lost(), false)]), Code::UploadInterrupted);
-        assert_eq!(put(vec![(down(), false)]), Code::UploadInterrupted, "the client did begin to send");
-        assert_eq!(put(vec![(lost(), true)]), Code::Indeterminate);
-        assert_eq!(put(vec![(down(), true)]), Code::ClusterUnavailable);
-        assert_eq!(put(vec![(lost(), true), (down(), true)]), Code::Indeterminate);
-        assert_eq!(put(vec![(lost(), true), (problem(Code::NotReady), true)]), Code::Indeterminate);
-        assert_eq!(put(vec![(lost(), true), (problem(Code::ChunkGone), true)]), Code::Indeterminate);
-        assert_eq!(put(vec![(problem(Code::ChunkGone), true)]), Code::ChunkGone);
-        assert_eq!(
-            put(vec![(lost(), true), (problem(Code::Conflict), true)]),
-            Code::Conflict,
-            "they carried the same key"
-        );
-        assert_eq!(put(vec![(problem(Code::NotReady), true)]), Code::NotReady);
-        assert_eq!(answers(&Method::GET, vec![(lost(), true)]), Code::ClusterUnavailable, "a read changes nothing");
-    }
 }

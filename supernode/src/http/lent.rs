@@ -4,9 +4,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -14,6 +15,11 @@ use bytes::Bytes;
 use flotilla_client::{Body as PeerBody, body};
 use flotilla_http_server::BodyFault;
 use http_body::{Frame, SizeHint};
+
+/// A body of which less comes in so long rests: it keeps no cluster busy.
+pub const REST_BYTES: u64 = 1 << 20;
+/// How often that is looked at.
+pub const REST_LOOK: Duration = Duration::from_secs(1);
 
 const UNTOUCHED: u8 = 0;
 const BEGUN: u8 = 1;
@@ -23,6 +29,8 @@ struct Shared {
     body: Mutex<Body>,
     state: AtomicU8,
     fault: OnceLock<BodyFault>,
+    moved: AtomicU64,
+    waits: AtomicBool,
 }
 
 /// The owner of the body.
@@ -31,7 +39,13 @@ pub struct Lent(Arc<Shared>);
 impl Lent {
     /// Takes a body.
     pub fn new(body: Body) -> Self {
-        Self(Arc::new(Shared { body: Mutex::new(body), state: AtomicU8::new(UNTOUCHED), fault: OnceLock::new() }))
+        Self(Arc::new(Shared {
+            body: Mutex::new(body),
+            state: AtomicU8::new(UNTOUCHED),
+            fault: OnceLock::new(),
+            moved: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
+        }))
     }
 
     /// Lends the body; only one borrower may poll it at a time.
@@ -47,6 +61,16 @@ impl Lent {
     /// What went wrong with the body, if that is why nobody got to its end.
     pub fn fault(&self) -> Option<BodyFault> {
         self.0.fault.get().copied()
+    }
+
+    /// How many bytes have moved since this was asked last.
+    pub fn take_moved(&self) -> u64 {
+        self.0.moved.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether it is the client that the body waits for.
+    pub fn waits(&self) -> bool {
+        self.0.waits.load(Ordering::Relaxed)
     }
 
     /// Whether the body was read to its end.
@@ -65,7 +89,13 @@ impl http_body::Body for Borrowed {
         let shared = &self.0;
         shared.state.fetch_max(BEGUN, Ordering::AcqRel);
         let mut body = shared.body.lock().unwrap_or_else(PoisonError::into_inner);
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        shared.waits.store(polled.is_pending(), Ordering::Relaxed);
+        let frame = ready!(polled);
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            shared.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         if let Some(Err(error)) = &frame {
             let _ = shared.fault.set(BodyFault::of(error)); // the first one is the cause
         }

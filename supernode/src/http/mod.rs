@@ -1,6 +1,7 @@
 //! The supernode's routes: clients on the public listener, nodes on the peer listener.
 
 mod admin;
+mod admit;
 mod ask;
 mod copy;
 mod documents;
@@ -10,10 +11,13 @@ mod forward;
 mod fsck;
 mod keys;
 mod lent;
+mod others;
 mod peers;
+mod queue;
 
 pub use files::KEPT_BUDGET_BYTES;
 pub use forward::Forwarder;
+pub use others::Others;
 
 use axum::{
     Router,
@@ -27,13 +31,15 @@ use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-use crate::directory::Directory;
+use crate::{admission::gate::Gate, directory::Directory};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     /// Requests on their way to clusters.
     pub forwarder: Forwarder,
+    /// The other supernodes.
+    pub others: Others,
     /// Decoded documents.
     pub documents: DocumentCache,
     /// Sends clients to nodes.
@@ -47,6 +53,10 @@ pub struct Service {
 impl Service {
     fn directory(&self) -> &Directory {
         &self.forwarder.directory
+    }
+
+    fn gate(&self) -> &Gate {
+        &self.forwarder.gate
     }
 }
 
@@ -71,6 +81,8 @@ pub fn public_router(service: Late<Service>) -> Router {
         .route(route::KEYS, get(keys::list))
         .route(&format!("{}/{{name}}", route::KEYS), post(keys::create).delete(keys::revoke))
         .route(route::CLUSTERS, get(documents::clusters))
+        .route(route::QUEUE, get(queue::queue))
+        .route(&format!("{}/{{id}}", route::EXPLAIN), get(queue::explain))
         .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck));
     with_routes(router, admin::admin).layer(DefaultBodyLimit::disable()).with_state(service)
 }
@@ -85,6 +97,8 @@ pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router 
         .route(route::PEER_RELEASE, post(peers::release))
         .route(route::PEER_NODES, post(peers::nodes))
         .route(route::PEER_BUCKET, post(peers::has_bucket))
+        .route(route::PEER_QUEUE, post(queue::peer_queue))
+        .route(route::PEER_EXPLAIN, post(queue::peer_explain))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(peers::raft))
         .layer(DefaultBodyLimit::disable())
         .with_state(PeerState { formation, service })
@@ -107,12 +121,14 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::BUCKETS) => "buckets",
         Some(path) if path.starts_with(route::KEYS) => "keys",
         Some(route::CLUSTERS) => "clusters",
+        Some(path) if path.starts_with(route::QUEUE) || path.starts_with(route::EXPLAIN) => "queue",
         Some(path) if path.starts_with(route::CLUSTERS) && path.ends_with(route::FSCK) => "fsck",
         Some(path) if path.starts_with(route::CLUSTERS) => "admin",
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
         Some(route::PEER_LOOKUP | route::PEER_BUCKET | route::PEER_NODES) => "lookup",
         Some(route::PEER_RELEASE) => "release",
+        Some(route::PEER_QUEUE | route::PEER_EXPLAIN) => "queue",
         Some(route::PEER_FORM) => "form",
         Some(_) | None => "other",
     }

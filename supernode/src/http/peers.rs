@@ -17,6 +17,7 @@ use flotilla_raft_store::BODY_BYTES_MAX;
 use super::{
     PeerState,
     error::{of_directory, of_raft, of_refusal, other_directory},
+    forward::Forwarder,
     rpc,
 };
 use crate::directory::{Answer, Command};
@@ -62,13 +63,16 @@ pub(super) async fn report(
         }
     }
     let behind = report.documents < directory.revision().map_err(|error| of_directory(&error))?;
-    service.forwarder.clusters.heard(report);
+    let Forwarder { clusters, gate, .. } = &service.forwarder;
+    // One that leads no more must not take away what its successor is to know.
+    let felt = (!clusters.is_older(&report)).then(|| gate.reported(&report));
+    clusters.heard(report);
     flotilla_env::failpoint!("documents.before_push", |_| Err(ApiError::new(Code::NotReady, "a failpoint")));
     let documents = match behind {
         true => Some(directory.documents().map_err(|error| of_directory(&error))?),
         false => None,
     };
-    Ok(Coded(ReportAnswer { documents }))
+    Ok(Coded(ReportAnswer { documents, felt }))
 }
 
 /// Grants a free key to the cluster that asks, or says where it is at home.

@@ -39,6 +39,7 @@ fn answer(clusters: &[(&str, &[&str])]) -> ClustersAnswer {
         reachable: true,
         report_age_ms: Some(1),
         leader: None,
+        queue: None,
         nodes: nodes.iter().map(report).collect(),
     };
     ClustersAnswer { clusters: clusters.iter().map(status).collect(), server: None }

@@ -160,6 +160,7 @@ mod tests {
             report_age_ms: None,
             leader: Some(NodeId(2)),
             nodes: Vec::new(),
+            queue: None,
         }];
         let mut answers = vec![(true, 2.0); 7];
         answers[3].0 = false;

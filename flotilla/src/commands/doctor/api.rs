@@ -194,6 +194,7 @@ mod tests {
             report_age_ms: Some(1),
             leader: Some(NodeId(1)),
             nodes: vec![node(1), node(2), node(3)],
+            queue: None,
         }
     }
 

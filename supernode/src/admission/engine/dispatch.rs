@@ -1,0 +1,116 @@
+//! Who is let through next, and where to.
+
+use flotilla_api::{
+    explain::{Routed, Seen, Verdict, What},
+    queue::Lane,
+};
+
+use super::{Action, Door, Engine, Held, Holds, PermitId, Turn, WaiterId, Waiting, side::Side};
+use crate::{
+    admission::{class::Place, stealing::steal},
+    route::{self, Candidate},
+};
+
+impl Engine {
+    /// Lets those through that wait at a door, as far as there are credits.
+    pub(super) fn dispatch(&mut self, door: &Door, turn: &mut Turn<'_>) {
+        while !self.closing {
+            let side = self.side_mut(door);
+            let Some(lane) = side.next_lane(turn.now) else { return };
+            let able = side.can_claim(turn.now);
+            let Some(item) = side.queue_mut(lane).pop(|spot| able || !spot.movable, turn.now) else { return };
+            let waiting = self.taken(item.what);
+            self.grant(item.what.waiter, waiting, door.clone(), None, turn);
+        }
+    }
+
+    /// Lets idle clusters take from the queues of others until none is idle or nothing is stuck.
+    pub(super) fn steal(&mut self, turn: &mut Turn<'_>) {
+        while self.settings.stealing && self.could_steal(turn) {
+            let seen: Vec<Seen> = self.sides.iter_mut().map(|(name, side)| side.seen(name, turn.now)).collect();
+            let verdict = steal(&seen);
+            let Verdict::Take { thief, from, lane } = &verdict else { return };
+            let (lane, from, thief) = (*lane, Door::Cluster(from.clone()), Door::Cluster(thief.clone()));
+            let queue = self.side_mut(&from).queue_mut(lane);
+            let Some(item) = queue.pop(|spot| spot.movable, turn.now) else { return };
+            let waiting = self.taken(item.what);
+            self.records.happened(&waiting.ask.request, What::Stolen { seen, verdict }, turn.now);
+            self.side_mut(&from).given += 1;
+            self.side_mut(&thief).taken += 1;
+            let twice = steals_twice().then(|| (waiting.clone(), from.clone()));
+            self.grant(item.what.waiter, waiting, thief, Some(from), turn);
+            if let Some((waiting, from)) = twice {
+                self.grant(item.what.waiter, waiting, from, None, turn);
+            }
+        }
+    }
+
+    /// Whether a look at all clusters would find something to steal: it costs some microseconds, and most events change
+    /// nothing.
+    fn could_steal(&self, turn: &Turn<'_>) -> bool {
+        Lane::ALL.iter().any(|lane| {
+            self.sides.values().any(|side| side.is_stuck(*lane, turn.now))
+                && self.sides.values().any(|side| side.is_idle(*lane, turn.now))
+        })
+    }
+
+    /// Chooses the cluster for a request that any can serve; while none is heard, the one that was heard last of those
+    /// that took new keys. None if there is no such cluster.
+    pub(super) fn route(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Option<Door> {
+        let now = turn.now;
+        let free = |side: &Side| side.free(lane, true, now) > 0;
+        let any_free = self.sides.values().any(|side| side.is_able(now) && free(side));
+        // One with a credit goes before all that have none, however good they are.
+        let able = self.sides.values_mut().filter(|side| side.is_able(now) && free(side) == any_free);
+        let candidates: Vec<Candidate> = able.filter_map(|side| side.candidate().cloned()).collect();
+        if let Some(chosen) = route::cluster(&candidates, &mut *turn.random) {
+            return Some(Door::Cluster(chosen.cluster.clone()));
+        }
+        let silent = self.sides.iter().filter(|(_, side)| side.takes_new() && !side.account.is_lost(now));
+        let (name, _) = silent.min_by_key(|(_, side)| side.account.age(now))?;
+        Some(Door::Cluster(name.clone()))
+    }
+
+    /// Lets a request through.
+    pub(super) fn grant(
+        &mut self,
+        waiter: WaiterId,
+        waiting: Waiting,
+        door: Door,
+        stolen_from: Option<Door>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Waiting { ask, at, .. } = waiting;
+        let lane = ask.class.lane;
+        let claims = ask.place == Place::Any;
+        let side = self.side_mut(&door);
+        side.take(lane, turn.now);
+        if claims {
+            side.account.claims();
+        }
+        let why = match &ask.place {
+            Place::Everywhere => Routed::List,
+            Place::Any if stolen_from.is_some() => Routed::Stolen,
+            Place::Any => Routed::New,
+            Place::Home(_) if ask.first.is_some() => Routed::LostClaim,
+            Place::Home(_) => Routed::Home,
+        };
+        let (permit, cluster) = (PermitId(waiter.0), door.cluster().cloned());
+        self.records.happened(&ask.request, What::Granted { cluster: cluster.clone(), why }, turn.now);
+        self.held.insert(permit, Held { request: ask.request, door, lane, holds: Holds::Credit, claims });
+        turn.actions.push(Action::Grant {
+            to: waiter,
+            permit,
+            cluster,
+            why,
+            stolen_from: stolen_from.and_then(|from| from.cluster().cloned()),
+            waited: turn.now.duration_since(at),
+        });
+    }
+}
+
+/// Whether a stolen request is let through at the cluster that it was taken from, too; only where a test asks for that.
+fn steals_twice() -> bool {
+    flotilla_env::failpoint!("steal.twice", |_| true);
+    false
+}

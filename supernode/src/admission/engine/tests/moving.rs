@@ -1,0 +1,62 @@
+//! Requests that leave the queue that they wait in for another cluster.
+
+use flotilla_api::explain::Verdict;
+
+use super::*;
+use crate::admission::{
+    limits::{CREDITS_BEFORE_OFFERS, FRESH_FOR},
+    stealing::steal,
+};
+
+#[test]
+fn an_idle_cluster_takes_new_keys_and_never_homes() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    lab.granted(small(), Place::Any);
+    let (at_home, movable) = (lab.waits("p", small(), home("a")), lab.waits("p", small(), Place::Any));
+    let actions = lab.offered("b", 4);
+    assert_eq!(grants(&actions), [(movable, Some("b"), Routed::Stolen)]);
+    let Action::Grant { stolen_from, .. } = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(stolen_from.as_ref(), Some(&cluster("a")));
+    assert!(lab.engine.waiting.contains_key(&at_home));
+    let counts = |name: &str| lab.engine.counts(&cluster(name), lab.now).expect("it is known");
+    assert_eq!((counts("a").given, counts("a").taken, counts("b").given, counts("b").taken), (1, 0, 0, 1));
+    let steps = lab.steps(movable);
+    let [What::Queued { .. }, What::Stolen { seen, verdict }, What::Granted { .. }] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!((steal(seen), matches!(verdict, Verdict::Take { .. })), (verdict.clone(), true), "as recorded");
+}
+
+#[test]
+fn nothing_is_taken_where_that_is_switched_off_or_own_work_waits() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    lab.granted(small(), Place::Any);
+    lab.waits("p", small(), Place::Any);
+    for _ in 0..CREDITS_BEFORE_OFFERS {
+        lab.granted(small(), home("b"));
+    }
+    let own = lab.waits("p", small(), home("b"));
+    assert_eq!(lab.offered("b", CREDITS_BEFORE_OFFERS), []);
+    assert_eq!(grants(&lab.offered("b", CREDITS_BEFORE_OFFERS + 1)), [(own, Some("b"), Routed::Home)]);
+    lab.engine.settings.stealing = false;
+    assert_eq!(lab.offered("b", 32), []);
+}
+
+#[test]
+fn who_waits_for_a_cluster_that_is_gone_goes_elsewhere() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    lab.granted(small(), Place::Any);
+    let waiting = [lab.waits("p", small(), Place::Any), lab.waits("p", small(), Place::Any)];
+    let at_home = lab.waits("p", small(), home("a"));
+    for _ in 0..2 {
+        lab.granted(small(), home("b"));
+    }
+    lab.now += FRESH_FOR;
+    assert_eq!(grants(&lab.reported("b", 3, true)), [(waiting[0], Some("b"), Routed::New)]);
+    assert_eq!(lab.engine.waiting[&waiting[1]].door, Door::Cluster(cluster("b")));
+    assert_eq!(lab.engine.waiting[&at_home].door, Door::Cluster(cluster("a")));
+    assert!(lab.steps(waiting[1]).contains(&What::Rehoused { from: cluster("a") }));
+}

@@ -1,0 +1,124 @@
+//! Who waits, for how long, and what people are told of it.
+
+use super::*;
+use crate::admission::{
+    class,
+    engine::AWAY_FOR,
+    limits::{CREDITS_BEFORE_OFFERS, FRESH_FOR},
+};
+
+#[test]
+fn a_request_waits_only_while_there_is_no_credit() {
+    let mut lab = Lab::new();
+    lab.offered("a", 2);
+    let first = lab.granted(small(), Place::Any);
+    lab.granted(small(), home("a"));
+    let (one, two) = (lab.waits("p", small(), Place::Any), lab.waits("p", small(), home("a")));
+    lab.now += Duration::from_millis(300);
+    let actions = lab.end(first);
+    assert_eq!(grants(&actions), [(one, Some("a"), Routed::New)]);
+    let Action::Grant { waited, permit, .. } = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!((*waited, *permit), (Duration::from_millis(300), PermitId(one.0)));
+    assert_eq!(grants(&lab.offered("a", 3)), [(two, Some("a"), Routed::Home)]);
+}
+
+#[test]
+fn homes_are_served_before_any_report_and_new_keys_after_one() {
+    let mut lab = Lab::new();
+    for _ in 0..CREDITS_BEFORE_OFFERS {
+        lab.granted(small(), home("a"));
+    }
+    lab.waits("p", small(), home("a"));
+    let (waiter, actions) = lab.arrive("p", small(), Place::Any);
+    assert_eq!(actions, [Action::Refuse { to: waiter, why: Refusal::NoCluster, after: AWAY_FOR }]);
+    assert!(!lab.engine.takes_new(lab.now));
+    lab.reported("b", 4, false);
+    assert!(!lab.engine.takes_new(lab.now), "it has no space");
+    lab.offered("b", 4);
+    lab.granted(small(), Place::Any);
+    assert!(lab.engine.takes_new(lab.now) && !lab.engine.takes_new(lab.now + FRESH_FOR));
+}
+
+#[test]
+fn small_ones_wait_for_no_more_than_one_big_one_in_eight() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    let mut held = lab.granted(small(), home("a"));
+    for _ in 0..40 {
+        lab.waits("p", small(), home("a"));
+        lab.waits("p", big(1), home("a"));
+    }
+    let mut lanes = String::new();
+    while let [(waiter, ..)] = grants(&lab.end(held))[..] {
+        held = PermitId(waiter.0);
+        lanes.push(if lab.engine.held[&held].lane == Lane::Big { 'B' } else { 's' });
+    }
+    let (with_small, bigs) = lanes.split_at(lanes.rfind('s').expect("there are small ones") + 1);
+    assert!(
+        with_small.as_bytes().windows(8).all(|eight| eight.iter().filter(|lane| **lane == b'B').count() == 1),
+        "{lanes}"
+    );
+    assert!(bigs.len() > 30 && bigs.bytes().all(|lane| lane == b'B'), "{lanes}");
+}
+
+#[test]
+fn big_ones_leave_half_of_the_credits_to_small_ones() {
+    let mut lab = Lab::new();
+    lab.offered("a", 4);
+    let held = [lab.granted(big(8), home("a")), lab.granted(big(8), home("a"))];
+    let waiting = lab.waits("p", big(8), home("a"));
+    lab.granted(small(), home("a"));
+    let other = lab.granted(small(), home("a"));
+    assert_eq!(lab.end(other), [], "the half for big ones is in use");
+    assert_eq!(grants(&lab.end(held[0])), [(waiting, Some("a"), Routed::Home)]);
+}
+
+#[test]
+fn lists_have_places_of_their_own() {
+    let mut lab = Lab::new();
+    let held: Vec<PermitId> = (0..32).map(|_| lab.granted(class::list(), Place::Everywhere)).collect();
+    let waiting = lab.waits("p", class::list(), Place::Everywhere);
+    lab.granted(small(), home("a"));
+    assert_eq!(grants(&lab.end(held[0])), [(waiting, None, Routed::List)]);
+}
+
+#[test]
+fn one_that_stops_sends_all_away() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    let held = lab.granted(small(), home("a"));
+    let waiting = [lab.waits("p", small(), home("a")), lab.waits("q", big(2), Place::Any)];
+    let expect: Vec<Action> =
+        waiting.iter().map(|to| Action::Refuse { to: *to, why: Refusal::Closing, after: AWAY_FOR }).collect();
+    assert_eq!(lab.apply(Event::Closing), expect);
+    let (late, actions) = lab.arrive("p", small(), home("a"));
+    assert_eq!(actions, [Action::Refuse { to: late, why: Refusal::Closing, after: AWAY_FOR }]);
+    assert_eq!(lab.end(held), []);
+    assert_eq!((lab.in_flight("a"), lab.engine.held.len()), (0, 0));
+}
+
+#[test]
+fn people_are_told_who_waits_where() {
+    let mut lab = Lab::new();
+    lab.offered("a", 2);
+    lab.granted(small(), home("a"));
+    lab.granted(small(), home("a"));
+    let mine = lab.waits("p", small(), home("a"));
+    lab.waits("q", big(4), Place::Any);
+    lab.now += Duration::from_secs(1);
+    let status = lab.engine.status(lab.now);
+    assert_eq!(status.iter().map(|side| side.cluster.clone()).collect::<Vec<_>>(), [None, Some(cluster("a"))]);
+    let (side, lanes) = (&status[1], &status[1].lanes);
+    assert_eq!((side.fresh, side.credits, side.in_flight, side.streams), (true, 2, 2, 0));
+    assert_eq!((lanes[0].waiting, lanes[0].units, lanes[0].oldest_ms), (1, 1, 1000));
+    assert_eq!((lanes[1].waiting, lanes[1].units, lanes[1].bytes), (1, 4, 4 << 20));
+    assert_eq!(lab.engine.entries(None, lab.now).len(), 2);
+    let entries = lab.engine.entries(Some("p"), lab.now);
+    assert_eq!((entries.len(), &entries[0].request, entries[0].waited_ms), (1, &request(mine), 1000));
+    let felt = lab.engine.felt(&cluster("a"), lab.now);
+    assert_eq!((felt.window_ms, felt.in_flight_milli, felt.saturated_ms), (1000, 2000, 1000));
+    assert_eq!((felt.waiting_small, felt.waiting_big), (1, 1));
+    assert_eq!(felt.offer.map(|offer| offer.credits), Some(2));
+    let told = lab.engine.explain(&request(mine), lab.now).expect("it is remembered");
+    assert_eq!((told.principal.as_str(), told.home, told.age_ms), ("p", Some(cluster("a")), 1000));
+}

@@ -1,0 +1,48 @@
+//! When a cluster with nothing to do takes a waiting request from another one's queue: a rule over plain data that can
+//! be recorded and replayed. Must not know the requests; which one is taken is the queue's affair.
+
+use flotilla_api::{
+    explain::{Seen, Verdict, Why},
+    queue::Lane,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Decides. What waits owns nothing, so no fence is needed: its claim is made where it is served.
+#[must_use]
+pub fn steal(seen: &[Seen]) -> Verdict {
+    let mut why = Why::NothingIsStuck;
+    for lane in Lane::ALL {
+        // Ties go to the first name, so that the same sight is always the same verdict.
+        let stuck = seen.iter().filter(|side| is_stuck(side, lane));
+        let Some(from) = stuck.max_by(|a, b| a.units.cmp(&b.units).then_with(|| b.cluster.cmp(&a.cluster))) else {
+            continue;
+        };
+        why = Why::NobodyIsIdle;
+        let idle = seen.iter().filter(|side| is_idle(side, lane));
+        let best = idle.max_by(|a, b| a.score_milli.cmp(&b.score_milli).then_with(|| b.cluster.cmp(&a.cluster)));
+        if let Some(thief) = best {
+            return Verdict::Take { thief: thief.cluster.clone(), from: from.cluster.clone(), lane };
+        }
+    }
+    Verdict::Nothing(why)
+}
+
+/// Whether something waits here that others could serve, and can't be served here now.
+fn is_stuck(seen: &Seen, lane: Lane) -> bool {
+    let (free, movable) = match lane {
+        Lane::Small => (seen.free_small, seen.movable_small),
+        Lane::Big => (seen.free_big, seen.movable_big),
+    };
+    seen.fresh && seen.takes_new && movable > 0 && free == 0
+}
+
+/// Whether it could serve one more, and has nothing of its own to serve.
+fn is_idle(seen: &Seen, lane: Lane) -> bool {
+    let free = match lane {
+        Lane::Small => seen.free_small,
+        Lane::Big => seen.free_big,
+    };
+    seen.fresh && seen.takes_new && free > 0 && seen.waiting_small == 0 && seen.waiting_big == 0
+}
