@@ -16,12 +16,17 @@ R10 | 240 | 1800 | wrong disks are refused with exit code 78
 R13 | 180 | 1800 | how long nobody can write or read when the leader dies
 R14 | 240 | 1800 | ready if, and only if, a server serves
 R15 | 400 | 2400 | a node with many chunks is lost for ever
+R26 | 240 | 7200 | queues' owners and thieves are killed while requests are stolen
 R29 | 400 | 7200 | a follower that needs a snapshot, killed while it installs it
+R31 | 0 | 14400 | ten times what the fleet can do, and an hour of what it can
 control-no-syncs | 180 | 180 | R1 must find syncs that do nothing
 control-no-dir-sync | 180 | 180 | R1 must find syncs of folders that do nothing
 control-no-read-index | 300 | 300 | R5 must find a leader that answers reads without a read index
 control-no-recheck | 300 | 300 | R7 must find a purge that does not look again
 control-trust-holders | 180 | 180 | a repair that copies a damaged copy must be found
+control-fresh-ids | 0 | 240 | R26 must find uploads that are made twice
+control-open | 0 | 400 | R31 must find a front door that lets everything through at once
+control-no-stealing | 0 | 300 | R31 must find a fleet where idle clusters take nothing
 ROWS
 }
 

@@ -15,7 +15,7 @@ TIMED_OUT = (124, 137)
 # What a binary says that was not built by make.
 UNTOLD = "development"
 # Variables that make a row do less than it should at its full size.
-NARROWING = ("SCENARIOS", "RUNS", "KILLS", "POINTS", "ACTIONS", "HOW")
+NARROWING = ("SCENARIOS", "RUNS", "KILLS", "POINTS", "ACTIONS", "HOW", "PHASES", "ROUNDS")
 
 
 def revision(work: Path) -> str:

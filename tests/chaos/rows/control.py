@@ -44,6 +44,11 @@ CONTROLS = {
     "control-trust-holders": Control(
         "r8", {FAILPOINTS: "repair.trust_holders=return"}, r"CORRUPT|good copies", ["repair.trust_holders"]
     ),
+    "control-fresh-ids": Control("r26", {"IDS": "fresh"}, r"TWICE|twice=[1-9]"),
+    "control-open": Control(
+        "r31", {FAILPOINTS: "admission.open=return", "PHASES": "spike"}, r"goodput after the spike|answers that are", ["admission.open"]
+    ),
+    "control-no-stealing": Control("r31", {"STEALING": "never", "PHASES": "slow"}, r"nothing was stolen"),
 }
 
 
@@ -60,13 +65,14 @@ def main() -> None:
         print(f"the servers have no failpoint {missing}")
         sys.exit(SKIPPED)
     script = Path(__file__).with_name(f"{control.row}.py")
+    command = [sys.executable, str(script)] if script.exists() else [str(script.with_suffix(".sh"))]
     figures, last = Figures(tries=0, found=0), ""
     for attempt in range(control.tries):
         # A fleet of its own for every try; what it leaves is undone with the rest.
         own = {"DIR": f"{os.environ['DIR']}-{attempt}", "CHAOS_PREFIX": f"{os.environ['CHAOS_PREFIX']}t{attempt}"}
         Path(own["DIR"]).mkdir()
         done = subprocess.run(
-            [sys.executable, str(script), "short", str(seed + attempt)],
+            [*command, "short", str(seed + attempt)],
             env=os.environ | control.env | own, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False,
         )
         lines = done.stdout.strip().splitlines()

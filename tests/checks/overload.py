@@ -1,0 +1,336 @@
+"""Sends a fleet that is short of processor time ten times what it can do, and looks at what becomes of everybody.
+
+usage: overload.py short|full
+
+PHASES="herd spike slow clogged soak" picks some of them; RATE=300 is the capacity in uploads per second, instead of a search for
+it; SOAK_S=3600 is how long the soak lasts; STEALING=never is a control, where stealing is never on.
+"""
+
+import os
+import statistics
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+import loads
+from crowded import SHARE, SLOW_SHARE, Clog, Fleet, Held, Watch, growth_percent, held, herd
+from dev import fail, note
+from loads import OK, REFUSED, Load, Part, Phase
+
+# Content of up to 4 KiB is a part of its commit: a node alone can hold it, and processor time is all that there is too little of.
+SIZE, TIMEOUT_S = "2KB", 20
+MIX = {"put": 1}
+# Of the capacity: a calm that leaves room, the spike, and what bursts stand on.
+CALM, SPIKE, BASE = 0.7, 10, 0.5
+# As many as the supernode's queues hold, and more: else it would be the runner that keeps requests back.
+CONNECTIONS_MIN, CONNECTIONS_MAX, CONNECTIONS_PER_RATE = 2000, 4000, 8
+# An upload is good after the spike if it is not this many times slower than one in a hundred was before.
+PATIENCE = 20
+GOODPUT_MIN = 0.9
+# Uploads at once, and the most of them that one of three equal clusters may get.
+HERD, HERD_MAX = 100, 60
+# With stealing, the slowest admitted upload in a hundred has to be this many times faster than without.
+GAIN_MIN = {"slow": 1.1, "clogged": 1.0}
+# The clusters that are not short must not be used less with stealing than without, but for noise.
+USE_MIN = 0.95
+# At least so much of what is stolen comes from the cluster that is short.
+FROM_SHORT_MIN = 0.5
+SHORT = "c"
+CLOG = 48
+# What is asked on average in the rounds of stealing, and in their bursts, of what the clusters can do then.
+STEADY, BURST, BURST_S, BURST_EVERY_S = 0.6, 3, 0.5, 4
+WARM_S = 2
+# In ten minutes of a soak, after its first third; and files and threads that may come and go.
+RSS_GROWTH_MAX, FLAT_SLACK, FLAT_SHARE = 1.0, 16, 0.1
+HELD_EVERY_S = 10
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long everything lasts, in seconds."""
+
+    phases: str
+    trial: int
+    precision: int
+    calm: float
+    spike: float
+    after: float
+    # Goodput is that of so many seconds after the spike.
+    window: tuple[float, float]
+    bursts: float
+    burst: tuple[float, float]
+    rounds: tuple[bool, ...]
+    round_s: float
+
+
+SIZES = {
+    "short": Size("herd spike slow", 2, 25, 6, 3, 24, (14, 24), 6, (0.5, 3), (False, True), 10),
+    "full": Size("herd spike slow clogged soak", 5, 10, 20, 10, 65, (30, 60), 60, (1, 8), (True, False, True, False), 30),
+}
+
+
+class Check:
+    """One run of the check."""
+
+    def __init__(self, size: Size):
+        self.size, self.problems = size, []
+        self.figures: dict[str, float | int] = {"ops": 0, "lost": 0, "corrupt": 0}
+        self.fleet = Fleet()
+        self.dev, self.folder = self.fleet.dev, self.fleet.dev.work / "loads"
+        self.watch = Watch(self.fleet)
+        self.rate = float(os.environ.get("RATE", 0))
+        self.seed = 0
+
+    def bad(self, *problems: str) -> None:
+        for problem in problems:
+            note(f"PROBLEM: {problem}")
+            self.problems.append(problem)
+
+    @property
+    def connections(self) -> int:
+        return min(CONNECTIONS_MAX, max(CONNECTIONS_MIN, int(self.rate * CONNECTIONS_PER_RATE)))
+
+    def send(self, name: str, tail: str, connections: int, over=lambda: None, mix: dict[str, int] | None = None, within_s: float = 600) -> tuple[Load, dict, dict]:
+        """Sends a load to servers that are short of time until its last answer is there; gives the supernode's metrics before and
+        after it, too. Everything is read back at full speed."""
+        pages = [self.fleet.sure_page()]
+
+        def at_end() -> None:
+            over()
+            self.fleet.lift()
+            pages.append(self.fleet.sure_page())
+
+        self.fleet.limit()
+        self.seed += 1
+        text = loads.profile(f"{name} of the overload check", connections, tail, mix or MIX, SIZE, TIMEOUT_S)
+        load = loads.run(self.folder, name, text, at_end, self.seed, within_s)
+        if len(pages) < 2:
+            fail(f"{name}: the runner ended with {load.code} before its last answer; see {self.folder}/{name}.log")
+        self.figures["ops"] += load.report["checked_files"]
+        self.figures["lost"] += load.report["lost"]
+        self.figures["corrupt"] += load.report["corrupt"]
+        note(load.verdict())
+        return load, pages[0], pages[1]
+
+    def tell(self, load: Load, phases: list[Phase]) -> None:
+        for phase in phases:
+            note(phase.line())
+            note(self.watch.line(load.began + phase.begin, load.began + phase.end))
+
+    @staticmethod
+    def tell_counts(name: str, before: dict, after: dict) -> None:
+        show = lambda metric, *labels: dict(loads.grown(before, after, metric, *labels)) or "none"
+        note(f"{name}: the supernode answered {show('flotilla_requests_total', 'op', 'code')}")
+        note(f"  refused {show('flotilla_refused_total', 'code', 'why')}, routed {show('flotilla_routed_total', 'cluster', 'why')}")
+        note(f"  stolen {show('flotilla_stolen_total', 'from', 'to')}")
+
+    def herd(self) -> None:
+        """Uploads that begin at once are spread over the clusters."""
+        self.fleet.limit()
+        got = herd(self.dev, HERD)
+        note(f"herd: of {HERD} uploads at once: {dict(got)}")
+        most = max(got[cluster] for cluster in self.dev.clusters)
+        self.figures["herd"] = most
+        if sum(got[cluster] for cluster in self.dev.clusters) != HERD:
+            self.bad(f"of {HERD} uploads at once not all were taken: {dict(got)}")
+        if most > HERD_MAX:
+            self.bad(f"of {HERD} uploads at once {most} went to one of three idle clusters: {dict(got)}")
+
+    def knee(self) -> None:
+        """Finds the capacity: the highest rate of uploads at which none is refused and no queue grows."""
+        size = self.size
+        # A queue that grows by a tenth of the rate is a quarter of a second long at the end of a trial of a few seconds.
+        tail = f'[knee]\nfrom = 60\nto = 20000\nfor = "{size.trial}s"\np99_ms = 250\nfailed_percent = 1\nprecision_percent = {size.precision}\n'
+        load, before, after = self.send("knee", tail, 512)
+        found = load.report["knee"]
+        for row in found["trials"]:
+            note(f"knee: {row['rate']:.0f}/s {'borne' if row['borne'] else 'too much'}, failed {row['failed']}, p99 {row['p99_ms'] or 0:.0f} ms{', the runner was late' if row['runner_late'] else ''}")
+            note(self.watch.line(load.began + row["from_s"], load.began + row["to_s"]))
+        self.tell_counts("knee", before, after)
+        if not found["highest_borne"]:
+            fail("void: not even the first rate of the search for the capacity is borne")
+        self.rate = found["highest_borne"]
+
+    def spike(self) -> None:
+        """Ten times the capacity: refusals are honest, and soon after it nobody notices any more."""
+        size, rate = self.size, self.rate
+        parts = [
+            Part("calm", size.calm, CALM * rate),
+            Part("spike", size.spike, SPIKE * rate),
+            Part("after", size.after, CALM * rate),
+            Part("bursts", size.bursts, BASE * rate, (SPIKE * rate, *size.burst)),
+        ]
+        elections = self.fleet.elections()
+        load, before, after = self.send("spike", "\n".join(part.text() for part in parts), self.connections)
+        phases = load.phases(parts)
+        self.tell(load, phases)
+        self.tell_counts("spike", before, after)
+        peak = self.fleet.front.rss_peak_bytes() >> 20
+        note(f"spike: {self.fleet.elections() - elections} elections; the supernode held {peak} MiB at most")
+        self.bad(*load.problems())
+        _, spike, _, bursts = phases
+        ends = size.calm + size.spike
+        first = loads.cut(load.requests, "before", min(WARM_S, size.calm / 2), size.calm, CALM * rate)
+        last = loads.cut(load.requests, "after", ends + size.window[0], ends + size.window[1], CALM * rate)
+        patience = PATIENCE * loads.quantile(first.latencies(), 0.99)
+        was, now = first.good(patience), last.good(patience)
+        note(f"spike: good within {patience * 1000:.0f} ms: {was * 100:.1f} % before, {now * 100:.1f} % from {size.window[0]:.0f} to {size.window[1]:.0f} s after")
+        during = sum(1 for r in load.requests if r.outcome == OK and size.calm <= r.ended < ends) / size.spike / rate
+        base = bursts.outcomes()[OK] / (BASE * rate * size.bursts)
+        self.figures |= {
+            "goodput": round(now / was if was else 0.0, 3), "during": round(during, 3), "bursts": round(base, 3),
+            "refused": spike.outcomes()[REFUSED], "front_mib": peak,
+        }
+        if was < GOODPUT_MIN:
+            self.bad(f"void: {CALM} of the capacity is too much already, only {was * 100:.1f} % are good: was the capacity found right?")
+        elif now < GOODPUT_MIN * was:
+            self.bad(f"goodput after the spike is {now / was * 100:.1f} % of what it was before")
+        if not spike.outcomes()[REFUSED]:
+            self.bad("void: nothing was refused in the spike, so it was no overload")
+        if base < GOODPUT_MIN:
+            self.bad(f"goodput with bursts is {base * 100:.1f} % of what was asked between them")
+
+    def one_round(self, name: str, number: int, stealing: bool, can: float, keys: list[str]) -> tuple[float, float, dict[str, int]]:
+        """One load with bursts; gives the p99 of admitted uploads, processors that the other clusters used, and what was stolen."""
+        never = os.environ.get("STEALING") == "never"
+        self.fleet.restart_front(stealing="true" if stealing and not never else "false")
+        part = Part("work", self.size.round_s, STEADY * can, (BURST * can, BURST_S, BURST_EVERY_S))
+        clog = Clog(self.fleet, keys) if keys else None
+        if clog:
+            time.sleep(WARM_S)
+        told = f"{name}-{number}-{'on' if stealing else 'off'}"
+        load, before, after = self.send(told, part.text(), self.connections, clog.end if clog else lambda: None)
+        self.tell(load, load.phases([part]))
+        self.tell_counts(told, before, after)
+        if clog:
+            note(f"{told}: clients that clog {SHORT} were answered {dict(clog.answers)}")
+        self.bad(*load.problems())
+        warm = loads.cut(load.requests, told, WARM_S, self.size.round_s, part.rate)
+        used = self.watch.used(load.began + WARM_S, load.began + self.size.round_s)
+        use = sum(used[cluster] for cluster in self.dev.clusters if cluster != SHORT)
+        return loads.quantile(warm.latencies(), 0.99), use, dict(loads.grown(before, after, "flotilla_stolen_total", "from", "to"))
+
+    def stealing(self, name: str, can: float, keys: list[str]) -> None:
+        """Uploads with bursts while one cluster is short: who takes from its queue, and what that is worth."""
+        found: dict[bool, list[tuple[float, float, dict[str, int]]]] = {True: [], False: []}
+        for number, stealing in enumerate(self.size.rounds):
+            found[stealing].append(self.one_round(name, number, stealing, can, keys))
+        p99 = {on: statistics.median(one[0] for one in rounds) for on, rounds in found.items()}
+        use = {on: statistics.median(one[1] for one in rounds) for on, rounds in found.items()}
+        count = {on: sum(sum(one[2].values()) for one in rounds) for on, rounds in found.items()}
+        short = sum(n for one in found[True] for pair, n in one[2].items() if pair.startswith(f"{SHORT}/"))
+        gain = p99[False] / p99[True] if p99[True] else 0.0
+        note(
+            f"{name}: p99 of admitted uploads {p99[True] * 1000:.0f} ms with stealing, {p99[False] * 1000:.0f} ms without; the others used "
+            f"{use[True]:.2f} and {use[False]:.2f} processors; stolen {count[True]}, {short} of them from {SHORT}"
+        )
+        self.figures |= {
+            f"{name}_gain": round(gain, 2), f"{name}_p99_on_ms": round(p99[True] * 1000), f"{name}_p99_off_ms": round(p99[False] * 1000),
+            f"{name}_stolen": count[True], f"{name}_use_on": round(use[True], 2), f"{name}_use_off": round(use[False], 2),
+        }
+        if not count[True]:
+            self.bad(f"{name}: nothing was stolen with stealing on, and flotilla_stolen_total says so")
+        elif short < FROM_SHORT_MIN * count[True]:
+            self.bad(f"{name}: of {count[True]} stolen requests only {short} came from {SHORT}, the cluster that is short")
+        if count[False]:
+            self.bad(f"{name}: {count[False]} requests were stolen with stealing off")
+        if gain < GAIN_MIN[name]:
+            self.bad(f"{name}: stealing made p99 of admitted uploads only {gain:.2f} times better: {p99[True]:.3f} s with, {p99[False]:.3f} s without")
+        if use[True] < USE_MIN * use[False]:
+            self.bad(f"{name}: stealing let the other clusters idle: {use[True]:.2f} processors with, {use[False]:.2f} without")
+
+    def slow(self) -> None:
+        """One cluster has a tenth of a processor instead of a quarter."""
+        clusters = len(self.dev.clusters)
+        self.fleet.shares[SHORT] = SLOW_SHARE
+        try:
+            self.stealing("slow", self.rate * ((clusters - 1) * SHARE + SLOW_SHARE) / (clusters * SHARE), [])
+        finally:
+            self.fleet.shares[SHORT] = SHARE
+
+    def clogged(self) -> None:
+        """One cluster has all it can do with changes of its own files, which nobody else can make."""
+        self.fleet.lift()
+        keys = self.fleet.keys_of(SHORT, CLOG)
+        clusters = len(self.dev.clusters)
+        self.stealing("clogged", self.rate * (clusters - 1) / clusters, keys)
+
+    def soak(self) -> None:
+        """A steady load for long: nothing grows."""
+        seconds = float(os.environ.get("SOAK_S", 0))
+        if not seconds:
+            note("soak: left out, SOAK_S says how long it should be")
+            return
+        part = Part("soak", seconds, BASE * self.rate)
+        seen: dict[str, list[Held]] = {p.name: [] for p in self.dev.processes}
+        stop = self.watch.over
+        due = [time.monotonic()]
+
+        def look() -> None:
+            while not stop.is_set() and time.monotonic() < due[0] + seconds:
+                for process in self.dev.processes:
+                    if process.alive():
+                        seen[process.name].append(held(process))
+                stop.wait(HELD_EVERY_S)
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        mix = {"put": 5, "replace": 25, "get": 60, "head": 5, "delete": 5}
+        load, before, after = self.send("soak", part.text(), 256, mix=mix, within_s=seconds * 2 + 900)
+        self.tell(load, load.phases([part]))
+        self.tell_counts("soak", before, after)
+        self.bad(*load.problems())
+        worst = 0.0
+        for name, points in seen.items():
+            late = [point for point in points if point.at > due[0] + seconds / 3]
+            if len(late) < 3:
+                self.bad(f"void: {name} was looked at {len(late)} times, so nothing is known of its growth")
+                continue
+            growth = growth_percent([(point.at, float(point.rss)) for point in late], 600)
+            worst = max(worst, growth)
+            note(f"soak: {name}: memory grows by {growth:.2f} % in ten minutes, {late[-1].rss >> 20} MiB in the end, {late[-1].files} files, {late[-1].threads} threads")
+            if growth > RSS_GROWTH_MAX:
+                self.bad(f"soak: {name} grows by {growth:.2f} % of its memory in ten minutes")
+            for what in ("files", "threads"):
+                counts = [getattr(point, what) for point in late]
+                if max(counts[len(counts) // 2 :]) > max(counts[: len(counts) // 2]) * (1 + FLAT_SHARE) + FLAT_SLACK:
+                    self.bad(f"soak: {name} holds more and more {what}: up to {max(counts)}")
+        self.figures |= {"soak_s": int(seconds), "rss_growth": round(worst, 2)}
+
+    def run(self) -> None:
+        phases = (os.environ.get("PHASES") or self.size.phases).split()
+        known = {name: getattr(self, name) for name in ("herd", "spike", "slow", "clogged", "soak")}
+        if odd := [name for name in phases if name not in known]:
+            fail(f"PHASES= has {' '.join(odd)}; there are {' '.join(known)}")
+        self.fleet.wait_offers()
+        if "herd" in phases:
+            known["herd"]()
+        if not self.rate:
+            self.knee()
+        self.figures["rate"] = round(self.rate)
+        note(f"capacity: {self.rate:.0f} uploads per second")
+        for name in phases:
+            if name != "herd":
+                begun = time.monotonic()
+                known[name]()
+                note(f"-- {name} took {time.monotonic() - begun:.0f} s")
+        if dead := self.fleet.dead():
+            self.bad(f"servers have ended: {' '.join(dead)}")
+        self.watch.end()
+        self.fleet.lift()
+
+
+def main() -> None:
+    check = Check(SIZES[sys.argv[1]])
+    if (os.cpu_count() or 1) < 2:
+        note("one processor alone: servers have all of it, and the runner what they leave")
+    check.run()
+    figures = " ".join(f"{name}={value}" for name, value in check.figures.items())
+    if check.problems:
+        fail(f"{len(check.problems)} problems, first: {check.problems[0]}; {figures}")
+    print(figures)
+
+
+if __name__ == "__main__":
+    main()
