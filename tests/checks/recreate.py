@@ -3,6 +3,7 @@
 import json
 import socket
 import sys
+import threading
 import time
 import urllib.parse
 
@@ -10,6 +11,8 @@ from dev import Answer, Client, Dev, Process, fail
 
 BODY = b"x" * 100_000
 WITHIN_S = 20
+# How long a DELETE stands still: a home ends some two seconds after its file.
+LATE_MS = 6000
 # Between a DELETE and the next copy: around the time after which the home is let go.
 COPY_WAITS_S = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.4)
 
@@ -113,6 +116,29 @@ def unused_claim(dev: Dev, front: Client, at: dict, n: int) -> None:
         fail(f"{key}: not read from its new home")
 
 
+def deleted_late(dev: Dev, front: Client) -> None:
+    """A DELETE that stands still at its node until the home has ended finds what is there then: nothing, or the new home."""
+    nodes = dev.of_cluster("a")
+    late = nodes[2]
+    dev.kill_all([late])
+    dev.start(late, env={"FAILPOINTS": f"gateway.before_delete=2*sleep({LATE_MS})"})
+    dev.wait_ready([late])
+    client = dev.client(late.public)
+    for key, then in (("late/0", 404), ("late/1", 421)):
+        must(dev.client(nodes[0].public).file("PUT", key, BODY), 201, "the PUT")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(client.file("DELETE", key)))
+        thread.start()
+        time.sleep(0.3)
+        must(dev.client(nodes[0].public).file("DELETE", key), 204, "the other DELETE")
+        if then == 421:
+            must(put_until_taken(dev.client(dev.of_cluster("b")[0].public), key, b"new", {421}), 201, "the new home")
+        thread.join()
+        must(answers[0], then, f"{key}: the late DELETE")
+        if then == 421:
+            must(front.file("GET", key), 200, f"{key}: the file in its new home")
+
+
 def copied(dev: Dev, front: Client, n: int) -> None:
     """A copy onto a key that was just deleted finds a home, whatever is left of the old one."""
     source, key = f"copied/source-{n}", f"copied/{n}"
@@ -138,6 +164,7 @@ def main() -> None:
         renewed(dev, front, at, n)
         unused_claim(dev, front, at, n)
         copied(dev, front, n)
+    deleted_late(dev, front)
     print(
         f"rounds={rounds} recreated={rounds} renewed={rounds} unused_claims_released={rounds} "
         f"copies={rounds * len(COPY_WAITS_S)} old_commits_taken=0"

@@ -86,7 +86,8 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
     match refusal {
         Refusal::WrongHome => wrong_home(None),
         Refusal::Sealed => ApiError::new(Code::Moving, "the key is moving to another cluster").retry(1000),
-        Refusal::BelowFloor => ApiError::new(Code::Conflict, "the claim on the key is too old; send the request again"),
+        // Its home ended while the request was on its way, and so did the one that it was sent to again.
+        Refusal::BelowFloor => ApiError::new(Code::Moving, "the key's home has changed meanwhile").retry(100),
         Refusal::ChunkGone => ApiError::new(
             Code::ChunkGone,
             "the upload's chunks were given up meanwhile, or its node is leaving; send the request again",

@@ -41,7 +41,7 @@ use crate::{
     },
     homes::Homes,
     metadata::{
-        Answer, Command, Delete, Metadata, Precondition, Probe, Refusal,
+        Answer, Command, Metadata, Precondition, Probe, Refusal,
         list::Entry,
         rows::{FileRow, HomeState, KeyRow},
     },
@@ -333,44 +333,11 @@ impl FileService {
     }
 
     /// Gives the epoch of a key's home, with or without a file; linearizable.
-    async fn home_of(&self, name: &FileName, hop: Hop) -> Result<Epoch, ApiError> {
+    pub(super) async fn home_of(&self, name: &FileName, hop: Hop) -> Result<Epoch, ApiError> {
         self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
         match self.metadata.key(name).map_err(|error| of_metadata(&error))? {
             Some(KeyRow { home: HomeState::Open | HomeState::Sealed, epoch, .. }) => Ok(epoch),
             Some(KeyRow { home: HomeState::Closed, .. }) | None => self.find(name, hop).await.map(|(epoch, _)| epoch),
-        }
-    }
-
-    /// Ends a file.
-    pub async fn delete(
-        &self,
-        name: FileName,
-        command: CommandId,
-        conditions: &WriteConditions,
-        hop: Hop,
-    ) -> Result<Response, ApiError> {
-        let _counted = self.under_way.count_one(hop.by());
-        let epoch = match self.home_of(&name, hop).await {
-            Ok(epoch) => epoch,
-            Err(error) => {
-                let asked = error.code == Code::FileNotFound && conditions.if_match.is_some();
-                return Err(if asked { precondition_failed(None) } else { error });
-            }
-        };
-        flotilla_env::failpoint!("gateway.before_delete", |_| Err(ApiError::new(Code::NoLeader, "a failpoint")));
-        let delete = Delete { name, epoch, precondition: precondition(conditions) };
-        let applied =
-            self.metadata.propose(command, Command::Delete(delete)).await.map_err(|error| of_metadata(&error))?;
-        match applied.answer {
-            Answer::Deleted { version } => {
-                let mut response = StatusCode::NO_CONTENT.into_response();
-                set(response.headers_mut(), header::VERSION, version.to_string());
-                set(response.headers_mut(), header::CLUSTER, self.cluster.to_string());
-                set(response.headers_mut(), header::EPOCH, version.epoch.to_string());
-                Ok(response)
-            }
-            Answer::Refused(refusal) => Err(of_refusal(&refusal)),
-            other => Err(of_upload(&upload::Error::Unknown(format!("a delete was answered with {other:?}")))),
         }
     }
 

@@ -6,6 +6,7 @@ mod chunks;
 mod cluster;
 mod conditions;
 mod copy;
+mod delete;
 mod direct;
 mod disposition;
 mod error;
