@@ -15,10 +15,7 @@ use flotilla_api::{
 use flotilla_env::{Clock, Entropy};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::route;
-
-/// A report older than this says nothing about load; a cluster without a newer one gets no new keys.
-const FRESH_FOR: Duration = Duration::from_millis(2500);
+use crate::{admission::limits::FRESH_FOR, route};
 
 /// How long a cluster of another directory is remembered; it reports twice a second.
 const FOREIGN_FOR: Duration = Duration::from_secs(10);
@@ -42,6 +39,10 @@ pub struct Clusters {
     foreign: Arc<Mutex<Option<Instant>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+}
+
+fn is_older(known: &BTreeMap<ClusterName, Known>, report: &ClusterReport) -> bool {
+    known.get(&report.cluster).is_some_and(|before| before.report.term > report.term)
 }
 
 /// A request that was sent to a node.
@@ -73,15 +74,17 @@ impl Clusters {
     /// Whether a report is of an older term than the last of its cluster: of a leader that has yet to learn that it is none.
     #[must_use]
     pub fn is_older(&self, report: &ClusterReport) -> bool {
-        self.lock().get(&report.cluster).is_some_and(|before| before.report.term > report.term)
+        is_older(&self.lock(), report)
     }
 
     /// Takes a report; one of an older term than the last is ignored.
     pub fn heard(&self, report: ClusterReport) {
-        if self.is_older(&report) {
+        let mut known = self.lock();
+        if is_older(&known, &report) {
             return;
         }
-        self.lock().insert(report.cluster.clone(), Known { at: self.clock.now(), report });
+        known.insert(report.cluster.clone(), Known { at: self.clock.now(), report });
+        drop(known);
         self.heard.notify_waiters();
     }
 
@@ -114,6 +117,12 @@ impl Clusters {
     #[must_use]
     pub fn applied(&self, cluster: &ClusterName) -> Option<u64> {
         self.lock().get(cluster).map(|known| known.report.applied)
+    }
+
+    /// Whether any cluster has reported since this supernode started.
+    #[must_use]
+    pub fn knows_any(&self) -> bool {
+        !self.lock().is_empty()
     }
 
     /// Whether a cluster has reported since this supernode started.

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 
 import loads
-from crowded import SHARE, SLOW_SHARE, Clog, Fleet, Held, Watch, growth_percent, held, herd
+from crowded import SHARE, SLOW_SHARE, Clog, Fleet, Held, Watch, conclude, growth_percent, held, herd
 from dev import fail, note
 from loads import OK, REFUSED, Load, Part, Phase
 
@@ -326,10 +326,7 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         note("one processor alone: servers have all of it, and the runner what they leave")
     check.run()
-    figures = " ".join(f"{name}={value}" for name, value in check.figures.items())
-    if check.problems:
-        fail(f"{len(check.problems)} problems, first: {check.problems[0]}; {figures}")
-    print(figures)
+    conclude(check.figures, check.problems)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import time
 
 import loads
 import once
-from crowded import SLOW_SHARE, Fleet
-from dev import Process, fail, note
+from crowded import SLOW_SHARE, Fleet, conclude
+from dev import Process, note
 from once import Made
 from streams import put_paced
 
@@ -199,10 +199,7 @@ class Check:
 def main() -> None:
     check = Check(int(os.environ.get("SEED", 1)))
     check.run(int(sys.argv[1]), int(sys.argv[2]))
-    figures = " ".join(f"{name}={value}" for name, value in check.figures.items())
-    if check.problems:
-        fail(f"{len(check.problems)} problems, first: {check.problems[0]}; {figures}")
-    print(figures)
+    conclude(check.figures, check.problems)
 
 
 if __name__ == "__main__":

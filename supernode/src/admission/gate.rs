@@ -233,12 +233,6 @@ impl Gate {
         counted.bytes = counted.bytes.saturating_add(bytes);
     }
 
-    /// Whether any cluster was ever heard.
-    #[must_use]
-    pub fn knows_any(&self) -> bool {
-        self.lock().engine.knows_any(self.0.clock.now())
-    }
-
     /// Tells of all queues.
     #[must_use]
     pub fn status(&self) -> Vec<SideStatus> {

@@ -91,19 +91,14 @@ impl Service {
             Some(cluster) => Place::Home(cluster.clone()),
             None => {
                 // A supernode that has just started hears from every cluster within a second.
-                let known = self.forwarder.clusters.wait_for(|_| self.gate().knows_any().then_some(())).await;
+                let known = self.forwarder.clusters.wait_for(|known| known.knows_any().then_some(())).await;
                 known.ok_or_else(no_cluster)?;
                 Place::Any
             }
         };
         let mut permit = self.gate().admit(asker.asks(place)).await?;
-        let Claimed { home, granted } = match self.claim_for(name, &permit).await {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                permit.answered(error.code.status());
-                return Err(error);
-            }
-        };
+        let claimed = self.claim_for(name, &permit).await;
+        let Claimed { home, granted } = permit.note(claimed)?;
         metrics::counter!("flotilla_claims_total", "result" => if granted { "granted" } else { "lost" }).increment(1);
         permit.claimed(explain::Claimed { cluster: home.cluster.clone(), epoch: home.epoch, granted });
         if permit.cluster.as_ref() == Some(&home.cluster) {

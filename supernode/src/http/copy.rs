@@ -82,13 +82,7 @@ impl Service {
         };
         // Without a permit of its own: one request that waits for two could wait for itself.
         let read = self.forwarder.send(read, from, Upload::Empty, None).await;
-        let (parts, body) = match read.map_err(of_source) {
-            Ok(answer) => answer.into_parts(),
-            Err(error) => {
-                permit.answered(error.code.status());
-                return Err(error);
-            }
-        };
+        let (parts, body) = permit.note(read.map_err(of_source))?.into_parts();
         let mut headers = request.headers.clone();
         for name in [std_header::CONTENT_TYPE, std_header::CONTENT_LENGTH] {
             if let Some(value) = parts.headers.get(&name) {

@@ -234,13 +234,7 @@ impl Service {
                 read.await
             }
         };
-        match kept {
-            Ok(kept) => Ok((Upload::Kept(kept), held)),
-            Err(error) => {
-                permit.answered(error.code.status());
-                Err(error)
-            }
-        }
+        Ok((Upload::Kept(permit.note(kept)?), held))
     }
 
     pub(super) async fn check_bucket(&self, bucket: &BucketName) -> Result<(), ApiError> {

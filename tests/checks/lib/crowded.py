@@ -252,3 +252,11 @@ def growth_percent(points: list[tuple[float, float]], over_s: float) -> float:
         return 0.0
     slope = sum((x - at) * (y - mean) for x, y in points) / spread
     return slope * over_s / mean * 100
+
+
+def conclude(figures: dict[str, float | int], problems: list[str]) -> None:
+    """Ends a check with its figures, as failed if there are problems."""
+    text = " ".join(f"{name}={value}" for name, value in figures.items())
+    if problems:
+        fail(f"{len(problems)} problems, first: {problems[0]}; {text}")
+    print(text)

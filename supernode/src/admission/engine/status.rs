@@ -21,12 +21,6 @@ impl Engine {
         self.sides.values().any(|side| side.is_able(now))
     }
 
-    /// Whether any cluster was ever heard.
-    #[must_use]
-    pub fn knows_any(&self, now: Instant) -> bool {
-        self.sides.values().any(|side| side.account.age(now).is_some())
-    }
-
     /// Tells of all queues: the lists' first, then those of the clusters by name.
     #[must_use]
     pub fn status(&self, now: Instant) -> Vec<SideStatus> {

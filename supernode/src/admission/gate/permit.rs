@@ -64,6 +64,14 @@ impl Permit {
         self.gate.apply(Event::Headed(self.id, length));
     }
 
+    /// Notes the status of an error that the request ends with.
+    ///
+    /// # Errors
+    /// The same one.
+    pub fn note<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        result.inspect_err(|error| self.answered(error.code.status()))
+    }
+
     /// Notes the status of the answer.
     pub fn answered(&mut self, status: StatusCode) {
         self.outcome = Outcome::Answered(status.as_u16());
