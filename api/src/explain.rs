@@ -31,7 +31,7 @@ pub struct Explanation {
     pub request: RequestId,
     /// Whose it is.
     pub principal: String,
-    /// What was asked: `put`, `get`, `head`, `list`, `patch`, `delete` or `copy`.
+    /// What was asked: `put`, `get`, `head`, `list`, `patch`, `delete` or `copy`; `ticket` for a ticket that stands in the queue.
     pub op: String,
     /// How long ago it came, in milliseconds, when this was asked.
     pub age_ms: u64,
@@ -193,6 +193,8 @@ pub enum Refusal {
     Lost,
     /// The supernode stops.
     Closing,
+    /// It would have to wait, and its client would rather have a ticket: nobody is refused by this.
+    WouldWait,
 }
 
 impl Refusal {
@@ -200,7 +202,7 @@ impl Refusal {
     #[must_use]
     pub fn code(self) -> Code {
         match self {
-            Self::Hopeless | Self::Full | Self::Displaced => Code::QueueFull,
+            Self::Hopeless | Self::Full | Self::Displaced | Self::WouldWait => Code::QueueFull,
             Self::Waited => Code::QueueTimeout,
             Self::NoCluster | Self::Lost => Code::ClusterUnavailable,
             Self::Closing => Code::NotReady,
@@ -218,6 +220,7 @@ impl Refusal {
             Self::NoCluster => "no_cluster",
             Self::Lost => "lost",
             Self::Closing => "closing",
+            Self::WouldWait => "would_wait",
         }
     }
 
@@ -232,6 +235,7 @@ impl Refusal {
             Self::NoCluster => "no cluster with space has reported lately, so none can take a new file",
             Self::Lost => "the file's cluster has not reported lately",
             Self::Closing => "the supernode is stopping",
+            Self::WouldWait => "the request would have to wait, and its client would rather have a ticket",
         }
     }
 }
@@ -377,6 +381,7 @@ mod tests {
             Refusal::NoCluster,
             Refusal::Lost,
             Refusal::Closing,
+            Refusal::WouldWait,
         ];
         for why in refusals {
             assert_eq!(json(serde_json::to_value(why).expect("plain data")), why.as_str());

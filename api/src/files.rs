@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BucketName, ClusterName, Epoch, Key, NodeId};
+use crate::{BucketName, ClusterName, Epoch, Key, NodeId, directory::ClusterState};
 
 /// The answer to a PUT: 201 created or 200 replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub struct ClustersAnswer {
     /// The version of the server that answers, and its revision: `0.1.0 (abc1234)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// Public addresses of the supernodes, as URLs, by id.
+    #[serde(default)]
+    pub supernodes: Vec<String>,
 }
 
 /// One cluster as the supernode knows it.
@@ -131,6 +134,9 @@ pub struct ClustersAnswer {
 pub struct ClusterStatus {
     /// Its name.
     pub name: ClusterName,
+    /// How it stands with the directory.
+    #[serde(default)]
+    pub state: ClusterState,
     /// Whether its last report is fresh.
     pub reachable: bool,
     /// Age of the last report, in milliseconds; none before the first one.

@@ -10,6 +10,8 @@ pub const EPOCH: &str = "flotilla-epoch";
 pub const REQUEST_ID: &str = "x-request-id";
 /// The client's own id for a mutating request.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The ticket under which a request is sent, [`crate::TicketId`].
+pub const TICKET: &str = "flotilla-ticket";
 /// On a PATCH: `true` puts the bytes behind the last one.
 pub const APPEND: &str = "flotilla-append";
 /// On a copy or a move: the ETags that the source may have, as in `If-Match`.

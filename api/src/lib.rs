@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod capability;
 pub mod codec;
+pub mod directory;
 pub mod error;
 pub mod explain;
 pub mod files;
@@ -16,7 +17,10 @@ pub mod name;
 pub mod peer;
 pub mod queue;
 pub mod route;
+pub mod supernodes;
+pub mod tickets;
 
 pub use error::{Code, Problem};
 pub use ids::{ChunkId, ClusterName, CommandId, Epoch, NodeId, ParseError, RequestId, Version, WriterId};
 pub use name::{BucketName, FileName, Key};
+pub use tickets::{TicketAnswer, TicketId, TicketState};

@@ -10,8 +10,27 @@ pub const KEYS: &str = "/v1/keys";
 pub const CLUSTERS: &str = "/v1/clusters";
 /// What waits at a supernode: `GET /v1/queue`.
 pub const QUEUE: &str = "/v1/queue";
+/// Places in the queue that outlive connections: `GET|DELETE /v1/tickets/{id}`.
+pub const TICKETS: &str = "/v1/tickets";
 /// What became of a request: `GET /v1/explain/{id}`.
 pub const EXPLAIN: &str = "/v1/explain";
+/// The supernodes: `GET /v1/supernodes`, orders below one of them.
+pub const SUPERNODES: &str = "/v1/supernodes";
+/// A supernode that is up leaves for ever: `POST /v1/supernodes/{id}/remove`; the last segment.
+pub const REMOVE: &str = "remove";
+/// One that is gone does: `POST /v1/supernodes/{id}/remove-lost`; the last segment.
+pub const REMOVE_LOST: &str = "remove-lost";
+
+/// A cluster that gets no new keys: `GET|POST|DELETE /v1/clusters/{cluster}/retire`; the last segment.
+pub const RETIRE: &str = "retire";
+/// The end of a cluster: `POST /v1/clusters/{cluster}/forget`; the last segment.
+pub const FORGET: &str = "forget";
+/// The directory made anew: `POST /v1/directory/rebuild`.
+pub const DIRECTORY_REBUILD: &str = "/v1/directory/rebuild";
+/// The directory held against the clusters: `GET /v1/directory/verify`.
+pub const DIRECTORY_VERIFY: &str = "/v1/directory/verify";
+/// The directory as lines: `GET /v1/directory/dump`.
+pub const DIRECTORY_DUMP: &str = "/v1/directory/dump";
 
 /// Operations: the event loop is alive.
 pub const HEALTHZ: &str = "/healthz";
@@ -62,6 +81,10 @@ pub const PEER_QUEUE: &str = "/peer/v1/queue";
 pub const PEER_EXPLAIN: &str = "/peer/v1/explain";
 /// Peers: old claims, to a node of the cluster that has them.
 pub const PEER_SETTLE: &str = "/peer/v1/settle";
+/// Peers: home records as a cluster's own log has them, to any of its nodes.
+pub const PEER_HOMES: &str = "/peer/v1/homes";
+/// Peers: the fence of a rebuild, to any node of a cluster.
+pub const PEER_FENCE: &str = "/peer/v1/fence";
 /// Peers: one page of the ids on a node's disk.
 pub const PEER_INVENTORY: &str = "/peer/v1/inventory";
 /// Peers: how copies on a node's disk look.

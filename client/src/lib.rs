@@ -13,6 +13,6 @@ pub use body::{Body, BoxError};
 pub use peer::PeerClient;
 pub use sdk::{
     ByteRange, Client, ClusterNodes, CopyOptions, DeleteOptions, Deleted, Download, Error, FileInfo, Kind, Learn,
-    ListQuery, NODES_GOOD_FOR, Options, Put, PutBody, PutOptions,
+    ListQuery, NODES_GOOD_FOR, Options, Put, PutBody, PutOptions, Queue,
 };
 pub use transport::{Http, InMemory, Lane, Network, Transport};

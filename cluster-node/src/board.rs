@@ -14,12 +14,13 @@ use flotilla_env::{Clock, Entropy};
 use metrics::Gauge;
 use tokio::time::Instant;
 
+/// A node that was silent for three heartbeats gets no new chunks.
+pub use flotilla_member::membership::SILENT_AFTER;
+
 use crate::placement::{self, Candidate};
 
 /// How often a node sends its statistics.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
-/// A node that was silent for three heartbeats gets no new chunks.
-pub const SILENT_AFTER: Duration = Duration::from_millis(1600);
 /// A process that told nothing for so long was asleep, or cut off.
 const ASLEEP: Duration = Duration::from_secs(5);
 /// The most chunks that one request places.

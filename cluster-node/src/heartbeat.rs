@@ -1,6 +1,7 @@
 //! What a node tells on its own: statistics to the leader, and, as the leader, the cluster's report to the supernodes.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,7 @@ use flotilla_chunk_store::ChunkStore;
 use flotilla_client::{Lane, PeerClient};
 use flotilla_env::{Entropy, HostProbe};
 use flotilla_http_server::DocumentCache;
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -31,6 +33,7 @@ use crate::{
     life::Lost,
     metadata::{Command, Metadata, read},
     offers::Offers,
+    supernodes::Supernodes,
     under_way::UnderWay,
 };
 
@@ -54,8 +57,6 @@ pub struct Card {
     pub public: String,
     /// Its zone.
     pub zone: Option<String>,
-    /// The supernodes' peer addresses.
-    pub supernodes: Vec<String>,
 }
 
 /// Sends heartbeats and reports. Cheap to clone.
@@ -89,6 +90,8 @@ pub struct Teller {
     pub unheard: Arc<AtomicBool>,
     /// Ids of commands.
     pub entropy: Arc<dyn Entropy>,
+    /// Those who are told of the cluster.
+    pub supernodes: Supernodes,
     /// What supernodes may send.
     pub offers: Offers,
     /// Held while documents of one supernode are taken over.
@@ -102,10 +105,33 @@ impl Teller {
     /// Tells until `stop`: twice a second, and at once when the leader changes.
     pub async fn run(self, stop: CancellationToken) {
         let (reports, _) = watch::channel(None);
-        let tellers = self.card.supernodes.iter().map(|supernode| self.report_to(supernode, reports.subscribe()));
         tokio::select! {
             () = self.beat(&reports, &stop) => {}
-            _ = futures::future::join_all(tellers), if !self.card.supernodes.is_empty() => {}
+            () = self.report(&reports) => {}
+        }
+    }
+
+    /// Reports to each supernode by itself, and to those that documents come to name.
+    async fn report(&self, reports: &Reports) {
+        let mut told = BTreeSet::new();
+        let mut tellers = FuturesUnordered::new();
+        let mut made = reports.subscribe();
+        loop {
+            for supernode in self.supernodes.addresses() {
+                if told.insert(supernode.clone()) {
+                    tellers.push(self.report_to(supernode, reports.subscribe()));
+                }
+            }
+            tokio::select! {
+                Some(gone) = tellers.next() => {
+                    told.remove(&gone);
+                }
+                changed = made.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
         }
     }
 
@@ -152,8 +178,8 @@ impl Teller {
         if status.is_leader {
             self.board.heard(heartbeat);
             self.board.keep(|id| status.members.contains_key(&id));
-            self.offers.look(status.term, &self.board.reports());
-            let _nobody_listens = reports.send(Some(self.report(status.term)));
+            self.offers.look(status.term, &self.board.reports(), self.supernodes.addresses().len());
+            let _nobody_listens = reports.send(Some(self.cluster(status.term)));
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
             let told: Result<HeartbeatAnswer, _> =
                 self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
@@ -201,7 +227,7 @@ impl Teller {
         }
     }
 
-    fn report(&self, term: u64) -> ClusterReport {
+    fn cluster(&self, term: u64) -> ClusterReport {
         ClusterReport {
             cluster: self.card.cluster.clone(),
             uuid: self.card.uuid,
@@ -215,18 +241,19 @@ impl Teller {
         }
     }
 
-    /// Sends one supernode each report, or the last one if it is slow; one that hangs holds up nobody else.
-    async fn report_to(&self, supernode: &str, mut reports: watch::Receiver<Option<ClusterReport>>) {
+    /// Sends one supernode each report, or the last one if it is slow; one that hangs holds up nobody else. Gives its address once it
+    /// is a supernode no more.
+    async fn report_to(&self, supernode: String, mut reports: watch::Receiver<Option<ClusterReport>>) -> String {
         let mut refused = false;
-        while reports.changed().await.is_ok() {
+        while reports.changed().await.is_ok() && self.supernodes.addresses().contains(&supernode) {
             let Some(report) = reports.borrow_and_update().clone() else { continue };
-            let report = ClusterReport { offer: self.offers.to(supernode), ..report };
-            let told = self.peers.post(Lane::Control, supernode, route::PEER_REPORT, &report, TELL_DEADLINE).await;
+            let report = ClusterReport { offer: self.offers.to(&supernode), ..report };
+            let told = self.peers.post(Lane::Control, &supernode, route::PEER_REPORT, &report, TELL_DEADLINE).await;
             match told {
                 Ok(ReportAnswer { documents, felt }) => {
                     refused = false;
                     if let Some(felt) = felt {
-                        self.offers.felt(supernode, felt);
+                        self.offers.felt(&supernode, felt);
                     }
                     if let Some(documents) = documents {
                         self.take_over(documents).await;
@@ -240,6 +267,8 @@ impl Teller {
                 Err(error) => tracing::debug!(%supernode, %error, "supernode did not take the report"),
             }
         }
+        self.offers.forget(&supernode);
+        supernode
     }
 
     async fn take_over(&self, documents: Documents) {

@@ -1,7 +1,7 @@
 //! Whether a key is at home here: the cluster's own log first, the supernodes' directory for what the log doesn't know.
 
 use flotilla_api::{
-    BucketName, ClusterName, Epoch, FileName,
+    BucketName, ClusterName, Epoch, FileName, Problem,
     peer::{ClaimAnswer, ClaimRequest, Home, NodesAnswer, NodesRequest, ReleaseRequest},
     route,
 };
@@ -13,7 +13,7 @@ use crate::{
         read::Error as MetadataError,
         rows::{HomeState, KeyRow},
     },
-    supernodes::Supernodes,
+    supernodes::{Supernodes, Unanswered},
 };
 
 /// Why a request can't be served here.
@@ -25,6 +25,9 @@ pub enum Error {
     /// No supernode answers.
     #[error("no supernode answers: {0}")]
     Directory(String),
+    /// The supernodes answer, and this cluster gets no new keys.
+    #[error("this cluster gets no new keys: {0}")]
+    Refused(Box<Problem>),
     /// The metadata could not be read.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -132,6 +135,9 @@ impl Homes {
         route: &str,
         request: &Q,
     ) -> Result<A, Error> {
-        self.supernodes.ask(route, request).await.map_err(Error::Directory)
+        self.supernodes.ask(route, request).await.map_err(|why| match why {
+            Unanswered::Silent(why) => Error::Directory(why),
+            Unanswered::Refused(problem) => Error::Refused(problem),
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use flotilla_api::{CommandId, NodeId, RequestId, WriterId, peer::auth::FleetSecret};
+use flotilla_api::{CommandId, NodeId, RequestId, WriterId, codec, peer::auth::FleetSecret};
 use flotilla_chunk_store::ChunkStore;
 use flotilla_client::PeerClient;
 use flotilla_env::Entropy;
@@ -33,8 +33,8 @@ use crate::{
     homes::Homes,
     http::{Admin, FileService, Member, Service, peer_router},
     life::{Keeper, Lost, Periods, Released},
-    membership::{self, Greeter, Joiner, Membership, Starts},
-    metadata::{Answer, Command, FileMachine, Metadata, read},
+    membership::{self, Greeter, Joiner, Kind, Membership, Nodes, Starts},
+    metadata::{Answer, Command, FileMachine, Metadata, keys, read},
     offers::Offers,
     ops,
     repair::{self, Repair, gate::Gate, pace::Pace, transfers::Transfers},
@@ -177,8 +177,8 @@ async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
     let others = FormPeers(peers.clone());
     let place = async {
         if formation.has_to_join() {
-            let (dir, cluster, name) = (&*settings.data_dir, &settings.cluster, &*settings.name);
-            let joiner = Joiner { dir, cluster, name, peer: &addresses.peer, members: &settings.join, peers, seams };
+            let (dir, group, name) = (&*settings.data_dir, settings.cluster.as_str(), &*settings.name);
+            let joiner = Joiner { dir, group, name, peer: &addresses.peer, members: &settings.join, peers, seams };
             joiner.join(formation).await?;
         }
         Ok::<_, Error>(formation.run(&others).await?)
@@ -204,12 +204,19 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
     let store = open_store(dir, seams, sizes, kv.clone()).await?;
     let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
-    let writer = starts.last(identity.node)?;
+    let start = starts.last(|kv| last_writer(kv, identity.node))?;
     let group = seat.open(&identity, FileMachine, kv).await?;
     let metadata = Metadata::new(group);
     // Before it votes or answers anybody: on an older disk that could undo what was acked.
     let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
-    let greeter = Greeter { uuid: identity.uuid, own: addresses.peer.clone(), known, writer, peers: peers.clone() };
+    let greeter = Greeter {
+        kind: Kind::Node,
+        uuid: identity.uuid,
+        own: addresses.peer.clone(),
+        known,
+        start,
+        peers: peers.clone(),
+    };
     tokio::select! {
         greeted = greeter.greet(metadata.group()) => greeted?,
         () = stop.cancelled() => return Ok(()),
@@ -227,14 +234,17 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     let membership = Membership {
         node: identity.node,
         uuid: identity.uuid,
-        metadata: metadata.clone(),
-        board: board.clone(),
+        register: Nodes {
+            node: identity.node,
+            metadata: metadata.clone(),
+            board: board.clone(),
+            entropy: seams.entropy.clone(),
+        },
         voter_grace: settings.voter_grace,
         greeter,
         removed: removed.clone(),
         unheard: unheard.clone(),
         clock: seams.clock.clone(),
-        entropy: seams.entropy.clone(),
     };
     let member = Member {
         node: identity.node,
@@ -250,17 +260,15 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
 
     let serve = async {
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
-        starts.end(&metadata).await;
+        starts.end(metadata.group()).await;
         formation.set_formed();
         let budget = Budget::default();
         let placer = LeaderPlacer { metadata: metadata.clone(), board: board.clone(), peers: peers.clone() };
         let chunk_size = settings.chunk_size.as_u64();
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
-        let homes = Homes::new(
-            settings.cluster.clone(),
-            Supernodes::new(settings.supernodes.clone(), peers.clone(), seams.clock.clone()),
-            metadata.clone(),
-        );
+        let told = settings.supernodes.clone();
+        let supernodes = Supernodes::new(told, documents.clone(), peers.clone(), seams.clock.clone());
+        let homes = Homes::new(settings.cluster.clone(), supernodes.clone(), metadata.clone());
         let (released, sequence) = (Released::default(), Sequence::default());
         let uploads = Uploads::new(Parts {
             node: identity.node,
@@ -348,7 +356,8 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
             removed: removed.clone(),
             unheard: unheard.clone(),
             entropy: seams.entropy.clone(),
-            offers: Offers::new(seams.clock.clone(), settings.supernodes.len()),
+            offers: Offers::new(seams.clock.clone()),
+            supernodes,
             taking_over: Arc::default(),
         };
         late_files.set(FileService {
@@ -376,7 +385,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     };
     tokio::select! {
         result = work => result,
-        () = removed.cancelled() => Err(membership::removed(identity.node)),
+        () = removed.cancelled() => Err(membership::removed(Kind::Node, identity.node)),
         () = stop.cancelled() => Ok(()),
     }
 }
@@ -392,6 +401,16 @@ async fn open_store(dir: &Path, seams: &Seams, sizes: &Sizes, kv: Arc<dyn Kv>) -
     let (store, recovery) = ChunkStore::open(options).await.map_err(|error| Error::Chunks(error.to_string()))?;
     tracing::info!(?recovery, "chunk store is open");
     Ok(store)
+}
+
+/// Reads the writer id of the node's last start, before its group is open.
+fn last_writer(kv: &dyn Kv, node: NodeId) -> Result<Option<u64>, Error> {
+    let row = kv.get(keys::WRITERS, &keys::node(node)).map_err(Error::Kv)?;
+    let writer: Option<WriterId> = row
+        .map(|row| codec::decode(&row))
+        .transpose()
+        .map_err(|error| Error::Metadata(format!("writers are corrupt: {error}")))?;
+    Ok(writer.map(|writer| writer.0))
 }
 
 /// Asks for a writer id until there is one: without it nothing can be written, and there is nothing else to do.
@@ -426,6 +445,5 @@ fn card(settings: &Settings, addresses: &Addresses, identity: &Identity) -> Card
         peer: addresses.peer.clone(),
         public: addresses.public.clone(),
         zone: settings.zone.clone(),
-        supernodes: settings.supernodes.clone(),
     }
 }

@@ -26,10 +26,11 @@ const SHORT_BYTES: u64 = 48 << 20;
 pub struct Offers {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
-    supernodes: usize,
 }
 
 struct State {
+    /// How many supernodes are told.
+    supernodes: usize,
     term: Option<u64>,
     begun: Instant,
     /// None until this leader knows what its predecessor offered.
@@ -42,11 +43,11 @@ struct State {
 }
 
 impl Offers {
-    /// Begins with nothing; so many supernodes are told.
+    /// Begins with nothing.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, supernodes: usize) -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         let state = State::at(clock.now());
-        Self { state: Arc::new(Mutex::new(state)), clock, supernodes }
+        Self { state: Arc::new(Mutex::new(state)), clock }
     }
 
     /// Takes what a supernode felt.
@@ -59,14 +60,23 @@ impl Offers {
         state.last.insert(supernode.to_owned(), (felt, now));
     }
 
-    /// Looks at what was felt, as the leader of a term, and decides what is offered until the next look.
-    pub fn look(&self, term: u64, nodes: &[NodeReport]) {
+    /// Forgets a supernode that is told no more.
+    pub fn forget(&self, supernode: &str) {
+        let mut state = self.lock();
+        state.windows.remove(supernode);
+        state.last.remove(supernode);
+        state.shares.remove(supernode);
+    }
+
+    /// Looks at what was felt, as the leader of a term that tells so many supernodes, and decides what is offered until the next look.
+    pub fn look(&self, term: u64, nodes: &[NodeReport], supernodes: usize) {
         let mut state = self.lock();
         let now = self.clock.now();
         if state.term != Some(term) {
             *state = State { term: Some(term), ..State::at(now) };
         }
-        let all_heard = state.last.len() >= self.supernodes || now.duration_since(state.begun) >= HEARD_WITHIN;
+        state.supernodes = supernodes;
+        let all_heard = state.last.len() >= supernodes || now.duration_since(state.begun) >= HEARD_WITHIN;
         let windows = std::mem::take(&mut state.windows);
         let direct = direct(nodes);
         let control = match &state.control {
@@ -91,7 +101,7 @@ impl Offers {
         let state = self.lock();
         let control = state.control.as_ref()?;
         let share = state.shares.get(supernode).copied();
-        Some(control.offer(share.unwrap_or_else(|| unheard(control.offered(), self.supernodes))))
+        Some(control.offer(share.unwrap_or_else(|| unheard(control.offered(), state.supernodes))))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -102,6 +112,7 @@ impl Offers {
 impl State {
     fn at(now: Instant) -> Self {
         Self {
+            supernodes: 0,
             term: None,
             begun: now,
             control: None,

@@ -27,6 +27,7 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(route::PEER_LOCATE | route::PEER_LAYOUT) => "locate",
         Some(route::PEER_FORM | route::PEER_JOIN | route::PEER_GREET) => "form",
         Some(route::PEER_SETTLE) => "settle",
+        Some(route::PEER_HOMES | route::PEER_FENCE) => "homes",
         Some(route::PEER_FSCK) => "fsck",
         Some(
             route::PEER_ADMIN | route::PEER_TRANSFERS | route::PEER_MEMBERS | route::PEER_STOP | route::PEER_DRAINED,

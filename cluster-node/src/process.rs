@@ -105,7 +105,7 @@ impl Readiness for Ready {
             reasons.push(Reason::CatchingUp);
         } else if member.metadata.barrier().await.is_err() {
             reasons.push(Reason::NoQuorum);
-        } else if self.files.get().is_none_or(|files| files.documents.revision() == 0) {
+        } else if !self.files.get().is_some_and(|files| files.documents.has_principals()) {
             // Without the supernode group's documents no client could be told from a stranger.
             reasons.push(Reason::CatchingUp);
         }

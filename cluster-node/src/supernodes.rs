@@ -2,12 +2,15 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use flotilla_api::{Code, Problem};
 use flotilla_client::{Lane, PeerClient, peer::Error};
 use flotilla_env::Clock;
+use flotilla_http_server::DocumentCache;
 use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
@@ -19,10 +22,20 @@ const HEDGE_AFTER: Duration = Duration::from_millis(300);
 /// For how long one that failed is asked after the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(2);
 
-/// The supernodes as one node knows them. Cheap to clone.
+/// Why no supernode gave an answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// None could; what the last one said.
+    Silent(String),
+    /// They did, and this cluster gets no new keys.
+    Refused(Box<Problem>),
+}
+
+/// The supernodes as one node knows them: those of its settings, and those that the documents name. Cheap to clone.
 #[derive(Clone)]
 pub struct Supernodes {
-    addresses: Arc<[String]>,
+    told: Arc<[String]>,
+    documents: DocumentCache,
     peers: PeerClient,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
@@ -31,33 +44,40 @@ pub struct Supernodes {
 #[derive(Debug, Default)]
 struct State {
     /// The one that answered last.
-    good: usize,
+    good: Option<String>,
     /// When each of them failed last, if it has not answered since.
-    failed: Vec<Option<Instant>>,
+    failed: BTreeMap<String, Instant>,
 }
 
 impl State {
-    fn new(count: usize) -> Self {
-        Self { good: 0, failed: vec![None; count] }
-    }
-
     /// Gives all of them in the order to ask them in: the one that answered last and those behind it, then those that failed
-    /// lately, the one whose failure is longest ago first.
-    fn order(&self, now: Instant) -> Vec<usize> {
-        let count = self.failed.len();
-        let mut order: Vec<usize> = (0..count).map(|step| (self.good + step) % count).collect();
-        let ago = |index: usize| self.failed[index].map(|at| now.duration_since(at)).filter(|ago| *ago < SHUNNED_FOR);
-        order.sort_by_key(|index| ago(*index).map(Reverse));
-        order
+    /// lately, the one whose failure is longest ago first. Forgets failures that are over.
+    fn order(&mut self, mut all: Vec<String>, now: Instant) -> Vec<String> {
+        self.failed.retain(|_, at| now.duration_since(*at) < SHUNNED_FOR);
+        let good = all.iter().position(|address| Some(address) == self.good.as_ref()).unwrap_or(0);
+        all.rotate_left(good);
+        all.sort_by_key(|address| self.failed.get(address).map(|at| Reverse(now.duration_since(*at))));
+        all
     }
 }
 
 impl Supernodes {
-    /// Puts the parts together; `addresses` are `HOST:PORT` of peer listeners.
+    /// Puts the parts together; `told` are `HOST:PORT` of peer listeners.
     #[must_use]
-    pub fn new(addresses: Vec<String>, peers: PeerClient, clock: Arc<dyn Clock>) -> Self {
-        let state = Arc::new(Mutex::new(State::new(addresses.len())));
-        Self { addresses: addresses.into(), peers, clock, state }
+    pub fn new(told: Vec<String>, documents: DocumentCache, peers: PeerClient, clock: Arc<dyn Clock>) -> Self {
+        Self { told: told.into(), documents, peers, clock, state: Arc::default() }
+    }
+
+    /// Gives the peer addresses of all: those of the settings first.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let mut all = self.told.to_vec();
+        for supernode in self.documents.supernodes() {
+            if !all.contains(&supernode.peer) {
+                all.push(supernode.peer);
+            }
+        }
+        all
     }
 
     /// The way to other processes.
@@ -74,28 +94,37 @@ impl Supernodes {
     ///
     /// # Cancel safety
     /// A dropped future may leave questions on their way.
-    pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(&self, route: &str, request: &Q) -> Result<A, String> {
-        let mut order = self.lock().order(self.clock.now()).into_iter();
-        let ask = |index: usize| async move {
-            let asked = self.peers.post(Lane::Control, &self.addresses[index], route, request, ASK_DEADLINE).await;
-            (index, asked)
+    pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        route: &str,
+        request: &Q,
+    ) -> Result<A, Unanswered> {
+        let mut order = self.lock().order(self.addresses(), self.clock.now()).into_iter();
+        let ask = |address: String| async move {
+            let asked = self.peers.post(Lane::Control, &address, route, request, ASK_DEADLINE).await;
+            (address, asked)
         };
         let mut asked = FuturesUnordered::new();
-        let mut why = "none is configured".to_owned();
+        let mut why = Unanswered::Silent("none is configured".to_owned());
         loop {
             if asked.is_empty() {
                 match order.next() {
-                    Some(index) => asked.push(ask(index)),
+                    Some(address) => asked.push(ask(address)),
                     None => return Err(why),
                 }
             }
             tokio::select! {
-                Some((index, answer)) = asked.next() => {
-                    self.note(index, &answer);
+                Some((address, answer)) = asked.next() => {
+                    self.note(&address, &answer);
                     match answer {
                         Ok(answer) => return Ok(answer),
                         Err(error) => {
-                            why = format!("{}: {error}", self.addresses[index]);
+                            why = match error {
+                                Error::Problem(problem) if problem.code == Code::ClusterUnavailable => {
+                                    Unanswered::Refused(problem)
+                                }
+                                error => Unanswered::Silent(format!("{address}: {error}")),
+                            };
                             // Those that are still waited for may hang.
                             asked.extend(order.next().map(&ask));
                         }
@@ -106,14 +135,14 @@ impl Supernodes {
         }
     }
 
-    fn note<A>(&self, index: usize, answer: &Result<A, Error>) {
+    fn note<A>(&self, address: &str, answer: &Result<A, Error>) {
         let mut state = self.lock();
         match answer {
             Ok(_) => {
-                state.good = index;
-                state.failed[index] = None;
+                state.good = Some(address.to_owned());
+                state.failed.remove(address);
             }
-            Err(_) => state.failed[index] = Some(self.clock.now()),
+            Err(_) => _ = state.failed.insert(address.to_owned(), self.clock.now()),
         }
     }
 

@@ -3,11 +3,14 @@
 use clap::{Parser, Subcommand};
 
 mod client;
+mod cluster;
 mod dev;
+mod directory;
 mod key;
 mod place;
 mod queue;
 mod server;
+mod supernode;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -16,13 +19,14 @@ pub use client::{
     ClientArgs, ConnectionArgs, CopyArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs,
     StatusArgs, TasksArgs, TransfersArgs,
 };
+pub use cluster::{ClusterArgs, ClusterCommand, ClusterListArgs, ForgetArgs, RetireArgs};
 pub use dev::{DevArgs, DevCommand, DevStatusArgs, DirArgs, DownArgs, UpArgs};
+pub use directory::{DirectoryArgs, DirectoryCommand, DumpArgs, RebuildArgs, VerifyArgs};
 pub use key::{KeyArgs, KeyCommand, KeyListArgs, KeyNameArgs};
 pub use place::Place;
 pub use queue::{ExplainArgs, QueueArgs};
-pub use server::{
-    DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs, SupernodeArgs,
-};
+pub use server::{DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, RemoveArgs, ServerArgs, StopArgs};
+pub use supernode::{SupernodeArgs, SupernodeCommand, SupernodeListArgs, SupernodeRemoveArgs, SupernodeSettings};
 #[cfg(feature = "failpoints")]
 pub use tools::FailpointsArgs;
 pub use tools::{CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, ManArgs, Whose};
@@ -78,6 +82,10 @@ pub enum Command {
     Transfers(TransfersArgs),
     /// Make, list and revoke keys of principals
     Key(KeyArgs),
+    /// Show clusters, and let one retire
+    Cluster(ClusterArgs),
+    /// Rebuild, verify and dump the directory of homes
+    Directory(DirectoryArgs),
     /// Run a deployment of real processes on this machine
     Dev(DevArgs),
     /// Measure a deployment, or write and check a ledger of acked writes

@@ -1,9 +1,11 @@
 //! The commands, one file each: arguments in, exit code out.
 
+mod cluster;
 mod completions;
 mod config;
 mod copy;
 pub mod dev;
+mod directory;
 mod doctor;
 mod explain;
 #[cfg(feature = "failpoints")]
@@ -21,11 +23,12 @@ mod rm;
 pub mod server;
 mod stat;
 mod status;
+mod supernode;
 mod tasks;
 mod transfers;
 
 use crate::{
-    cli::{Command, KeyCommand},
+    cli::{ClusterCommand, Command, DirectoryCommand, KeyCommand},
     exit::{Exit, Failure},
     output::Report,
 };
@@ -51,6 +54,16 @@ pub async fn run(command: Command) -> u8 {
         Command::Key(args) => match &args.command {
             KeyCommand::Create(args) | KeyCommand::Revoke(args) => args.client.json,
             KeyCommand::List(args) => args.client.json,
+        },
+        Command::Cluster(args) => match &args.command {
+            ClusterCommand::List(args) => args.client.json,
+            ClusterCommand::Retire(args) => args.client.json,
+            ClusterCommand::Forget(args) => args.client.json,
+        },
+        Command::Directory(args) => match &args.command {
+            DirectoryCommand::Rebuild(args) => args.client.json,
+            DirectoryCommand::Verify(args) => args.client.json,
+            DirectoryCommand::Dump(args) => args.client.json,
         },
         Command::Dev(args) => matches!(&args.command, crate::cli::DevCommand::Status(args) if args.json),
         Command::Doctor(args) => args.client.json,
@@ -78,6 +91,8 @@ pub async fn run(command: Command) -> u8 {
         Command::Tasks(args) => Box::pin(tasks::run(args)).await.map(Exit::code),
         Command::Transfers(args) => Box::pin(transfers::run(args)).await.map(Exit::code),
         Command::Key(args) => Box::pin(key::run(args.command)).await.map(Exit::code),
+        Command::Cluster(args) => Box::pin(cluster::run(args.command)).await.map(Exit::code),
+        Command::Directory(args) => Box::pin(directory::run(args.command)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
         Command::Doctor(args) => Box::pin(doctor::run(args)).await.map(Exit::code),
         Command::Config(args) => config::run(&args).map(Exit::code),

@@ -79,10 +79,19 @@ pub struct Destination<'a> {
 /// Tells whether a client allows a redirect: `Prefer: redirect` (RFC 7240).
 #[must_use]
 pub fn prefers_redirect(headers: &HeaderMap) -> bool {
+    prefers(headers, "redirect")
+}
+
+/// Tells whether a client would rather be answered at once than wait: `Prefer: respond-async` (RFC 7240, section 4.1).
+#[must_use]
+pub fn prefers_async(headers: &HeaderMap) -> bool {
+    prefers(headers, "respond-async")
+}
+
+fn prefers(headers: &HeaderMap, what: &str) -> bool {
     let values = headers.get_all(HeaderName::from_static("prefer")).iter();
     let mut preferences = values.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    preferences
-        .any(|preference| preference.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("redirect"))
+    preferences.any(|preference| preference.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(what))
 }
 
 /// Reads capabilities that are for one cluster.
@@ -175,6 +184,11 @@ mod tests {
         assert!(
             prefers(&["redirect"]) && prefers(&["respond-async, Redirect; x=1"]) && prefers(&["wait=1", "redirect"])
         );
+        let both = HeaderMap::from_iter([(
+            HeaderName::from_static("prefer"),
+            HeaderValue::from_static("respond-async, wait=10"),
+        )]);
+        assert!(prefers_async(&both) && !prefers_redirect(&both));
         assert!(!prefers(&[]) && !prefers(&["no-redirect"]) && !prefers(&["x=redirect"]));
     }
 }

@@ -1,4 +1,4 @@
-//! The supernode group's documents as both servers read them on every request: buckets and principals, decoded once.
+//! The supernode group's documents as both servers read them on every request: buckets, principals and supernodes, decoded once.
 //!
 //! It must not know where documents are stored.
 
@@ -9,7 +9,7 @@ use std::{
 
 use flotilla_api::{
     BucketName,
-    peer::{Document, Documents},
+    peer::{Document, Documents, Supernode},
 };
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ struct Decoded {
     revision: u64,
     buckets: HashSet<BucketName>,
     callers: HashMap<[u8; 32], Caller>,
+    supernodes: Vec<Supernode>,
 }
 
 /// The documents. Cheap to clone.
@@ -55,6 +56,18 @@ impl DocumentCache {
         self.held().buckets.contains(name)
     }
 
+    /// Gives the supernodes that were started, by id.
+    #[must_use]
+    pub fn supernodes(&self) -> Vec<Supernode> {
+        self.held().supernodes.clone()
+    }
+
+    /// Whether principals are known: supernodes may be before root is.
+    #[must_use]
+    pub fn has_principals(&self) -> bool {
+        !self.held().callers.is_empty()
+    }
+
     fn held(&self) -> Arc<Decoded> {
         Arc::clone(&self.decoded.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -66,8 +79,9 @@ impl Authenticator for DocumentCache {
         self.held().callers.get(blake3::hash(token.as_bytes()).as_bytes()).cloned()
     }
 
+    /// Clusters are documents too, and can be there before the root is.
     fn is_ready(&self) -> bool {
-        self.revision() > 0
+        self.has_principals()
     }
 }
 
@@ -83,7 +97,11 @@ fn decode(documents: Documents) -> Decoded {
                 let caller = Caller { principal: principal.name.into(), root: principal.root };
                 decoded.callers.insert(principal.key_hash, caller);
             }
+            Document::Supernode(supernode) => decoded.supernodes.push(supernode),
+            // For the directory alone.
+            Document::Cluster { .. } | Document::Fenced { .. } => {}
         }
     }
+    decoded.supernodes.sort_by_key(|supernode| supernode.id);
     decoded
 }

@@ -29,7 +29,7 @@ mod patience;
 mod wire;
 
 pub use bodies::{BodyFault, Coded, limited, read_all};
-pub use capabilities::{Capabilities, Destination, Granted, Sealer, prefers_redirect};
+pub use capabilities::{Capabilities, Destination, Granted, Sealer, prefers_async, prefers_redirect};
 pub use credentials::{Authenticator, Caller, Guard};
 pub use documents::DocumentCache;
 pub use edge::Edge;

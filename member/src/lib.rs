@@ -1,6 +1,7 @@
 //! A process as a member of a Raft group: what nodes and supernodes do alike before and around their own work.
 //!
-//! Folder, marks of failed disks, formation over signed requests, Raft messages over signed requests, the group on its database.
+//! Folder, marks of failed disks, formation over signed requests, Raft messages over signed requests, the group on its database,
+//! its members.
 //! It knows neither files nor directories.
 
 pub mod addresses;
@@ -10,6 +11,7 @@ mod group;
 pub mod limits;
 mod live;
 pub mod marks;
+pub mod membership;
 mod period;
 pub mod problem;
 mod transport;

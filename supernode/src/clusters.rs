@@ -8,14 +8,16 @@ use std::{
 
 use flotilla_api::{
     ClusterName,
+    directory::ClusterState,
     files::ClusterStatus,
     peer::{ClusterReport, NodeReport},
     queue::QueueCounts,
 };
 use flotilla_env::{Clock, Entropy};
 use tokio::{sync::Notify, time::Instant};
+use uuid::Uuid;
 
-use crate::{admission::limits::FRESH_FOR, route};
+use crate::{admission::limits::FRESH_FOR, asked::Target, directory::rows::CLUSTERS_MAX, route};
 
 /// How long a cluster of another directory is remembered; it reports twice a second.
 const FOREIGN_FOR: Duration = Duration::from_secs(10);
@@ -35,8 +37,8 @@ pub struct Clusters {
     heard: Arc<Notify>,
     /// Requests that were sent to nodes and are not answered, by the nodes' addresses; none of 0.
     sent: Arc<Mutex<HashMap<String, u32>>>,
-    /// When a cluster reported last whose homes are of another directory.
-    foreign: Arc<Mutex<Option<Instant>>>,
+    /// Clusters whose homes are of another directory, as they reported last; at most [`CLUSTERS_MAX`].
+    foreign: Arc<Mutex<BTreeMap<ClusterName, Known>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -83,21 +85,66 @@ impl Clusters {
         if is_older(&known, &report) {
             return;
         }
+        let uuid = report.uuid;
         known.insert(report.cluster.clone(), Known { at: self.clock.now(), report });
         drop(known);
+        self.settled(uuid);
         self.heard.notify_waiters();
     }
 
     /// Notes the report of a cluster whose homes are of another directory.
-    pub fn heard_foreign(&self) {
-        *self.foreign.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+    pub fn heard_foreign(&self, report: ClusterReport) {
+        let now = self.clock.now();
+        let mut foreign = self.lock_foreign();
+        foreign.retain(|_, known| now.duration_since(known.at) < FOREIGN_FOR);
+        if foreign.len() < CLUSTERS_MAX || foreign.contains_key(&report.cluster) {
+            foreign.insert(report.cluster.clone(), Known { at: now, report });
+        }
+    }
+
+    /// What a cluster of this identity has is known here, or is never asked for: it is no stranger.
+    pub fn settled(&self, uuid: Uuid) {
+        self.lock_foreign().retain(|_, known| known.report.uuid != uuid);
     }
 
     /// Whether there is such a cluster: its keys are not known here, so that nothing can be called absent.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
-        let heard = *self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.is_some_and(|at| self.clock.now().duration_since(at) < FOREIGN_FOR)
+        let now = self.clock.now();
+        self.lock_foreign().values().any(|known| now.duration_since(known.at) < FOREIGN_FOR)
+    }
+
+    /// Gives these clusters.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<Target> {
+        let now = self.clock.now();
+        let foreign = self.lock_foreign();
+        let fresh = foreign.values().filter(|known| now.duration_since(known.at) < FOREIGN_FOR);
+        fresh.map(|known| target(&known.report)).collect()
+    }
+
+    /// Gives all clusters that were heard lately, whatever directory their homes are of.
+    #[must_use]
+    pub fn reporting(&self) -> Vec<Target> {
+        let now = self.clock.now();
+        let mut all = self.strangers();
+        let known = self.lock();
+        let fresh = known.values().filter(|known| now.duration_since(known.at) < FRESH_FOR);
+        all.extend(fresh.map(|known| target(&known.report)));
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Chooses a node of a cluster of this identity, registered or not.
+    #[must_use]
+    pub fn node_of(&self, target: &Target, avoid: &[String]) -> Option<String> {
+        let choose = |known: &BTreeMap<ClusterName, Known>| {
+            let known = known.get(&target.name).filter(|known| known.report.uuid == target.uuid)?;
+            self.node_among(&known.report.nodes, avoid)
+        };
+        let known = choose(&self.lock());
+        known.or_else(|| choose(&self.lock_foreign()))
     }
 
     /// Gives what `find` finds, after waiting for reports if it finds nothing: a supernode that just started hears from every
@@ -135,7 +182,10 @@ impl Clusters {
     #[must_use]
     pub fn gateway(&self, cluster: &ClusterName, avoid: &[String]) -> Option<String> {
         let known = self.lock();
-        let nodes: &[NodeReport] = &known.get(cluster)?.report.nodes;
+        self.node_among(&known.get(cluster)?.report.nodes, avoid)
+    }
+
+    fn node_among(&self, nodes: &[NodeReport], avoid: &[String]) -> Option<String> {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = |peer: &str| sent.get(peer).copied().unwrap_or(0);
         route::gateway(nodes, avoid, sent, || self.entropy.u64()).map(|node| node.peer.clone())
@@ -166,14 +216,15 @@ impl Clusters {
     #[must_use]
     pub fn status(
         &self,
-        registered: &[ClusterName],
+        registered: &[(ClusterName, ClusterState)],
         queue: impl Fn(&ClusterName) -> Option<QueueCounts>,
     ) -> Vec<ClusterStatus> {
         let now = self.clock.now();
         let known = self.lock();
-        let status = |name: &ClusterName| match known.get(name) {
+        let status = |(name, state): &(ClusterName, ClusterState)| match known.get(name) {
             None => ClusterStatus {
                 name: name.clone(),
+                state: *state,
                 reachable: false,
                 report_age_ms: None,
                 leader: None,
@@ -184,6 +235,7 @@ impl Clusters {
                 let age = now.duration_since(cluster.at);
                 ClusterStatus {
                     name: name.clone(),
+                    state: *state,
                     reachable: age < FRESH_FOR,
                     report_age_ms: Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
                     leader: Some(cluster.report.leader),
@@ -198,4 +250,12 @@ impl Clusters {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterName, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_foreign(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterName, Known>> {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn target(report: &ClusterReport) -> Target {
+    Target { name: report.cluster.clone(), uuid: report.uuid }
 }

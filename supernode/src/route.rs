@@ -19,6 +19,8 @@ pub struct Candidate {
     pub cluster: ClusterName,
     /// Its nodes, from its last fresh report.
     pub nodes: Arc<[NodeReport]>,
+    /// Whether it gets no new keys for ever.
+    pub retires: bool,
     /// Requests that this supernode has sent there and not yet seen answered.
     pub dispatched: u64,
     /// Requests that wait for it here.
@@ -99,7 +101,7 @@ pub fn score(candidate: &Candidate) -> f64 {
 
 fn takes_new_keys(candidate: &Candidate) -> bool {
     let alive: Vec<&NodeReport> = candidate.nodes.iter().filter(|n| n.alive).collect();
-    alive.iter().any(|n| n.stats.accepts_chunks) && free_share(&alive) > FREE_SHARE_MIN
+    !candidate.retires && alive.iter().any(|n| n.stats.accepts_chunks) && free_share(&alive) > FREE_SHARE_MIN
 }
 
 fn free_share(nodes: &[&NodeReport]) -> f64 {
@@ -152,7 +154,7 @@ mod tests {
 
     fn candidate(name: &str, cpu_busy: f32) -> Candidate {
         let nodes = [node(1, cpu_busy), node(2, cpu_busy)].into();
-        Candidate { cluster: name.parse().expect("a good name"), nodes, dispatched: 0, queued: 0 }
+        Candidate { cluster: name.parse().expect("a good name"), nodes, retires: false, dispatched: 0, queued: 0 }
     }
 
     fn change(candidate: &mut Candidate, how: impl Fn(&mut NodeReport)) {
@@ -223,6 +225,15 @@ mod tests {
         change(&mut clusters[0], |node| node.stats.accepts_chunks = false);
         assert_eq!(share_of(&clusters, "a"), 0);
         change(&mut clusters[1], |node| node.alive = false);
+        assert!(cluster(&clusters, sequence()).is_none());
+    }
+
+    #[test]
+    fn a_cluster_that_retires_gets_no_new_keys_however_idle_it_is() {
+        let mut clusters = [candidate("idle", 0.0), candidate("busy", 0.9)];
+        clusters[0].retires = true;
+        assert_eq!(share_of(&clusters, "busy"), 1000);
+        clusters[1].retires = true;
         assert!(cluster(&clusters, sequence()).is_none());
     }
 

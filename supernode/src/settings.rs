@@ -1,11 +1,14 @@
 //! What a supernode is told at start; plain data, checked once.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use flotilla_api::capability::LIFETIME_MAX_MS;
 use flotilla_http_server::Limits;
 use flotilla_member::{Addresses, Error, Period, addresses, limits};
 use serde::{Deserialize, Serialize};
+
+/// A leader that is not sure of the others moves no votes.
+const VOTER_GRACE_MIN: Duration = Duration::from_secs(2);
 
 /// A supernode's settings, from flags, environment, a TOML file and these defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,11 +31,18 @@ pub struct Settings {
     #[serde(default)]
     pub advertise_public: Option<String>,
     /// Peer addresses of the supernodes that form the group, this one among them; the first one forms it.
+    #[serde(default)]
     pub initial_members: Vec<String>,
+    /// Peer addresses of supernodes that serve: with an empty folder, and not an initial member, this one asks them for a place in
+    /// the group.
+    #[serde(default)]
+    pub join: Vec<String>,
     /// The file with the fleet's secret.
     pub fleet_secret_file: PathBuf,
-    /// The file with the root key. The first of the initial members makes it if it is missing; others do without it then.
-    pub root_key_file: PathBuf,
+    /// The file with the root key. The first of the initial members makes it if it is missing; others do without it then, and one
+    /// that joins needs none.
+    #[serde(default)]
+    pub root_key_file: Option<PathBuf>,
     /// Whether the key in that file replaces the group's, instead of being one that the group may know already. It does so once:
     /// later starts with the same key don't.
     #[serde(default)]
@@ -40,12 +50,18 @@ pub struct Settings {
     /// How old a claim gets before its cluster is asked whether it was ever used.
     #[serde(default = "Settings::default_claim_idle")]
     pub claim_idle: Period,
+    /// How long a voter may be away before another supernode gets its vote.
+    #[serde(default = "Settings::default_voter_grace")]
+    pub voter_grace: Period,
     /// How long a request may wait for a cluster.
     #[serde(default = "Settings::default_queue_wait")]
     pub queue_wait: Period,
     /// Whether idle clusters take new files out of the queues of others.
     #[serde(default = "Settings::default_stealing")]
     pub stealing: bool,
+    /// How long a place is held for a ticket whose turn has come.
+    #[serde(default = "Settings::default_ticket_hold")]
+    pub ticket_hold: Period,
     /// How long a client that is redirected may use the address that it got.
     #[serde(default = "Settings::default_capability_lifetime")]
     pub capability_lifetime: Period,
@@ -71,12 +87,20 @@ impl Settings {
         Period::secs(60 * 60)
     }
 
+    fn default_voter_grace() -> Period {
+        Period::secs(10 * 60)
+    }
+
     fn default_queue_wait() -> Period {
         Period::secs(5)
     }
 
     fn default_stealing() -> bool {
         true
+    }
+
+    fn default_ticket_hold() -> Period {
+        Period::secs(10)
     }
 
     fn default_capability_lifetime() -> Period {
@@ -96,7 +120,21 @@ impl Settings {
             let why = format!("is from 100ms to 1min, not {}", self.queue_wait);
             return Err(Error::Setting { name: "queue_wait", why });
         }
-        addresses::members(&self.initial_members)?;
+        if !(1000..=60_000).contains(&self.ticket_hold.as_ms()) {
+            let why = format!("is from 1s to 1min, not {}", self.ticket_hold);
+            return Err(Error::Setting { name: "ticket_hold", why });
+        }
+        if self.voter_grace.0 < VOTER_GRACE_MIN {
+            let why = format!("is at least 2s, not {}", self.voter_grace);
+            return Err(Error::Setting { name: "voter_grace", why });
+        }
+        if self.join.is_empty() || !self.initial_members.is_empty() {
+            addresses::members(&self.initial_members)?;
+            if self.root_key_file.is_none() {
+                let why = "is needed by those that form the group; one that joins does without".to_owned();
+                return Err(Error::Setting { name: "root_key_file", why });
+            }
+        }
         addresses::advertised(self.public, self.peer, self.advertise_public.as_deref(), self.advertise_peer.as_deref())
     }
 

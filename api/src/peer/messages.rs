@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::credits::{Felt, Offer};
-use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, WriterId, keys::PrincipalName};
+use crate::{BucketName, ChunkId, ClusterName, Epoch, FileName, NodeId, keys::PrincipalName};
 
 /// One node's synced copy of a chunk, as the node itself counted it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,27 +129,27 @@ pub struct HeartbeatAnswer {
     pub leads: bool,
 }
 
-/// A node with an empty folder asks for a place in a running cluster. Asked again, it is given the same one.
+/// A process with an empty folder asks for a place in a running group. Asked again, it is given the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinRequest {
-    /// The cluster.
-    pub cluster: ClusterName,
+    /// The group: a cluster's name, or that of the supernodes' group.
+    pub group: String,
     /// The folder's own identity, written down before it is told.
     pub disk: Uuid,
-    /// The node's name.
+    /// The process's name.
     pub name: String,
-    /// The node's peer address.
+    /// Its peer address.
     pub peer: String,
 }
 
 /// The answer to a [`JoinRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JoinAnswer {
-    /// The place: the cluster's identity and the node's id.
+    /// The place: the group's identity and the member's id.
     Place {
-        /// The cluster's identity.
+        /// The group's identity.
         uuid: Uuid,
-        /// The node's id.
+        /// The member's id.
         node: NodeId,
     },
     /// The leader is there.
@@ -164,19 +164,20 @@ pub enum JoinAnswer {
     },
 }
 
-/// A node that starts says what it has, before it takes part.
+/// A member that starts says what it has, before it takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GreetRequest {
-    /// The cluster's identity.
+    /// The group's identity.
     pub uuid: Uuid,
-    /// The node.
+    /// The member.
     pub node: NodeId,
     /// The newest term that it has seen: a leader of an older one leads no more.
     pub term: u64,
     /// The last index of its log.
     pub last_log_index: u64,
-    /// The writer id of its last start, as its own metadata has it; none if that start may not have come so far.
-    pub writer: Option<WriterId>,
+    /// The number of its last start, which the group's log gave, as its own database has it: a node's is its writer id. None if that
+    /// start may not have come so far.
+    pub start: Option<u64>,
 }
 
 /// The answer to a [`GreetRequest`], the worst last.
@@ -193,7 +194,7 @@ pub enum GreetAnswer {
     },
     /// It was started since, and its disk does not know of that: it is an older copy of itself.
     StartedSince,
-    /// It is no member of the cluster any more.
+    /// It is no member of the group any more.
     Removed,
 }
 
@@ -267,6 +268,37 @@ pub enum Document {
     },
     /// Who may do what.
     Principal(Principal),
+    /// A member of the supernode group that was started.
+    Supernode(Supernode),
+    /// A cluster that the directory knows: whoever makes the directory anew asks for it.
+    Cluster {
+        /// Its name.
+        name: ClusterName,
+        /// Its identity.
+        uuid: Uuid,
+        /// Whether it gets no new keys.
+        retiring: bool,
+    },
+    /// A cluster that nobody listens to any more.
+    Fenced {
+        /// The name that it had; another one may have it by now.
+        name: ClusterName,
+        /// Its identity.
+        uuid: Uuid,
+    },
+}
+
+/// A supernode, as others reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supernode {
+    /// Its id within the group; never given to another one.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its peer address.
+    pub peer: String,
+    /// Its public address, as a URL.
+    pub public: String,
 }
 
 /// A principal, known by the hash of its key.

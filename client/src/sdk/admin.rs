@@ -1,9 +1,10 @@
-//! What operators ask of a cluster.
+//! What operators ask of a cluster, and of the supernodes.
 
 use flotilla_api::{
     ClusterName, NodeId,
     admin::{NodeList, Taken, TaskList, TransferList},
     route,
+    supernodes::SupernodeList,
 };
 
 use http::Method;
@@ -66,5 +67,24 @@ impl Client {
     /// See [`Error::kind`].
     pub async fn transfers(&self, cluster: &ClusterName) -> Result<TransferList, Error> {
         self.run_json(&read(format!("{}/{cluster}/transfers", route::CLUSTERS)), ANSWER_MAX_BYTES).await
+    }
+
+    /// Asks for the supernodes.
+    ///
+    /// # Errors
+    /// See [`Error::kind`].
+    pub async fn supernodes(&self) -> Result<SupernodeList, Error> {
+        self.run_json(&read(route::SUPERNODES.to_owned()), ANSWER_MAX_BYTES).await
+    }
+
+    /// Has a supernode leave the group for ever: one that is up, or one that is lost; for the root principal. It goes on in the
+    /// background until the supernode is no longer among [`Client::supernodes`].
+    ///
+    /// # Errors
+    /// See [`Error::kind`]; 409 `conflict` for the last one, for one that is silent, or up although it was said to be lost.
+    pub async fn remove_supernode(&self, id: NodeId, lost: bool) -> Result<Taken, Error> {
+        let what = if lost { route::REMOVE_LOST } else { route::REMOVE };
+        let route = format!("{}/{id}/{what}", route::SUPERNODES);
+        self.run_json(&Call { method: Method::POST, ..read(route) }, ANSWER_MAX_BYTES).await
     }
 }

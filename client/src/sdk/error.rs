@@ -2,7 +2,7 @@
 
 use std::io;
 
-use flotilla_api::{Code, Problem, RequestId};
+use flotilla_api::{Code, Problem, RequestId, TicketId};
 
 use crate::body::BoxError;
 
@@ -75,6 +75,13 @@ pub enum Error {
     /// What was to be sent could not be read; the server has stored nothing.
     #[error("the source of the upload failed")]
     Source(#[source] io::Error),
+    /// The turn of the request's ticket has come, and its body was a stream that was begun: it can only be sent anew, under
+    /// the ticket (`PutOptions::ticket`), within the seconds for which the place is held.
+    #[error("the turn of ticket {ticket} has come, and what was begun can't be sent again")]
+    Granted {
+        /// The ticket.
+        ticket: TicketId,
+    },
     /// The request can't be made as it is.
     #[error("{0}")]
     Invalid(String),
@@ -86,7 +93,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Problem(problem) => kind_of(problem),
-            Self::Unreachable { .. } | Self::Interrupted { .. } => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Granted { .. } => Kind::Unavailable,
             Self::Indeterminate { .. } => Kind::Indeterminate,
             Self::Length { .. } => Kind::Verification,
             Self::Invalid(_) => Kind::Invalid,
@@ -103,6 +110,7 @@ impl Error {
             Self::Unreachable { .. }
             | Self::Interrupted { .. }
             | Self::Length { .. }
+            | Self::Granted { .. }
             | Self::Malformed(_)
             | Self::Source(_)
             | Self::Invalid(_) => None,

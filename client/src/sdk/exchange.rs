@@ -75,7 +75,7 @@ impl Client {
             }
         }
         loop {
-            let (place, address) = inner.addresses.current();
+            let address = inner.addresses.current();
             let answer = match inner.once(address.as_str(), call, content).await {
                 Ok(response) => read(response).await,
                 Err(failure) => Err(failure),
@@ -84,7 +84,7 @@ impl Client {
                 Ok(value) => {
                     inner.nodes.api_answered();
                     if of_file {
-                        self.learn_nodes(address).await;
+                        self.learn_nodes(&address).await;
                     }
                     return Ok((value, address.to_string()));
                 }
@@ -92,7 +92,7 @@ impl Client {
             };
             let (elsewhere, step) = tries.after(&failure, inner.entropy.u64());
             if elsewhere {
-                inner.addresses.leave(place);
+                inner.addresses.leave(&address);
                 inner.nodes.api_failed(inner.clock.now());
                 left += 1;
             }

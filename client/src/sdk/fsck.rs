@@ -1,4 +1,4 @@
-//! A cluster's metadata against its disks, line by line.
+//! Answers that come line by line, and the first of them: a cluster's metadata against its disks.
 
 use bytes::{Bytes, BytesMut};
 use flotilla_api::{ClusterName, fsck::Line, route};
@@ -8,6 +8,7 @@ use futures::{
 };
 use http::{HeaderMap, Method};
 use http_body_util::BodyDataStream;
+use serde::de::DeserializeOwned;
 
 use super::{
     client::Client,
@@ -44,11 +45,12 @@ struct Reader {
     held: BytesMut,
 }
 
-fn lines(body: Body) -> BoxStream<'static, Result<Line, Error>> {
+/// Reads an answer of JSON lines.
+pub(super) fn lines<T: DeserializeOwned + Send + 'static>(body: Body) -> BoxStream<'static, Result<T, Error>> {
     let reader = Reader { frames: BodyDataStream::new(body), held: BytesMut::new() };
     stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
-        match reader.next().await {
+        match reader.next::<T>().await {
             Ok(Some(line)) => Some((Ok(line), Some(reader))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
@@ -58,7 +60,7 @@ fn lines(body: Body) -> BoxStream<'static, Result<Line, Error>> {
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<Option<Line>, Error> {
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         loop {
             if let Some(end) = self.held.iter().position(|byte| *byte == b'\n') {
                 let line = self.held.split_to(end + 1).freeze();
@@ -78,6 +80,6 @@ impl Reader {
     }
 }
 
-fn parse(line: &Bytes) -> Result<Line, Error> {
+fn parse<T: DeserializeOwned>(line: &Bytes) -> Result<T, Error> {
     serde_json::from_slice(line).map_err(|error| Error::Malformed(error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Changes of files: PUT and DELETE, with preconditions and Idempotency-Keys.
 
 use bytes::Bytes;
-use flotilla_api::{FileName, RequestId, files::PutAnswer, header};
+use flotilla_api::{FileName, RequestId, TicketAnswer, TicketId, files::PutAnswer, header};
 use futures::TryStreamExt;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
@@ -13,8 +13,18 @@ use super::{
     content::{Content, PutBody},
     error::Error,
     exchange::{ANSWER_MAX_BYTES, Call, json, whole},
+    tickets::{Queue, is_lost},
 };
 use crate::transport::Lane;
+
+/// How many tickets of one PUT may be lost: whoever is too late for so many turns is too slow for any.
+const LOST_MAX: u32 = 3;
+
+/// What a PUT was answered with.
+enum Sent {
+    Stored(Put),
+    Waits(TicketAnswer),
+}
 
 /// How a PUT is done.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +35,13 @@ pub struct PutOptions {
     pub if_match: Option<String>,
     /// Only if the file does not have this ETag, or does not exist (`*`).
     pub if_none_match: Option<String>,
+    /// What it does if it would have to wait for its place at a cluster.
+    pub queue: Queue,
+    /// The ticket under which it is sent, whose turn has come: see [`Error::Granted`].
+    pub ticket: Option<TicketId>,
 }
 
-/// How a DELETE is done; the fields are those of [`PutOptions`].
+/// How a DELETE is done; the fields mean what those of [`PutOptions`] do.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
     /// The id under which the change is made at most once; made from random bits where there is none.
@@ -62,10 +76,12 @@ impl Client {
     ///
     /// # Bounds
     /// Bytes are sent again, a stream only if nothing was taken from it, a bounded number of times and always under the same key.
+    /// With a ticket it waits for its turn however long that takes; a ticket that is lost is replaced, three times at most.
     ///
     /// # Errors
     /// See [`Error::kind`]. [`Error::Source`]: the stream failed or its length is not the announced one; nothing is stored.
     /// [`Error::Indeterminate`]: the file may have been stored, or be stored later; the same body under the same key settles it.
+    /// [`Error::Granted`]: the turn of its ticket has come, and the stream was begun; send it anew under the ticket.
     ///
     /// # Cancel safety
     /// A dropped PUT may have been stored if its whole body was sent.
@@ -75,11 +91,52 @@ impl Client {
         let mut headers = HeaderMap::new();
         condition(&mut headers, IF_MATCH, options.if_match.as_deref())?;
         condition(&mut headers, IF_NONE_MATCH, options.if_none_match.as_deref())?;
+        if options.queue.takes_ticket() {
+            headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async"));
+        }
         let key = options.idempotency_key.clone().unwrap_or_else(|| self.new_key());
-        let call = Call { method: Method::PUT, lane: Lane::Data, route: name.to_path(), headers, key: Some(key) };
-        self.run(&call, &content, |response| async move {
+        let mut call = Call { method: Method::PUT, lane: Lane::Data, route: name.to_path(), headers, key: Some(key) };
+        let (mut ticket, mut lost) = (options.ticket, 0);
+        loop {
+            let asked = self.send_under(&mut call, &content, ticket).await;
+            let waited = match asked {
+                Ok(Sent::Stored(put)) => return Ok(put),
+                Ok(Sent::Waits(answer)) => {
+                    ticket = Some(answer.id);
+                    self.wait_for_turn(answer, &options.queue).await
+                }
+                Err(error) => Err(error),
+            };
+            match (waited, ticket) {
+                (Ok(()), _) if content.reopens() => {}
+                (Ok(()), Some(ticket)) => return Err(Error::Granted { ticket }),
+                (Err(error), Some(_)) if is_lost(&error) && lost < LOST_MAX && content.reopens() => {
+                    lost += 1;
+                    ticket = None;
+                }
+                (Err(error), _) => return Err(error),
+                (Ok(()), None) => unreachable!("it was a ticket's turn that was waited for"),
+            }
+        }
+    }
+
+    async fn send_under(&self, call: &mut Call, content: &Content, ticket: Option<TicketId>) -> Result<Sent, Error> {
+        let name = HeaderName::from_static(header::TICKET);
+        match ticket {
+            Some(id) => {
+                let value = HeaderValue::try_from(id.to_string()).expect("hex digits are ASCII");
+                call.headers.insert(name, value);
+            }
+            None => {
+                call.headers.remove(name);
+            }
+        }
+        self.run(call, content, |response| async move {
             let (parts, bytes) = whole(response, ANSWER_MAX_BYTES).await?;
-            Ok(Put { answer: json(bytes)?, created: parts.status == StatusCode::CREATED })
+            Ok(match parts.status {
+                StatusCode::ACCEPTED => Sent::Waits(json(bytes)?),
+                status => Sent::Stored(Put { answer: json(bytes)?, created: status == StatusCode::CREATED }),
+            })
         })
         .await
     }

@@ -7,4 +7,5 @@ mod peer;
 mod queue;
 mod retries;
 mod service;
+mod tickets;
 mod transport;

@@ -327,13 +327,18 @@ async fn addresses_are_learned_from_a_supernode_that_answered() {
         };
         let cluster = flotilla_api::files::ClusterStatus {
             name: "a".parse().expect("a good name"),
+            state: Default::default(),
             reachable: true,
             report_age_ms: Some(1),
             leader: None,
             nodes: vec![node(1, "http://a1:1", false), node(2, "http://a2:1", true)],
             queue: None,
         };
-        axum::Json(flotilla_api::files::ClustersAnswer { clusters: vec![cluster], server: None })
+        axum::Json(flotilla_api::files::ClustersAnswer {
+            clusters: vec![cluster],
+            server: None,
+            supernodes: Vec::new(),
+        })
     };
     network.serve(
         API,
@@ -360,4 +365,30 @@ async fn addresses_are_learned_from_a_supernode_that_answered() {
     assert_eq!(told.all(), [vec![learned]], "who lives comes first");
     network.remove(API);
     assert!(put(&client).await.expect("by the node"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supernode_that_joined_is_asked_when_the_given_one_is_gone() {
+    let network = network();
+    let answer = || flotilla_api::files::ClustersAnswer {
+        clusters: Vec::new(),
+        server: None,
+        supernodes: vec![format!("http://{API}"), "http://supernode-2:1".to_owned()],
+    };
+    network.serve(
+        API,
+        router(move |r: Request| async move {
+            match r.uri().path() == flotilla_api::route::CLUSTERS {
+                true => axum::response::IntoResponse::into_response(axum::Json(answer())),
+                false => created(),
+            }
+        }),
+    );
+    network.serve("supernode-2:1", router(|_: Request| async { created() }));
+    let client = client(&network, &[], Learn::Told(std::sync::Arc::new(|_: &[ClusterNodes]| {})));
+    assert!(put(&client).await.expect("by the given one"));
+    network.remove(API);
+    assert!(put(&client).await.expect("by the one that joined"));
+    let deaf = self::client(&network, &[], Learn::Never);
+    assert_eq!(put(&deaf).await.expect_err("it knows one address").kind(), Kind::Unavailable);
 }

@@ -67,8 +67,8 @@ pub(super) async fn join(
     Coded(request): Coded<JoinRequest>,
 ) -> Result<Coded<JoinAnswer>, ApiError> {
     let cluster = &state.files.ready()?.cluster;
-    if request.cluster != *cluster {
-        let why = format!("the nodes in 'join' are of cluster '{cluster}', not of '{}'", request.cluster);
+    if request.group != cluster.as_str() {
+        let why = format!("the nodes in 'join' are of cluster '{cluster}', not of '{}'", request.group);
         return Ok(Coded(JoinAnswer::Refused { why }));
     }
     state.member.ready()?.membership.place(&request).await.map(Coded).map_err(|error| of_membership(&error))

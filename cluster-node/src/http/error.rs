@@ -36,9 +36,8 @@ pub fn of_metadata(error: &read::Error) -> ApiError {
 /// An error of a change of the members as a problem.
 pub fn of_membership(error: &membership::Error) -> ApiError {
     match error {
-        membership::Error::Metadata(error) => of_metadata(error),
         membership::Error::Raft(error) => of_raft(error),
-        membership::Error::Queue(_) | membership::Error::Answer(_) => {
+        membership::Error::Register(_) => {
             tracing::error!(%error, "members can't be read or changed");
             ApiError::new(Code::Internal, "the members can't be read or changed")
         }
@@ -62,6 +61,7 @@ pub fn of_home(error: &homes::Error) -> ApiError {
             )
             .retry(1000)
         }
+        homes::Error::Refused(problem) => Problem::clone(problem).into(),
         homes::Error::Metadata(error) => of_metadata(error),
     }
 }

@@ -79,6 +79,8 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_STOP, post(admin::stop))
         .route(route::PEER_DRAINED, post(admin::drained))
         .route(route::PEER_SETTLE, post(homes::settle))
+        .route(route::PEER_HOMES, post(homes::records))
+        .route(route::PEER_FENCE, post(homes::fence))
         .route(route::PEER_PLACE, post(cluster::place))
         .route(route::PEER_HEARTBEAT, post(cluster::heartbeat))
         .route(route::PEER_FORM, post(cluster::form))

@@ -69,6 +69,8 @@ pub const NEXT_NODE: &[u8] = b"next_node";
 pub const SEALED_FLOOR: &[u8] = b"sealed_floor";
 /// In [`SYSTEM`]: the supernode group's documents, `flotilla_api::peer::Documents`.
 pub const DOCUMENTS: &[u8] = b"documents";
+/// In [`SYSTEM`]: the directory that is made anew from this cluster, whose documents are taken over next, a uuid.
+pub const NEXT_DIRECTORY: &[u8] = b"next_directory";
 /// In [`SYSTEM`]: the cluster clock, u64, in milliseconds.
 pub const CLOCK: &[u8] = b"clock";
 /// In [`SYSTEM`]: how many tasks stand, u32.

@@ -110,3 +110,77 @@ fn common_prefix(key: &str, request: &ListRequest) -> Option<String> {
     let end = rest.find(delimiter)? + delimiter.len();
     Some(format!("{}{}", request.prefix, &rest[..end]))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use flotilla_api::{Epoch, FileName, Version};
+    use flotilla_kv::{Batch, Error as KvError, Family, Kv, MemKv, Row};
+
+    use super::*;
+    use crate::metadata::rows::{Content, Etag, HomeState};
+
+    /// Counts the rows that are read.
+    struct Counted<'a>(&'a MemKv, AtomicUsize);
+
+    impl View for Counted<'_> {
+        fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.get(family, key)
+        }
+
+        fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, KvError> {
+            let rows = self.0.scan(family, from, to, limit)?;
+            self.1.fetch_add(rows.len(), Ordering::Relaxed);
+            Ok(rows)
+        }
+
+        fn last(&self, family: Family) -> Result<Option<Row>, KvError> {
+            self.0.last(family)
+        }
+    }
+
+    fn row(number: usize) -> (Vec<u8>, Vec<u8>) {
+        let key = format!("k{number:06}").parse().expect("a good key");
+        let name = FileName { bucket: "demo".parse().expect("a good name"), key };
+        let file = FileRow {
+            version: Version { epoch: Epoch(1), index: number as u64 },
+            size: 3,
+            etag: Etag::Root([9; 32]),
+            modified_ms: 5,
+            media_type: None,
+            content: Content::Trees(Vec::new()),
+        };
+        let row = KeyRow { epoch: Epoch(1), home: HomeState::Open, file: Some(file) };
+        (keys::file(&name), codec::encode(&row))
+    }
+
+    /// What a page costs does not depend on how many keys there are.
+    #[test]
+    fn a_page_is_flat() {
+        let kv = MemKv::inline(keys::FAMILIES);
+        let mut filled = 0;
+        let costs = [1_000, 10_000, 100_000].map(|count| {
+            let mut batch = Batch::default();
+            for number in filled..count {
+                let (key, value) = row(number);
+                batch.put(keys::FILES, key, value);
+            }
+            kv.write(batch).expect("memory");
+            filled = count;
+            let request = ListRequest {
+                bucket: "demo".parse().expect("a good name"),
+                prefix: "k".to_owned(),
+                delimiter: None,
+                after: Some("k000123".to_owned()),
+                limit: 500,
+            };
+            let view = Counted(&kv, AtomicUsize::new(0));
+            let page = page(&view, &request).expect("rows that were encoded");
+            (page.entries.len(), view.1.load(Ordering::Relaxed))
+        });
+        assert_eq!(costs, [costs[0]; 3]);
+        assert_eq!(costs[0].0, 500);
+    }
+}

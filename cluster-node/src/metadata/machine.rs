@@ -4,6 +4,7 @@ use flotilla_api::{NodeId, Version, WriterId, peer::Documents};
 use flotilla_kv::Family;
 use flotilla_raft_store::{Fault, Machine, Position, Txn};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     commit::{self, Commit, Probe},
@@ -128,6 +129,7 @@ impl Machine for FileMachine {
     type Answer = Answer;
 
     const FAMILIES: &'static [Family] = keys::FAMILIES;
+    const COMMAND_VERSION: u8 = 2;
 
     fn apply(&self, state: &mut dyn Txn, command: Command, at: Position) -> Result<Answer, Fault> {
         let outcome = match command {
@@ -155,9 +157,16 @@ pub(super) type Outcome = Result<Answer, Refusal>;
 
 fn put_documents(state: &mut dyn Txn, documents: &Documents) -> Result<Outcome, Fault> {
     let held: Documents = get(state, keys::SYSTEM, keys::DOCUMENTS)?.unwrap_or_default();
-    // Those of another directory say nothing of the homes here.
-    let same = held.revision == 0 || documents.directory == held.directory;
-    if same && documents.revision > held.revision {
+    let next: Option<Uuid> = get(state, keys::SYSTEM, keys::NEXT_DIRECTORY)?;
+    // Those of another directory say nothing of the homes here, unless it is the one that was made from them.
+    let known = match next {
+        Some(next) => documents.directory == next || documents.directory == held.directory,
+        None => held.revision == 0 || documents.directory == held.directory,
+    };
+    if known && documents.revision > held.revision {
+        if next == Some(documents.directory) {
+            state.delete(keys::SYSTEM, keys::NEXT_DIRECTORY.to_vec());
+        }
         put(state, keys::SYSTEM, keys::DOCUMENTS.to_vec(), documents);
     }
     Ok(Ok(Answer::Done))

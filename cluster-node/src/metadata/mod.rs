@@ -5,6 +5,7 @@ pub mod commit;
 pub mod copy;
 mod delete;
 pub mod heal;
+pub mod home_records;
 pub mod keys;
 pub mod life;
 pub mod list;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_api::{NodeId, codec};
 use flotilla_kv::View;
+use flotilla_member::membership::Places;
 use flotilla_raft_store::{Fault, Txn};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,6 +20,9 @@ use super::{
 
 /// The most nodes that are read at once; a cluster has fewer.
 const NODES_MAX: usize = 1024;
+
+/// Where ids of nodes are kept.
+const PLACES: Places = Places { disks: keys::DISKS, system: keys::SYSTEM, next: keys::NEXT_NODE };
 
 /// A decision about a node. Stored in the log: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +70,7 @@ pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
             }
         }
         Command::Join { disk, floor } => {
-            if let Some(known) = get::<NodeId>(state, keys::DISKS, disk.as_bytes())? {
-                return Ok(Answer::Node(known));
-            }
-            let next: u64 = get(state, keys::SYSTEM, keys::NEXT_NODE)?.unwrap_or(1).max(*floor);
-            put(state, keys::SYSTEM, keys::NEXT_NODE.to_vec(), &(next + 1));
-            put(state, keys::DISKS, disk.as_bytes().to_vec(), &NodeId(next));
-            return Ok(Answer::Node(NodeId(next)));
+            return Ok(Answer::Node(PLACES.give(state, *disk, *floor)?));
         }
         Command::Remove { node, lost } => {
             let row: Option<NodeRow> = get(state, keys::NODES, &keys::node(*node))?;
@@ -80,15 +78,7 @@ pub fn apply(state: &mut dyn Txn, command: &Command) -> Result<Answer, Fault> {
                 return Ok(refused("it does not drain any more"));
             }
             put(state, keys::NODES, keys::node(*node), &NodeRow { draining: true, leaves: true });
-            // Whether or not it joined by a command: its id is used up.
-            let next: u64 = get(state, keys::SYSTEM, keys::NEXT_NODE)?.unwrap_or(1);
-            put(state, keys::SYSTEM, keys::NEXT_NODE.to_vec(), &next.max(node.0 + 1));
-            // An empty folder of that node, if it asks once more, gets another id.
-            for (disk, row) in state.scan(keys::DISKS, &[], None, NODES_MAX)? {
-                if row == codec::encode(node) {
-                    state.delete(keys::DISKS, disk);
-                }
-            }
+            PLACES.take(state, *node)?;
             writers::retire(state, *node)?;
         }
         Command::Forget { node } => {

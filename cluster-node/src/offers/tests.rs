@@ -26,12 +26,13 @@ struct Leader {
     clock: Arc<Hand>,
     term: u64,
     node: NodeStats,
+    supernodes: usize,
 }
 
 impl Leader {
     fn new(supernodes: usize) -> Self {
         let clock = Arc::new(Hand(Mutex::new(flotilla_env::clock::system().now())));
-        Self { offers: Offers::new(clock.clone(), supernodes), clock, term: 1, node: NodeStats::default() }
+        Self { offers: Offers::new(clock.clone()), clock, term: 1, node: NodeStats::default(), supernodes }
     }
 
     /// Half a second later it looks.
@@ -45,7 +46,7 @@ impl Leader {
             alive,
             stats: self.node.clone(),
         };
-        self.offers.look(self.term, &[node(1, true), node(2, false)]);
+        self.offers.look(self.term, &[node(1, true), node(2, false)], self.supernodes);
     }
 
     fn shares(&self, supernodes: &[&str]) -> Vec<Option<u32>> {

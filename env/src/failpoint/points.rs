@@ -129,6 +129,7 @@ pub const POINTS: &[Point] = &[
     fail("repair.before_drop", "enough copies are verified, before another one is dropped"),
     fail("repair.drop_own", "before a node looks at copies that are too many; return: it drops none"),
     planted("repair.trust_holders", "a pulled copy is not held against its hash"),
+    planted("rebuild.no_fence", "a rebuild's fence leaves the floor as it is; for all nodes, without a chance"),
     planted("homes.any_epoch", "a change is applied whatever the log says of its key's home"),
     fail("homes.before_claim", "before a node claims a free key"),
     fail("homes.before_settle", "before a cluster closes a claim that was never used"),
@@ -148,5 +149,11 @@ pub const POINTS: &[Point] = &[
     pass("supernode.stolen", "a request is let through by a cluster that took it from another one's queue"),
     fail("supernode.after_claim", "a key is claimed, before the request goes on"),
     fail("supernode.before_forward", "before a request is sent to a gateway"),
+    pass("supernode.ticket_used", "it is written that a ticket was used, before its request goes on"),
+    planted("tickets.forget", "a new leader of the supernodes lets tickets of before wait for ever"),
+    planted(
+        "tickets.any_order",
+        "the last ticket of a principal has its turn first; for all supernodes, without a chance",
+    ),
     pass("supernode.answered", "the gateway has answered, before the client hears of it"),
 ];

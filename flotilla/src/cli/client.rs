@@ -74,6 +74,7 @@ Examples:
   tar c src | flotilla put - demo/src.tar
   flotilla put -r photos demo/photos          photos/a.jpg becomes demo/photos/a.jpg
   flotilla put notes.txt demo/notes.txt --if-none-match '*'
+  flotilla put -r photos demo/photos --queue  waits for its turns while the deployment is busy
 
 With -r, a file is not sent if the deployment has its key with the same size and content (its ETag is the BLAKE3 hash).
 Symbolic links and special files are skipped with a warning, empty folders are not kept.")]
@@ -92,6 +93,9 @@ pub struct PutArgs {
     /// Id of this change, at most 64 of A-Z a-z 0-9 . _ : -; the same id again never makes it twice
     #[arg(long, value_name = "ID", conflicts_with = "recursive")]
     pub idempotency_key: Option<String>,
+    /// While the deployment is busy, wait for a turn however long it takes, instead of being refused
+    #[arg(long)]
+    pub queue: bool,
     /// How many at a time.
     #[command(flatten)]
     pub jobs: JobsArgs,

@@ -41,7 +41,7 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// Gives the flags that were given as keys and values.
-    fn pairs(&self) -> Vec<(&'static str, &Option<String>)> {
+    pub(super) fn pairs(&self) -> Vec<(&'static str, &Option<String>)> {
         vec![
             ("name", &self.name),
             ("data_dir", &self.data_dir),
@@ -225,38 +225,7 @@ pub struct StopArgs {
     pub client: ClientArgs,
 }
 
-/// Arguments of `supernode`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  flotilla supernode --config supernode.toml
-
-A flag comes before FLOTILLA_KEY in the environment, before the file, before the default.
-Logs are JSON lines on stderr; FLOTILLA_LOG sets their level.")]
-pub struct SupernodeArgs {
-    /// What both servers take.
-    #[command(flatten)]
-    pub server: ServerArgs,
-    /// File with the root key; the first of the initial members makes it
-    #[arg(long, value_name = "FILE")]
-    root_key_file: Option<String>,
-    /// The key in that file replaces the group's, once
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    replace_root_key: Option<String>,
-}
-
-impl SupernodeArgs {
-    /// Gives the flags that were given as keys and values.
-    pub fn pairs(&self) -> Vec<(String, String)> {
-        given(
-            self.server
-                .pairs()
-                .into_iter()
-                .chain([("root_key_file", &self.root_key_file), ("replace_root_key", &self.replace_root_key)]),
-        )
-    }
-}
-
-fn given<'a>(pairs: impl Iterator<Item = (&'static str, &'a Option<String>)>) -> Vec<(String, String)> {
+/// Gives those that were given, as keys and values.
+pub(super) fn given<'a>(pairs: impl Iterator<Item = (&'static str, &'a Option<String>)>) -> Vec<(String, String)> {
     pairs.filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
 }

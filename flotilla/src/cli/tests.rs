@@ -36,6 +36,7 @@ fn pinned_commands_parse() {
         "flotilla loadtest ledger check --file f",
         "flotilla put -r dir demo/k --force",
         "flotilla put f demo/k --idempotency-key a-1",
+        "flotilla put f demo/k --queue",
         "flotilla get -r demo/k dir --force",
         "flotilla completions bash",
         "flotilla man dev up",
@@ -46,12 +47,23 @@ fn pinned_commands_parse() {
         "flotilla node --config f --set zone=x",
         "flotilla node accept-disk d",
         "flotilla supernode --name s",
+        "flotilla supernode list --json",
+        "flotilla supernode join 10.0.0.1:2,10.0.0.2:2 --config f --name s",
+        "flotilla supernode remove 2 --lost --no-wait",
         "flotilla key create ci-2 --json",
         "flotilla key list",
         "flotilla key revoke ci-2",
         "flotilla queue",
         "flotilla queue --request 4bf92f35 --json",
         "flotilla explain 4bf92f35 --json --api http://a:1",
+        "flotilla cluster list --json",
+        "flotilla cluster retire a --undo",
+        "flotilla cluster retire a --no-wait",
+        "flotilla cluster forget a --fence",
+        "flotilla directory rebuild --fence a b --json",
+        "flotilla directory rebuild --fence a,b",
+        "flotilla directory verify",
+        "flotilla directory dump",
     ] {
         if let Err(e) = parse(line) {
             panic!("{line}: {e}");
@@ -93,7 +105,7 @@ fn server_flags_are_settings() {
          --root-key-file r",
     );
     let Command::Supernode(supernode) = all.expect("it parses").command else { panic!("a supernode is started") };
-    for (key, _) in supernode.pairs() {
+    for (key, _) in supernode.supernode.pairs() {
         assert!(known::<flotilla_supernode::Settings>().contains(&key.as_str()), "{key}");
     }
     for (key, _) in pairs {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use flotilla_api::explain::{Considered, ExplainAnswer, Explanation, Routed, Seen, Step, Verdict, What};
+use flotilla_api::explain::{Considered, ExplainAnswer, Explanation, Refusal, Routed, Seen, Step, Verdict, What};
 
 use crate::{
     cli::ExplainArgs,
@@ -101,6 +101,7 @@ fn happened(what: &What) -> String {
                 cluster.as_ref().map_or_else(|| "as a list".to_owned(), |cluster| format!("to cluster {cluster}"));
             format!("let through {place}: {}", routed(*why))
         }
+        What::Refused { why: why @ Refusal::WouldWait, again_ms: _ } => why.sentence().to_owned(),
         What::Refused { why, again_ms } => format!(
             "refused with {} {}: {}; nothing was done; come again in {}",
             why.code().status().as_u16(),
@@ -161,7 +162,7 @@ fn waited(steps: &[Step]) -> String {
 mod tests {
     use flotilla_api::{
         ClusterName, Epoch, RequestId,
-        explain::{Claimed, Refusal},
+        explain::Claimed,
         queue::{Class, Lane},
     };
 

@@ -2,14 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use flotilla_api::{
-    FileName, RequestId,
+    FileName, RequestId, TicketAnswer,
     files::{ListItem, PutAnswer},
 };
-use flotilla_client::{Put, PutOptions};
+use flotilla_client::{Put, PutOptions, Queue};
 use flotilla_env::{Entropy, entropy};
 use futures::{StreamExt, future, stream};
 use serde::Serialize;
@@ -44,10 +47,15 @@ pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
         idempotency_key: key,
         if_match: args.condition.if_match.clone(),
         if_none_match: args.condition.if_none_match.clone(),
+        ..PutOptions::default()
     };
     if args.local == Path::new("-") {
         if args.recursive {
             return Err(Failure::new(Exit::Usage, "stdin has no files for -r"));
+        }
+        if args.queue {
+            return Err(Failure::new(Exit::Usage, "stdin can't be sent again when its turn comes")
+                .hint("write it to a file first"));
         }
         let (name, progress) = (args.place.file()?, shown(&session, None, &args.place.to_string()));
         let put = store(&session, &options, &progress, &*entropy::system()).stdin(&name).await;
@@ -78,7 +86,8 @@ pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
 async fn one(session: &Session, args: &PutArgs, options: &PutOptions, length: u64) -> Result<Exit, Failure> {
     let name = named(&args.place, &args.local)?;
     let progress = shown(session, Some(length), &name.to_string());
-    let put = store(session, options, &progress, &*entropy::system()).file(&name, &args.local, true).await;
+    let options = PutOptions { queue: queue(args, &progress, &name.to_string()), ..options.clone() };
+    let put = store(session, &options, &progress, &*entropy::system()).file(&name, &args.local, true).await;
     progress.clear();
     told(session.report, &args.local, &put.map_err(|e| e.about(&name))?)?;
     Ok(Exit::Ok)
@@ -109,6 +118,7 @@ async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result
             Err(failure) => Some(Err(failure)),
         })
     });
+    let options = &PutOptions { queue: queue(args, bar, ""), ..options.clone() };
     let store = store(session, options, bar, &*entropy);
     let each = |(path, key, there): (PathBuf, String, Option<ListItem>)| async move {
         let name = place.under(&key)?;
@@ -131,6 +141,22 @@ async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result
         output::line(format_args!("{stored} files stored under {}{there}{failed}", args.place))?;
     }
     Ok(tally.exit())
+}
+
+/// What a file does that would have to wait: its place is shown beside the bar, as `shown` is otherwise.
+fn queue(args: &PutArgs, progress: &Progress, shown: &str) -> Queue {
+    if !args.queue {
+        return Queue::InPlace;
+    }
+    let (progress, shown) = (progress.clone(), shown.to_owned());
+    Queue::Told(Arc::new(move |ticket: &TicketAnswer| progress.message(place_of(ticket, &shown))))
+}
+
+/// What is told of a ticket; `shown` once its turn has come.
+fn place_of(ticket: &TicketAnswer, shown: &str) -> String {
+    let Some(position) = ticket.position else { return shown.to_owned() };
+    let wait = ticket.wait_ms.map_or(String::new(), |ms| format!(", about {} s", ms.div_ceil(1000)));
+    format!("{shown} waits, place {position}{wait}").trim_start().to_owned()
 }
 
 fn store<'a>(
@@ -170,4 +196,26 @@ fn told(report: Report, local: &Path, put: &Put) -> Result<(), Failure> {
     let what = if put.created { "created" } else { "replaced" };
     let (bucket, key, size) = (&answer.bucket, &answer.key, output::size(answer.size));
     output::line(format_args!("{bucket}/{key} {what}, {size}, cluster {}, ETag {}", answer.cluster, answer.etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::{TicketId, TicketState};
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_until_the_turn_has_come() {
+        let ticket = |position: Option<u64>, wait_ms| TicketAnswer {
+            id: TicketId { number: 1, secret: 2 },
+            state: if position.is_none() { TicketState::Granted } else { TicketState::Waiting },
+            position,
+            wait_ms,
+            cluster: None,
+            granted: None,
+        };
+        assert_eq!(place_of(&ticket(Some(3), Some(1500)), "demo/x"), "demo/x waits, place 3, about 2 s");
+        assert_eq!(place_of(&ticket(Some(1), None), ""), "waits, place 1");
+        assert_eq!(place_of(&ticket(None, None), "demo/x"), "demo/x");
+    }
 }

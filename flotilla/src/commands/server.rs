@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{NodeArgs, NodeCommand, NodeSettings, ServerArgs, SupernodeArgs},
+    cli::{NodeArgs, NodeCommand, NodeSettings, ServerArgs, SupernodeArgs, SupernodeCommand, SupernodeSettings},
     exit::{Exit, Failure, chain},
     logging,
     output::{self, Report},
@@ -18,12 +18,7 @@ use crate::{
 pub fn node(args: &NodeArgs) -> u8 {
     match &args.command {
         Some(NodeCommand::AcceptDisk { data_dir }) => accept_disk(data_dir),
-        Some(NodeCommand::Join(args)) => {
-            // No initial members: whatever the file says, this node is to join.
-            let own =
-                [("join", &*args.members), ("initial_members", "")].map(|(key, of)| (key.to_owned(), of.to_owned()));
-            serve_node(&args.node, own.to_vec())
-        }
+        Some(NodeCommand::Join(args)) => serve_node(&args.node, joining(&args.members)),
         Some(command) => super::node::run(command),
         None => serve_node(&args.node, Vec::new()),
     }
@@ -36,11 +31,25 @@ fn serve_node(args: &NodeSettings, more: Vec<(String, String)>) -> u8 {
     })
 }
 
-/// Runs a supernode.
+/// Runs a supernode, or does what else is to be done with supernodes.
 pub fn supernode(args: &SupernodeArgs) -> u8 {
-    serve::<flotilla_supernode::Settings, _, _>("supernode", &args.server, args.pairs(), |settings, stop| async move {
-        flotilla_supernode::run(settings, stop).await.map_err(|e| (e.exit_code(), chain(&e)))
+    match &args.command {
+        Some(SupernodeCommand::Join(args)) => serve_supernode(&args.supernode, joining(&args.members)),
+        Some(command) => super::supernode::run(command),
+        None => serve_supernode(&args.supernode, Vec::new()),
+    }
+}
+
+fn serve_supernode(args: &SupernodeSettings, more: Vec<(String, String)>) -> u8 {
+    let pairs = args.pairs().into_iter().chain(more).collect();
+    serve::<flotilla_supernode::Settings, _, _>("supernode", &args.server, pairs, |settings, stop| async move {
+        Box::pin(flotilla_supernode::run(settings, stop)).await.map_err(|e| (e.exit_code(), chain(&e)))
     })
+}
+
+/// Settings of one that joins: there are no initial members for it, whatever the file says.
+fn joining(members: &str) -> Vec<(String, String)> {
+    [("join", members), ("initial_members", "")].map(|(key, of)| (key.to_owned(), of.to_owned())).to_vec()
 }
 
 fn accept_disk(data_dir: &Path) -> u8 {

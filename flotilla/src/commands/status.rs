@@ -90,6 +90,7 @@ mod tests {
         };
         let mut cluster = ClusterStatus {
             name: "a".parse().expect("a good name"),
+            state: Default::default(),
             reachable: true,
             report_age_ms: Some(3),
             leader: Some(NodeId(1)),

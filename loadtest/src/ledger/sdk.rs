@@ -104,6 +104,7 @@ fn failed(error: StoreError) -> Answer {
             Error::Indeterminate { .. }
             | Error::Interrupted { .. }
             | Error::Length { .. }
+            | Error::Granted { .. }
             | Error::Malformed(_)
             | Error::Source(_),
         ) => None,

@@ -8,7 +8,7 @@ use std::{
 
 use flotilla_api::NodeId;
 use openraft::{
-    ChangeMembers,
+    ChangeMembers, Instant as _,
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, InitializeError, RaftError},
 };
@@ -72,6 +72,14 @@ impl Core {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.replication.as_ref()?.get(&id.0)?.as_ref().map(|log_id| log_id.index())
+    }
+
+    /// How long ago a member that has acked was sent its heartbeat or entries; none if this node does not lead.
+    pub(super) fn heard(&self, id: NodeId) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        // openraft's instants are those of tokio's clock, which this group's clock shows as well.
+        metrics.heartbeat.as_ref()?.get(&id.0)?.as_ref().map(|sent| sent.elapsed())
     }
 
     /// Asks a voter to take over: the one named, or the one whose log reaches furthest.

@@ -271,6 +271,13 @@ impl<M> Group<M> {
         self.inner.core.matched(id)
     }
 
+    /// How long ago a member was heard of: since it was sent the last heartbeat or entries that it acked. None if this node does not
+    /// lead, or has not heard of it since it does; of itself a leader hears nothing.
+    #[must_use]
+    pub fn heard(&self, id: NodeId) -> Option<Duration> {
+        self.inner.core.heard(id)
+    }
+
     /// Lets this node want to lead, if it was opened without that.
     pub fn let_elect(&self) {
         self.inner.core.raft.runtime_config().elect(true);

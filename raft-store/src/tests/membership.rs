@@ -1,6 +1,9 @@
 //! Formation, learners, voters and hand-over of leadership.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use flotilla_api::NodeId;
 
@@ -93,6 +96,23 @@ async fn leadership_is_handed_over_without_a_pause() {
 
     cluster.group(wanted).transfer_leader(None).await.unwrap();
     cluster.wait(wanted, |status| status.leader.is_some_and(|leader| leader != NodeId(wanted))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leader_knows_how_long_ago_it_heard_of_a_member() {
+    let mut cluster = Cluster::start(3, Settings::default()).await;
+    let leader = cluster.leader(&[1, 2, 3]).await;
+    let (up, down) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let group = cluster.group(leader);
+    let lately = |id: u64| group.heard(NodeId(id)).is_some_and(|ago| ago < Duration::from_millis(500));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(lately(up) && lately(down));
+    cluster.crash(down).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(lately(up));
+    let silent_for = group.heard(NodeId(down)).expect("it was heard before");
+    assert!(silent_for >= Duration::from_secs(4), "{silent_for:?}");
+    assert_eq!(cluster.group(up).heard(NodeId(leader)), None, "only a leader hears");
 }
 
 #[tokio::test(start_paused = true)]

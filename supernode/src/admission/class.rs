@@ -33,6 +33,19 @@ pub enum Place {
     Everywhere,
 }
 
+/// How long a request waits for its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: it would rather take a ticket.
+    AtOnce,
+    /// As long as any request may, and not if that will not do.
+    Queue,
+    /// As long as it takes: it stands for a ticket. There is one of each principal at the most.
+    Ticket,
+    /// It has its place, whatever is free: it was let through elsewhere.
+    Due,
+}
+
 /// A request that wants to be sent to a cluster.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -48,6 +61,8 @@ pub struct Ask {
     pub place: Place,
     /// When it came first, if it comes again because another claim of its key was earlier.
     pub first: Option<Instant>,
+    /// How long it waits.
+    pub patience: Patience,
 }
 
 /// Tells how much a request is; `across` marks a copy between two clusters, whose bytes go through here.

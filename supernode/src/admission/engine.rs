@@ -92,6 +92,8 @@ pub enum Event {
     Ended(PermitId, Outcome),
     /// A cluster's report came; a leader that is new offers nothing yet.
     Heard(ClusterName, Option<Offer>, Arc<[NodeReport]>),
+    /// A cluster gets no new keys from now on, or gets some again; what is at home there goes on.
+    Retires(ClusterName, bool),
     /// Time has passed; due every [`TICK_EVERY`].
     Tick,
     /// This supernode stops.
@@ -201,8 +203,9 @@ struct Turn<'a> {
 /// The state of admission at one supernode.
 ///
 /// # Bounds
-/// Of each cluster no more is in flight than it offered, and what was moved there besides; those that wait are bounded
-/// by number, by announced bytes and by time. Whoever arrived is granted or refused, once, unless it leaves before.
+/// Of each cluster no more is in flight than it offered, and what was moved there or let through elsewhere besides;
+/// those that wait are bounded by number, by announced bytes and, but for tickets, by time. Whoever arrived is granted
+/// or refused, once, unless it leaves before.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
@@ -251,6 +254,7 @@ impl Engine {
             Event::Moved(permit, to) => self.moved(permit, to, &mut turn),
             Event::Ended(permit, outcome) => self.ended(permit, outcome, &mut turn),
             Event::Heard(cluster, offer, nodes) => self.heard(cluster, offer, nodes, &mut turn),
+            Event::Retires(cluster, on) => self.retires(&cluster, on, &mut turn),
             Event::Tick => self.tick(&mut turn),
             Event::Closing => self.close(&mut turn),
         }
@@ -279,6 +283,15 @@ impl Engine {
         self.rehouse(turn);
     }
 
+    fn retires(&mut self, cluster: &ClusterName, on: bool, turn: &mut Turn<'_>) {
+        self.open(cluster, turn.now);
+        let door = Door::Cluster(cluster.clone());
+        if self.side_mut(&door).set_retires(on) {
+            self.dispatch(&door, turn);
+            self.rehouse(turn);
+        }
+    }
+
     fn tick(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         for door in self.doors() {
@@ -288,7 +301,8 @@ impl Engine {
                 let queue = self.side_mut(&door).queue_mut(lane);
                 queue.sample(now);
                 let in_vain = |item: &Item<Spot>| lost && !item.what.movable;
-                for item in queue.drain(|item| in_vain(item) || now.duration_since(item.at) >= queue_wait, now) {
+                let late = |item: &Item<Spot>| !item.what.patient && now.duration_since(item.at) >= queue_wait;
+                for item in queue.drain(|item| in_vain(item) || late(item), now) {
                     let waiting = self.taken(item.what);
                     if lost {
                         self.turn_away(item.what.waiter, &waiting.ask.request, Refusal::Lost, AWAY_FOR, turn);

@@ -133,13 +133,32 @@ impl Gate {
     /// # Cancel safety
     /// A dropped future leaves the queue, or gives the permit back.
     pub async fn admit(&self, ask: Ask) -> Result<Permit, ApiError> {
+        self.ask(ask).await?.map_err(|(why, after)| refusal(why, after))
+    }
+
+    /// As [`Gate::admit`]; nothing for a request that would have to wait and does not want to.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    ///
+    /// # Cancel safety
+    /// As [`Gate::admit`].
+    pub async fn admit_unless_waiting(&self, ask: Ask) -> Result<Option<Permit>, ApiError> {
+        match self.ask(ask).await? {
+            Ok(permit) => Ok(Some(permit)),
+            Err((Refusal::WouldWait, _)) => Ok(None),
+            Err((why, after)) => Err(refusal(why, after)),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Result<Permit, (Refusal, Duration)>, ApiError> {
         // Waiters are numbered from 1 on, so permit 0 is one that the engine never gave: it counts and takes back nothing.
-        flotilla_env::failpoint!("admission.open", |_| Ok(Permit::new(
+        flotilla_env::failpoint!("admission.open", |_| Ok(Ok(Permit::new(
             self.clone(),
             PermitId(0),
             self.anyone(&ask),
             ask.clone()
-        )));
+        ))));
         flotilla_env::failpoint!("supernode.queued");
         let came = ask.first.unwrap_or_else(|| self.0.clock.now());
         let (waiter, told) = self.arrive(ask.clone());
@@ -154,9 +173,9 @@ impl Gate {
                 if stolen {
                     flotilla_env::failpoint!("supernode.stolen");
                 }
-                Ok(permit)
+                Ok(Ok(permit))
             }
-            Told::Refused { why, after } => Err(refusal(why, after)),
+            Told::Refused { why, after } => Ok(Err((why, after))),
         }
     }
 
@@ -197,6 +216,11 @@ impl Gate {
         };
         self.apply(Event::Heard(report.cluster.clone(), report.offer, report.nodes.as_slice().into()));
         felt
+    }
+
+    /// Notes whether a cluster gets new keys, whatever its reports say.
+    pub fn retires(&self, cluster: &ClusterName, on: bool) {
+        self.apply(Event::Retires(cluster.clone(), on));
     }
 
     /// Counts an answer of a cluster, and how long it took.
@@ -339,6 +363,8 @@ fn count(action: &Action) {
             }
         }
         Action::Grant { cluster: None, .. } => {}
+        // It takes a ticket instead.
+        Action::Refuse { why: Refusal::WouldWait, .. } => {}
         Action::Refuse { why, .. } => count_refused(*why),
     }
 }

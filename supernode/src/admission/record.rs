@@ -180,6 +180,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::admission::class::Patience;
 
     fn id(n: usize) -> RequestId {
         format!("r{n}").parse().expect("a good id")
@@ -187,7 +188,8 @@ mod tests {
 
     fn ask(n: usize) -> Ask {
         let class = Class { lane: Lane::Small, units: 1, bytes: 0 };
-        Ask { request: id(n), principal: "p".into(), op: "put", class, place: Place::Any, first: None }
+        let (request, principal, place) = (id(n), "p".into(), Place::Any);
+        Ask { request, principal, op: "put", class, place, first: None, patience: Patience::Queue }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The directory as the supernode's other parts use it: changes by Raft, reads of applied state, read barriers for misses.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use flotilla_api::{
-    BucketName, ClusterName, CommandId, Epoch, FileName, RequestId, codec,
-    peer::{Document, Documents, Home},
+    BucketName, ClusterName, CommandId, Epoch, FileName, NodeId, RequestId, codec,
+    peer::{Document, Documents, Home, Supernode},
 };
 use flotilla_env::{Clock, Entropy};
-use flotilla_kv::Family;
+use flotilla_kv::{Family, View};
 use flotilla_raft_store::Group;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -17,8 +17,9 @@ use super::{
     batch::Claimer,
     machine::Claimed,
     rows::{
-        CLUSTERS, CLUSTERS_MAX, ClusterRow, DOCUMENTS, DOCUMENTS_MAX, EPOCH, HOMES, HomeRow, REVISION, SYSTEM,
-        UNCONFIRMED, bucket_key, epoch_key,
+        CLUSTERS, CLUSTERS_MAX, ClusterRow, DISKS, DOCUMENT_ROWS_MAX, DOCUMENTS, EPOCH, HOMES, HomeRow, MEMBERS,
+        MEMBERS_MAX, MemberRow, REBUILD, REVISION, RebuildRow, SYSTEM, UNCONFIRMED, bucket_key, epoch_key, fenced_key,
+        member_key,
     },
 };
 
@@ -34,6 +35,9 @@ pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Kv(#[from] flotilla_kv::Error),
+    /// The directory is made anew, so that what it does not know may be there.
+    #[error("the directory is being rebuilt")]
+    Rebuilding,
     /// A row does not decode.
     #[error("directory row of '{family}' is corrupt: {what}")]
     Corrupt {
@@ -116,7 +120,11 @@ impl Directory {
     /// As [`Directory::home`].
     pub async fn fresh_home(&self, name: &FileName) -> Result<Option<Home>, Error> {
         self.group.read(DEADLINE).await?;
-        self.applied_home(name)
+        let view = self.group.consistent_view()?;
+        match view.get(HOMES, &name.to_row())? {
+            Some(bytes) => Ok(Some(decode::<HomeRow>(HOMES, &bytes)?.home)),
+            None => whole(&*view).map(|()| None),
+        }
     }
 
     /// Gives a key's home as it is applied here.
@@ -137,7 +145,11 @@ impl Directory {
             return Ok(true);
         }
         self.group.read(DEADLINE).await?;
-        Ok(self.group.consistent_view()?.get(DOCUMENTS, &key)?.is_some())
+        let view = self.group.consistent_view()?;
+        match view.get(DOCUMENTS, &key)? {
+            Some(_) => Ok(true),
+            None => whole(&*view).map(|()| false),
+        }
     }
 
     /// Gives all documents as applied here.
@@ -150,7 +162,7 @@ impl Directory {
             Some(bytes) => decode(SYSTEM, &bytes)?,
             None => 0,
         };
-        let rows = view.scan(DOCUMENTS, &[], None, DOCUMENTS_MAX as usize)?;
+        let rows = view.scan(DOCUMENTS, &[], None, DOCUMENT_ROWS_MAX)?;
         let entries: Result<Vec<Document>, Error> = rows.iter().map(|(_, bytes)| decode(DOCUMENTS, bytes)).collect();
         Ok(Documents { directory: self.uuid, revision, entries: entries? })
     }
@@ -179,7 +191,9 @@ impl Directory {
     /// As [`Directory::home`].
     pub async fn fresh_clusters(&self) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
         self.group.read(DEADLINE).await?;
-        self.clusters()
+        let view = self.group.consistent_view()?;
+        whole(&*view)?;
+        clusters(&*view)
     }
 
     /// Gives the registered clusters as applied here.
@@ -187,14 +201,31 @@ impl Directory {
     /// # Errors
     /// As [`Directory::applied_home`].
     pub fn clusters(&self) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
-        let rows = self.group.consistent_view()?.scan(CLUSTERS, &[], None, CLUSTERS_MAX)?;
-        rows.iter()
-            .map(|(key, bytes)| {
-                let name = String::from_utf8_lossy(key).parse::<ClusterName>();
-                let name = name.map_err(|error| Error::Corrupt { family: CLUSTERS, what: error.to_string() })?;
-                Ok((name, decode(CLUSTERS, bytes)?))
-            })
-            .collect()
+        clusters(&*self.group.consistent_view()?)
+    }
+
+    /// Gives a registered cluster as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn cluster(&self, name: &ClusterName) -> Result<Option<ClusterRow>, Error> {
+        self.row(CLUSTERS, name.as_str().as_bytes())
+    }
+
+    /// Whether a cluster of this identity is refused for ever, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn is_fenced(&self, uuid: Uuid) -> Result<bool, Error> {
+        Ok(self.group.consistent_view()?.get(DOCUMENTS, &fenced_key(uuid))?.is_some())
+    }
+
+    /// How far the directory is made anew, as applied here; none if it is not.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn rebuild(&self) -> Result<Option<RebuildRow>, Error> {
+        self.row(SYSTEM, REBUILD)
     }
 
     /// The last epoch granted, as applied here.
@@ -224,11 +255,79 @@ impl Directory {
         Ok(claims)
     }
 
-    fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
+    /// Gives what is kept of supernodes, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn members(&self) -> Result<BTreeMap<NodeId, MemberRow>, Error> {
+        let rows = self.group.consistent_view()?.scan(MEMBERS, &[], None, MEMBERS_MAX)?;
+        let ids = rows.iter().filter_map(|(key, row)| Some((NodeId(u64::from_be_bytes(*key.first_chunk()?)), row)));
+        ids.map(|(id, row)| Ok((id, decode(MEMBERS, row)?))).collect()
+    }
+
+    /// Gives what is kept of one supernode, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn member(&self, id: NodeId) -> Result<Option<MemberRow>, Error> {
+        self.row(MEMBERS, &member_key(id))
+    }
+
+    /// Gives the supernode that a disk which joined belongs to, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn member_of(&self, disk: Uuid) -> Result<Option<NodeId>, Error> {
+        self.row(DISKS, disk.as_bytes())
+    }
+
+    /// Gives the supernodes that were started, as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn supernodes(&self) -> Result<Vec<Supernode>, Error> {
+        let of_supernode = |document| match document {
+            Document::Supernode(supernode) => Some(supernode),
+            Document::Bucket { .. } | Document::Principal(_) | Document::Cluster { .. } | Document::Fenced { .. } => {
+                None
+            }
+        };
+        Ok(self.documents()?.entries.into_iter().filter_map(of_supernode).collect())
+    }
+
+    /// Waits until the local state holds everything that was acked before the call.
+    ///
+    /// # Errors
+    /// [`Error::Raft`]; the caller may try again.
+    pub async fn barrier(&self) -> Result<(), Error> {
+        self.group.read(DEADLINE).await?;
+        Ok(())
+    }
+
+    pub(super) fn row<T: DeserializeOwned>(&self, family: Family, key: &[u8]) -> Result<Option<T>, Error> {
         self.group.consistent_view()?.get(family, key)?.map(|bytes| decode(family, &bytes)).transpose()
     }
 }
 
-fn decode<T: DeserializeOwned>(family: Family, bytes: &[u8]) -> Result<T, Error> {
+/// Whether what is not in a view is not there at all: while the directory is made anew, it may be.
+fn whole(view: &dyn View) -> Result<(), Error> {
+    match view.get(SYSTEM, REBUILD)? {
+        None => Ok(()),
+        Some(_) => Err(Error::Rebuilding),
+    }
+}
+
+pub(super) fn clusters(view: &dyn View) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
+    let rows = view.scan(CLUSTERS, &[], None, CLUSTERS_MAX)?;
+    rows.iter()
+        .map(|(key, bytes)| {
+            let name = String::from_utf8_lossy(key).parse::<ClusterName>();
+            let name = name.map_err(|error| Error::Corrupt { family: CLUSTERS, what: error.to_string() })?;
+            Ok((name, decode(CLUSTERS, bytes)?))
+        })
+        .collect()
+}
+
+pub(super) fn decode<T: DeserializeOwned>(family: Family, bytes: &[u8]) -> Result<T, Error> {
     codec::decode(bytes).map_err(|error| Error::Corrupt { family, what: error.to_string() })
 }

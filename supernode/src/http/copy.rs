@@ -11,11 +11,15 @@ use http::{HeaderMap, HeaderName, Method, Uri, header as std_header};
 
 use super::{
     Late, Service,
-    admit::Asker,
+    admit::{Entry, Placed, Wish},
     error::of_directory,
     forward::{Request, Upload},
+    tickets,
 };
-use crate::admission::{class::class, gate::Permit};
+use crate::{
+    admission::{class::class, gate::Permit},
+    directory::rows::Stage,
+};
 
 pub(super) async fn post(
     State(service): State<Late<Service>>,
@@ -25,8 +29,9 @@ pub(super) async fn post(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
-    let asker = Asker::new(&caller, &request_id, "copy", class(&Method::POST, None, false));
-    service.refuse_early(&asker)?;
+    let small = class(&Method::POST, None, false);
+    let wish = Wish { caller: &caller, request: &request_id, headers: &headers, op: "copy", class: small };
+    service.refuse_wish_early(&wish)?;
     let (name, source) = (file_name(&uri)?, source(&uri)?);
     let conditions = write_conditions(&headers)?;
     etag_list(&headers, &HeaderName::from_static(header::SOURCE_IF_MATCH))?;
@@ -34,9 +39,21 @@ pub(super) async fn post(
     service.check_bucket(&name.bucket).await?;
     let from = service.home(&source.name).await?;
     let target = service.directory().applied_home(&name).map_err(|error| of_directory(&error))?;
-    let across = target.is_some_and(|target| target.cluster != from.cluster);
-    let asker = asker.of_class(class(&Method::POST, None, across));
-    let (home, permit) = service.admit_write(asker, &name, &conditions, Some(&from.cluster)).await?;
+    // Where the source is no byte moves, but a cluster that retires gets no new key.
+    let row = service.directory().cluster(&from.cluster).map_err(|error| of_directory(&error))?;
+    let near = Some(&from.cluster).filter(|_| row.is_none_or(|row| row.stage == Stage::Active));
+    let across = target.map_or(near.is_none(), |target| target.cluster != from.cluster);
+    let wish = Wish { class: class(&Method::POST, None, across), ..wish };
+    let what = tickets::what(&Method::POST, &name, Some(&source));
+    let asker = match service.enter(&wish, what).await? {
+        Entry::Asks(asker) => asker,
+        Entry::Waits(answer) => return Ok(answer),
+    };
+    let idempotency_key = idempotency_key.or_else(|| asker.ticket_key());
+    let (home, permit) = match service.admit_write(asker, &name, &conditions, near).await? {
+        Placed::Through(home, permit) => (home, permit),
+        Placed::Waits(home) => return service.issue(&wish, what, home).await,
+    };
     let request = Request {
         method: Method::POST,
         name: &name,

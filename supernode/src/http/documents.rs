@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     Late, Service,
+    directory::state_of,
     error::{of_answer, of_directory, of_refusal},
 };
 use crate::directory::{Answer, Command};
@@ -54,7 +55,9 @@ pub(super) async fn buckets(State(service): State<Late<Service>>) -> Result<Resp
         .into_iter()
         .filter_map(|document| match document {
             Document::Bucket { name } => Some(name.to_string()),
-            Document::Principal(_) => None,
+            Document::Principal(_) | Document::Supernode(_) | Document::Cluster { .. } | Document::Fenced { .. } => {
+                None
+            }
         })
         .collect();
     Ok(Json(json!({ "buckets": names })).into_response())
@@ -64,8 +67,9 @@ pub(super) async fn buckets(State(service): State<Late<Service>>) -> Result<Resp
 pub(super) async fn clusters(State(service): State<Late<Service>>) -> Result<Json<ClustersAnswer>, ApiError> {
     let service = service.ready()?;
     let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
-    let names: Vec<_> = registered.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = registered.into_iter().map(|(name, row)| (name, state_of(row.stage))).collect();
     let server = Some(format!("{} ({REV})", env!("CARGO_PKG_VERSION")));
     let clusters = service.forwarder.clusters.status(&names, |cluster| service.gate().counts(cluster));
-    Ok(Json(ClustersAnswer { clusters, server }))
+    let supernodes = service.documents.supernodes().into_iter().map(|supernode| supernode.public).collect();
+    Ok(Json(ClustersAnswer { clusters, server, supernodes }))
 }

@@ -2,9 +2,12 @@
 
 use flotilla_api::{ClusterName, Code, Problem};
 use flotilla_http_server::ApiError;
-use flotilla_member::problem;
+use flotilla_member::{membership, problem};
 
 use crate::directory::{Answer, Refusal, read};
+
+/// When to come again where there are too many tickets: some of them will have had their turns.
+const TICKETS_AGAIN_MS: u64 = 5000;
 
 /// The home cluster of a key can't be reached.
 pub fn cluster_unavailable(cluster: &ClusterName) -> ApiError {
@@ -42,9 +45,21 @@ pub fn bucket_not_found(name: &flotilla_api::BucketName) -> ApiError {
 pub fn of_directory(error: &read::Error) -> ApiError {
     match error {
         read::Error::Raft(raft) => of_raft(raft),
+        read::Error::Rebuilding => rebuilding(),
         read::Error::Kv(_) | read::Error::Corrupt { .. } => {
             tracing::error!(%error, "directory can't be read");
             ApiError::new(Code::Internal, "the directory can't be read")
+        }
+    }
+}
+
+/// An error of a change of the members as a problem.
+pub fn of_membership(error: &membership::Error) -> ApiError {
+    match error {
+        membership::Error::Raft(error) => of_raft(error),
+        membership::Error::Register(_) => {
+            tracing::error!(%error, "supernodes can't be read or changed");
+            ApiError::new(Code::Internal, "the supernodes can't be read or changed")
         }
     }
 }
@@ -57,7 +72,36 @@ pub fn of_raft(error: &flotilla_raft_store::Error) -> ApiError {
 /// There are clusters whose homes this directory does not know, since it was formed anew.
 pub fn other_directory() -> ApiError {
     let detail = "there are clusters whose homes are of another directory than this one";
-    Problem::new(Code::DirectoryUnavailable, detail).hint("start the supernodes on the disks that they had").into()
+    let hint = "start the supernodes on the disks that they had; if those are lost, run 'flotilla directory rebuild'";
+    Problem::new(Code::DirectoryUnavailable, detail).hint(hint).into()
+}
+
+/// The directory is made anew: what it does not know may be there.
+pub fn rebuilding() -> ApiError {
+    let hint = "wait until 'flotilla directory rebuild' has ended; if it has not, run it again";
+    Problem::new(Code::DirectoryUnavailable, "the directory is being rebuilt from its clusters").hint(hint).into()
+}
+
+/// A cluster that asks for a key before its first report was taken.
+pub fn unregistered(cluster: &ClusterName) -> ApiError {
+    let detail = format!("cluster '{cluster}' is not registered here");
+    Problem::new(Code::DirectoryUnavailable, detail).retry_after_ms(1000).into()
+}
+
+/// A cluster that nobody listens to any more.
+pub fn forgotten() -> ApiError {
+    let detail = "this cluster was forgotten, or given up, and is refused for ever";
+    Problem::new(Code::DirectoryUnavailable, detail).hint("stop its nodes; empty ones can form a new cluster").into()
+}
+
+/// A cluster that gets no new keys, to a node of it; `addresses` are those of nodes of others.
+pub fn retiring(cluster: &ClusterName, addresses: &[String]) -> ApiError {
+    let detail = format!("cluster '{cluster}' is retiring and gets no new files; nothing was done");
+    let mut problem = Problem::new(Code::ClusterUnavailable, detail);
+    // Not here, and not later.
+    problem.retryable = false;
+    let others = if addresses.is_empty() { String::new() } else { format!(": {}", addresses.join(", ")) };
+    problem.hint(format!("ask a supernode, or a node of another cluster{others}")).into()
 }
 
 /// An answer that belongs to another command.
@@ -86,6 +130,29 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
             let problem = Problem::new(Code::Conflict, "the root key is that of a file, and can't be revoked here");
             problem.hint("put another key into the root_key_file of one supernode, and start that one once with replace_root_key").into()
         }
-        Refusal::Passed => ApiError::new(Code::Conflict, "the key's home has changed meanwhile"),
+        Refusal::Leaves => ApiError::new(Code::Conflict, "the supernode leaves the group for ever"),
+        Refusal::Started => ApiError::new(Code::Conflict, "the supernode was started again meanwhile"),
+        Refusal::Passed => ApiError::new(Code::Conflict, "what this was decided from has changed meanwhile"),
+        Refusal::Retiring => {
+            let problem = Problem::new(Code::ClusterUnavailable, "the cluster is retiring and gets no new files");
+            problem.retry_after_ms(1000).into()
+        }
+        Refusal::Fenced => {
+            ApiError::new(Code::Conflict, "the cluster was given up for ever; 'forget --fence' ends what is left of it")
+        }
+        Refusal::Rebuilding => rebuilding(),
+        Refusal::NotEmpty => {
+            let problem = Problem::new(Code::Conflict, "the directory has homes, so it was not lost");
+            problem.hint("'flotilla directory verify' holds it against the clusters").into()
+        }
+        Refusal::TicketsFull => {
+            let problem = Problem::new(Code::QueueFull, "there are as many tickets as there may be; nothing was done");
+            problem.retry_after_ms(TICKETS_AGAIN_MS).into()
+        }
+        Refusal::TicketsOfOne => {
+            let detail = "this principal has as many tickets as one may have; nothing was done";
+            let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(TICKETS_AGAIN_MS);
+            problem.hint("use the tickets that stand, or end them with DELETE").into()
+        }
     }
 }

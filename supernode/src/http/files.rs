@@ -27,10 +27,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Late, Service,
-    admit::Asker,
+    admit::{Asker, Entry, Placed, Wish},
     error::{bucket_not_found, nothing_to_match, of_directory, other_directory},
     forward::{Request, Upload},
     lent::REST_LOOK,
+    tickets,
 };
 use crate::{
     admission::{
@@ -55,13 +56,16 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
     let length = content_length(&headers);
-    let asker = Asker::new(&caller, &request_id, "put", class(&Method::PUT, length, false));
-    let admitted = service.admit_put(asker, &uri, &headers).await;
-    let Admitted { name, idempotency_key, home, mut permit } = match admitted {
-        Ok(admitted) => admitted,
+    let class = class(&Method::PUT, length, false);
+    let wish = Wish { caller: &caller, request: &request_id, headers: &headers, op: "put", class };
+    let admitted = service.admit_put(&wish, &uri).await;
+    let Admitted { name, idempotency_key, may_leave, home, mut permit } = match admitted {
+        Ok(Entered::Through(admitted)) => admitted,
+        Ok(Entered::Waits(answer)) => return Ok(waits(answer, &headers, body).await),
         Err(error) => return Err(unread(error, &headers, body).await),
     };
-    if prefers_redirect(&headers)
+    if may_leave
+        && prefers_redirect(&headers)
         && let Some(answer) = service.redirect(&name, &home, Deed::Write, length.unwrap_or(u64::MAX))
     {
         permit.answered(answer.status());
@@ -125,10 +129,11 @@ pub(super) async fn patch(
 ) -> Result<Response, ApiError> {
     let service = service.ready()?;
     let class = class(&Method::PATCH, content_length(&headers), false);
-    let asker = Asker::new(&caller, &request_id, "patch", class);
-    let admitted = service.admit_patch(asker, &uri, &headers).await;
-    let Admitted { name, idempotency_key, home, mut permit } = match admitted {
-        Ok(admitted) => admitted,
+    let wish = Wish { caller: &caller, request: &request_id, headers: &headers, op: "patch", class };
+    let admitted = service.admit_patch(&wish, &uri).await;
+    let Admitted { name, idempotency_key, may_leave: _, home, mut permit } = match admitted {
+        Ok(Entered::Through(admitted)) => admitted,
+        Ok(Entered::Waits(answer)) => return Ok(waits(answer, &headers, body).await),
         Err(error) => return Err(unread(error, &headers, body).await),
     };
     let (upload, _room) = service.upload(&headers, body, &mut permit).await?;
@@ -163,8 +168,18 @@ pub(super) async fn delete(
 struct Admitted {
     name: FileName,
     idempotency_key: Option<RequestId>,
+    /// Whether its client may be sent to a node.
+    may_leave: bool,
     home: Home,
     permit: Permit,
+}
+
+/// What came of a request with a body.
+enum Entered {
+    /// It may be sent to a cluster.
+    Through(Admitted),
+    /// It has a ticket whose turn has not come.
+    Waits(Response),
 }
 
 /// Reads the small body of a request that is refused for now and throws it away: its connection can be used again, and
@@ -176,28 +191,54 @@ async fn unread(error: ApiError, headers: &HeaderMap, body: Body) -> ApiError {
     error
 }
 
+/// As that, for one that is answered with a ticket.
+async fn waits(answer: Response, headers: &HeaderMap, body: Body) -> Response {
+    drain(headers, body).await;
+    answer
+}
+
 impl Service {
     /// Lets a PUT through, before a byte of its body is read.
-    async fn admit_put(&self, asker: Asker, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, ApiError> {
-        self.refuse_early(&asker)?;
+    async fn admit_put(&self, wish: &Wish<'_>, uri: &Uri) -> Result<Entered, ApiError> {
+        self.refuse_wish_early(wish)?;
         let name = file_name(uri)?;
-        let conditions = write_conditions(headers)?;
-        let idempotency_key = idempotency_key(headers)?;
+        let conditions = write_conditions(wish.headers)?;
+        let idempotency_key = idempotency_key(wish.headers)?;
         self.check_bucket(&name.bucket).await?;
-        let (home, permit) = self.admit_write(asker, &name, &conditions, None).await?;
-        Ok(Admitted { name, idempotency_key, home, permit })
+        let what = tickets::what(&Method::PUT, &name, None);
+        let asker = match self.enter(wish, what).await? {
+            Entry::Asks(asker) => asker,
+            Entry::Waits(answer) => return Ok(Entered::Waits(answer)),
+        };
+        let (idempotency_key, may_leave) = (idempotency_key.or_else(|| asker.ticket_key()), asker.may_leave());
+        match self.admit_write(asker, &name, &conditions, None).await? {
+            Placed::Through(home, permit) => {
+                Ok(Entered::Through(Admitted { name, idempotency_key, may_leave, home, permit }))
+            }
+            Placed::Waits(home) => self.issue(wish, what, home).await.map(Entered::Waits),
+        }
     }
 
     /// As that, for a PATCH.
-    async fn admit_patch(&self, asker: Asker, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, ApiError> {
-        self.refuse_early(&asker)?;
+    async fn admit_patch(&self, wish: &Wish<'_>, uri: &Uri) -> Result<Entered, ApiError> {
+        self.refuse_wish_early(wish)?;
         let name = file_name(uri)?;
-        let conditions = write_conditions(headers)?;
-        place(headers)?;
-        let idempotency_key = idempotency_key(headers)?;
+        let conditions = write_conditions(wish.headers)?;
+        place(wish.headers)?;
+        let idempotency_key = idempotency_key(wish.headers)?;
         let home = self.home_to_change(&name, &conditions).await?;
-        let permit = self.admit_home(asker, &home).await?;
-        Ok(Admitted { name, idempotency_key, home, permit })
+        let what = tickets::what(&Method::PATCH, &name, None);
+        let asker = match self.enter(wish, what).await? {
+            Entry::Asks(asker) => asker,
+            Entry::Waits(answer) => return Ok(Entered::Waits(answer)),
+        };
+        let (idempotency_key, may_leave) = (idempotency_key.or_else(|| asker.ticket_key()), asker.may_leave());
+        match self.admit_change(asker, home).await? {
+            Placed::Through(home, permit) => {
+                Ok(Entered::Through(Admitted { name, idempotency_key, may_leave, home, permit }))
+            }
+            Placed::Waits(home) => self.issue(wish, what, home).await.map(Entered::Waits),
+        }
     }
 
     /// Memory to keep a body of this length in; none for a long one, or while others take it all.

@@ -27,7 +27,7 @@ use self::{
     moved::Moved,
 };
 use super::{
-    error::{cluster_unavailable, file_not_found, of_answer, of_directory, of_refusal},
+    error::{cluster_unavailable, file_not_found, of_answer, of_directory, of_refusal, other_directory},
     lent::{Lent, REST_BYTES, REST_LOOK},
 };
 use crate::{
@@ -285,8 +285,13 @@ impl Forwarder {
         }
     }
 
+    /// Refuses what would grant a free key while there are clusters whose keys are not known here.
+    pub(super) fn may_grant(&self) -> Result<(), ApiError> {
+        if self.clusters.has_foreign() { Err(other_directory()) } else { Ok(()) }
+    }
+
     /// Claims a free key for a cluster.
-    pub(super) async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
+    async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
         let claimed = self.directory.claim(name.clone(), cluster.clone()).await;
         let claimed = claimed.map_err(|error| of_directory(&error))?;
         claimed.map(|claimed| claimed.home).map_err(|refusal| of_refusal(&refusal))

@@ -72,7 +72,7 @@ pub(super) async fn list(
             let created = (created_ms > 0).then(|| rfc3339(created_ms));
             Some(KeyItem { name, root, created })
         }
-        Document::Bucket { .. } => None,
+        Document::Bucket { .. } | Document::Supernode(_) | Document::Cluster { .. } | Document::Fenced { .. } => None,
     });
     Ok(Json(KeyList { items: items.collect() }))
 }

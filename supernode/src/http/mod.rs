@@ -4,6 +4,7 @@ mod admin;
 mod admit;
 mod ask;
 mod copy;
+mod directory;
 mod documents;
 pub mod error;
 mod files;
@@ -14,10 +15,15 @@ mod lent;
 mod others;
 mod peers;
 mod queue;
+mod retire;
+mod supernodes;
+mod tickets;
 
 pub use files::KEPT_BUDGET_BYTES;
 pub use forward::Forwarder;
 pub use others::Others;
+pub use retire::Tallies;
+pub use tickets::POLLS_MAX;
 
 use axum::{
     Router,
@@ -29,9 +35,14 @@ use flotilla_env::Clock;
 use flotilla_http_server::{DocumentCache, Sealer, admin::with_routes};
 use flotilla_raft_store::{Rpc, formation::Formation};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use crate::{admission::gate::Gate, directory::Directory};
+use crate::{
+    admission::gate::Gate,
+    directory::Directory,
+    membership::{Membership, Roster},
+    tickets::Seen,
+};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
@@ -40,14 +51,22 @@ pub struct Service {
     pub forwarder: Forwarder,
     /// The other supernodes.
     pub others: Others,
+    /// The supernodes.
+    pub roster: Roster,
     /// Decoded documents.
     pub documents: DocumentCache,
     /// Sends clients to nodes.
     pub sealer: Sealer,
     /// Memory for bodies that are kept until they are answered.
     pub kept: Arc<Semaphore>,
-    /// Tells when keys are made.
+    /// The last count of all homes.
+    pub tallies: Tallies,
+    /// Tells when keys are made and homes were counted, and for how long tickets are waited for.
     pub clock: Arc<dyn Clock>,
+    /// Tells when tickets change.
+    pub turns: watch::Receiver<Seen>,
+    /// Those who wait for that.
+    pub polls: Arc<Semaphore>,
 }
 
 impl Service {
@@ -64,6 +83,8 @@ impl Service {
 #[derive(Clone)]
 struct PeerState {
     formation: Arc<Formation>,
+    /// There once the others have said that this supernode may take part.
+    membership: Late<Membership>,
     service: Late<Service>,
 }
 
@@ -81,16 +102,31 @@ pub fn public_router(service: Late<Service>) -> Router {
         .route(route::KEYS, get(keys::list))
         .route(&format!("{}/{{name}}", route::KEYS), post(keys::create).delete(keys::revoke))
         .route(route::CLUSTERS, get(documents::clusters))
+        .route(route::SUPERNODES, get(supernodes::list))
+        .route(&format!("{}/{{id}}/{}", route::SUPERNODES, route::REMOVE), post(supernodes::remove))
+        .route(&format!("{}/{{id}}/{}", route::SUPERNODES, route::REMOVE_LOST), post(supernodes::remove_lost))
         .route(route::QUEUE, get(queue::queue))
         .route(&format!("{}/{{id}}", route::EXPLAIN), get(queue::explain))
+        .route(route::DIRECTORY_REBUILD, post(directory::rebuild))
+        .route(route::DIRECTORY_VERIFY, get(directory::verify))
+        .route(route::DIRECTORY_DUMP, get(directory::dump))
+        .route(
+            &format!("{}/{{cluster}}/{}", route::CLUSTERS, route::RETIRE),
+            get(retire::show).post(retire::begin).delete(retire::undo),
+        )
+        .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FORGET), post(retire::forget))
+        .route(&format!("{}/{{id}}", route::TICKETS), get(tickets::look).delete(tickets::cancel))
         .route(&format!("{}/{{cluster}}/{}", route::CLUSTERS, route::FSCK), get(fsck::fsck));
     with_routes(router, admin::admin).layer(DefaultBodyLimit::disable()).with_state(service)
 }
 
 /// Makes the router of the peer listener.
-pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router {
+pub fn peer_router(formation: Arc<Formation>, membership: Late<Membership>, service: Late<Service>) -> Router {
     Router::new()
         .route(route::PEER_FORM, post(peers::form))
+        .route(route::PEER_JOIN, post(peers::join))
+        .route(route::PEER_GREET, post(peers::greet))
+        .route(route::PEER_MEMBERS, post(supernodes::members))
         .route(route::PEER_REPORT, post(peers::report))
         .route(route::PEER_CLAIM, post(peers::claim))
         .route(route::PEER_LOOKUP, post(peers::lookup))
@@ -101,7 +137,7 @@ pub fn peer_router(formation: Arc<Formation>, service: Late<Service>) -> Router 
         .route(route::PEER_EXPLAIN, post(queue::peer_explain))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(peers::raft))
         .layer(DefaultBodyLimit::disable())
-        .with_state(PeerState { formation, service })
+        .with_state(PeerState { formation, membership, service })
 }
 
 /// Names a request's operation for metrics and logs: few and fixed, whatever is requested.
@@ -121,15 +157,19 @@ pub fn op(method: &http::Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::BUCKETS) => "buckets",
         Some(path) if path.starts_with(route::KEYS) => "keys",
         Some(route::CLUSTERS) => "clusters",
+        Some(path) if path.starts_with(route::SUPERNODES) => "admin",
         Some(path) if path.starts_with(route::QUEUE) || path.starts_with(route::EXPLAIN) => "queue",
         Some(path) if path.starts_with(route::CLUSTERS) && path.ends_with(route::FSCK) => "fsck",
         Some(path) if path.starts_with(route::CLUSTERS) => "admin",
+        Some(route::DIRECTORY_REBUILD | route::DIRECTORY_VERIFY | route::DIRECTORY_DUMP) => "directory",
+        Some(path) if path.starts_with(route::TICKETS) => "tickets",
         Some(route::PEER_REPORT) => "report",
         Some(route::PEER_CLAIM) => "claim",
         Some(route::PEER_LOOKUP | route::PEER_BUCKET | route::PEER_NODES) => "lookup",
         Some(route::PEER_RELEASE) => "release",
         Some(route::PEER_QUEUE | route::PEER_EXPLAIN) => "queue",
-        Some(route::PEER_FORM) => "form",
+        Some(route::PEER_FORM | route::PEER_JOIN | route::PEER_GREET) => "form",
+        Some(route::PEER_MEMBERS) => "admin",
         Some(_) | None => "other",
     }
 }

@@ -1,10 +1,13 @@
 //! Questions to the other supernodes: what only the one that a request came to knows.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use flotilla_client::{Lane, PeerClient};
+use flotilla_raft_store::Group;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::directory::DirectoryMachine;
 
 /// How long each of them may take: people wait for the answer, and it stands in memory.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
@@ -12,7 +15,7 @@ const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// The other supernodes of the group. Cheap to clone.
 #[derive(Clone)]
 pub struct Others {
-    addresses: Arc<[String]>,
+    group: Group<DirectoryMachine>,
     peers: PeerClient,
 }
 
@@ -25,11 +28,10 @@ pub(super) struct Told<A> {
 }
 
 impl Others {
-    /// Makes the list from the peer addresses of all members, this one among them.
+    /// Puts the parts together. Those who joined are asked from then on, those who left no more.
     #[must_use]
-    pub fn new(members: &[String], peers: PeerClient) -> Self {
-        let addresses = members.iter().filter(|member| *member != peers.own()).cloned().collect();
-        Self { addresses, peers }
+    pub fn new(group: Group<DirectoryMachine>, peers: PeerClient) -> Self {
+        Self { group, peers }
     }
 
     /// This supernode's own peer address.
@@ -42,15 +44,13 @@ impl Others {
     /// # Cancel safety
     /// Nothing is changed anywhere.
     pub(super) async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(&self, route: &str, request: &Q) -> Told<A> {
-        let ask = |address: &String| {
-            let address = address.clone();
-            async move {
-                let answer: Result<Option<A>, _> =
-                    self.peers.post(Lane::Control, &address, route, request, ASK_DEADLINE).await;
-                (address, answer)
-            }
+        let ask = |address: String| async move {
+            let answer: Result<Option<A>, _> =
+                self.peers.post(Lane::Control, &address, route, request, ASK_DEADLINE).await;
+            (address, answer)
         };
-        let mut asked: FuturesUnordered<_> = self.addresses.iter().map(ask).collect();
+        let members = self.group.status().members.into_values().map(|member| member.peer);
+        let mut asked: FuturesUnordered<_> = members.filter(|peer| peer != self.peers.own()).map(ask).collect();
         let mut silent = Vec::new();
         while let Some((address, answer)) = asked.next().await {
             match answer {

@@ -1,26 +1,36 @@
-//! What clusters and other supernodes ask: reports, claims, look-ups, formation, Raft messages.
+//! What clusters and other supernodes ask: reports, claims, look-ups, formation, places in the group, Raft messages.
 
 use axum::{
     body::Body,
     extract::{Path, State},
 };
 use flotilla_api::{
-    BucketName, Code, FileName,
+    BucketName, ClusterName, Code, FileName,
     peer::{
-        ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, HOMES_MAX, Home, NodesAnswer, NodesRequest,
-        ReleaseRequest, ReportAnswer,
+        ClaimAnswer, ClaimRequest, ClusterReport, FormAnswer, FormRequest, GreetAnswer, GreetRequest, HOMES_MAX, Home,
+        JoinAnswer, JoinRequest, NodesAnswer, NodesRequest, ReleaseRequest, ReportAnswer,
     },
 };
 use flotilla_http_server::{ApiError, Coded, read_all};
+use flotilla_member::membership::Register as _;
 use flotilla_raft_store::BODY_BYTES_MAX;
 
 use super::{
-    PeerState,
-    error::{of_directory, of_raft, of_refusal, other_directory},
+    PeerState, Service,
+    error::{
+        forgotten, of_directory, of_membership, of_raft, of_refusal, other_directory, rebuilding, retiring,
+        unregistered,
+    },
     forward::Forwarder,
     rpc,
 };
-use crate::directory::{Answer, Command};
+use crate::{
+    directory::{Answer, Command, Refusal, rows::Stage},
+    supernode::GROUP,
+};
+
+/// The most addresses of other clusters that a refused claim names.
+const OTHERS_TOLD_MAX: usize = 3;
 
 pub(super) async fn form(
     State(state): State<PeerState>,
@@ -35,10 +45,31 @@ pub(super) async fn raft(
     Path(kind): Path<String>,
     body: Body,
 ) -> Result<Vec<u8>, ApiError> {
-    let service = state.service.ready()?;
+    // Not before the others have said that this one may take part.
+    let group = state.membership.ready()?.register.group();
     let message = read_all(body, BODY_BYTES_MAX).await?;
-    let answer = service.directory().group().handle(rpc(&kind)?, message).await.map_err(|error| of_raft(&error))?;
+    let answer = group.handle(rpc(&kind)?, message).await.map_err(|error| of_raft(&error))?;
     Ok(answer.into())
+}
+
+/// Gives a new supernode its place.
+pub(super) async fn join(
+    State(state): State<PeerState>,
+    Coded(request): Coded<JoinRequest>,
+) -> Result<Coded<JoinAnswer>, ApiError> {
+    if request.group != GROUP {
+        let why = format!("the processes in 'join' are supernodes, not nodes of cluster '{}'", request.group);
+        return Ok(Coded(JoinAnswer::Refused { why }));
+    }
+    state.membership.ready()?.place(&request).await.map(Coded).map_err(|error| of_membership(&error))
+}
+
+/// Tells a supernode that starts whether it may take part.
+pub(super) async fn greet(
+    State(state): State<PeerState>,
+    Coded(request): Coded<GreetRequest>,
+) -> Result<Coded<GreetAnswer>, ApiError> {
+    state.membership.ready()?.greeted(&request).await.map(Coded).map_err(|error| of_membership(&error))
 }
 
 /// Takes a cluster's report; a cluster that is not registered yet is registered first.
@@ -48,22 +79,28 @@ pub(super) async fn report(
 ) -> Result<Coded<ReportAnswer>, ApiError> {
     let service = state.service.ready()?;
     let directory = service.directory();
-    if report.directory.is_some_and(|known| known != directory.uuid()) {
+    if directory.is_fenced(report.uuid).map_err(|error| of_directory(&error))? {
+        service.forwarder.clusters.settled(report.uuid);
+        return Err(forgotten());
+    }
+    let row = directory.cluster(&report.cluster).map_err(|error| of_directory(&error))?;
+    let row = row.filter(|row| row.uuid == report.uuid);
+    let foreign = report.directory.is_some_and(|known| known != directory.uuid());
+    if foreign && !row.as_ref().is_some_and(|row| row.adopted) {
         // This one was formed anew: it knows no home, and would grant keys that have one.
-        service.forwarder.clusters.heard_foreign();
+        service.forwarder.clusters.heard_foreign(report);
         return Err(other_directory());
     }
-    let registered = directory.clusters().map_err(|error| of_directory(&error))?;
-    if !registered.iter().any(|(name, row)| *name == report.cluster && row.uuid == report.uuid) {
-        let register = Command::Register { cluster: report.cluster.clone(), uuid: report.uuid };
-        let answer = directory.propose(service.forwarder.entropy.u128(), register).await;
-        if let Answer::Refused(refusal) = answer.map_err(|error| of_directory(&error))? {
-            tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered");
-            return Err(of_refusal(&refusal));
-        }
+    let retires = row.as_ref().is_some_and(|row| row.stage != Stage::Active);
+    if row.is_none() {
+        register(service, &report).await?;
     }
-    let behind = report.documents < directory.revision().map_err(|error| of_directory(&error))?;
+    // What is made anew is pushed when it is whole.
+    let rebuilding = directory.rebuild().map_err(|error| of_directory(&error))?.is_some();
+    let behind = !rebuilding && report.documents < directory.revision().map_err(|error| of_directory(&error))?;
     let Forwarder { clusters, gate, .. } = &service.forwarder;
+    // Before the report, or its offer would let new keys through that the log refuses.
+    gate.retires(&report.cluster, retires);
     // One that leads no more must not take away what its successor is to know.
     let felt = (!clusters.is_older(&report)).then(|| gate.reported(&report));
     clusters.heard(report);
@@ -75,6 +112,31 @@ pub(super) async fn report(
     Ok(Coded(ReportAnswer { documents, felt }))
 }
 
+async fn register(service: &Service, report: &ClusterReport) -> Result<(), ApiError> {
+    let register = Command::Register { cluster: report.cluster.clone(), uuid: report.uuid };
+    let answer = service.directory().propose(service.forwarder.entropy.u128(), register).await;
+    let Answer::Refused(refusal) = answer.map_err(|error| of_directory(&error))? else { return Ok(()) };
+    match refusal {
+        Refusal::Fenced => return Err(forgotten()),
+        // It is registered when that is over.
+        Refusal::Rebuilding => {}
+        Refusal::UnknownCluster
+        | Refusal::ForeignCluster
+        | Refusal::TooMany
+        | Refusal::Passed
+        | Refusal::Taken
+        | Refusal::NoPrincipal
+        | Refusal::Root
+        | Refusal::Leaves
+        | Refusal::Started
+        | Refusal::Retiring
+        | Refusal::NotEmpty
+        | Refusal::TicketsFull
+        | Refusal::TicketsOfOne => tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered"),
+    }
+    Err(of_refusal(&refusal))
+}
+
 /// Grants a free key to the cluster that asks, or says where it is at home.
 pub(super) async fn claim(
     State(state): State<PeerState>,
@@ -82,11 +144,30 @@ pub(super) async fn claim(
 ) -> Result<Coded<ClaimAnswer>, ApiError> {
     let service = state.service.ready()?;
     let ClaimRequest { name, cluster, refresh } = request;
-    let home = match refresh {
-        None => service.forwarder.claim(&name, &cluster).await?,
-        Some(epoch) => service.forwarder.renew(&name, &Home { cluster, epoch }).await?,
-    };
-    Ok(Coded(ClaimAnswer { home }))
+    let directory = service.directory();
+    if directory.applied_home(&name).map_err(|error| of_directory(&error))?.is_none() {
+        service.forwarder.may_grant()?;
+    }
+    if let Some(epoch) = refresh {
+        let home = service.forwarder.renew(&name, &Home { cluster, epoch }).await?;
+        return Ok(Coded(ClaimAnswer { home }));
+    }
+    let claimed = directory.claim(name, cluster.clone()).await.map_err(|error| of_directory(&error))?;
+    match claimed {
+        Ok(claimed) => Ok(Coded(ClaimAnswer { home: claimed.home })),
+        Err(Refusal::Retiring) => Err(retiring(&cluster, &addresses_of_others(service, &cluster)?)),
+        // It is, or will be, or is of another directory.
+        Err(Refusal::UnknownCluster) => Err(unregistered(&cluster)),
+        Err(refusal) => Err(of_refusal(&refusal)),
+    }
+}
+
+/// Gives a node of each of a few other clusters that get new keys.
+fn addresses_of_others(service: &Service, cluster: &ClusterName) -> Result<Vec<String>, ApiError> {
+    let registered = service.directory().clusters().map_err(|error| of_directory(&error))?;
+    let others = registered.iter().filter(|(name, row)| name != cluster && row.stage == Stage::Active);
+    let first = |name: &ClusterName| service.forwarder.clusters.addresses(name, true).into_iter().next();
+    Ok(others.filter_map(|(name, _)| first(name)).take(OTHERS_TOLD_MAX).collect())
 }
 
 /// Lets go of homes that their cluster closed, each only if it still stands at that epoch.
@@ -101,7 +182,9 @@ pub(super) async fn release(
     });
     for answer in futures::future::join_all(released).await {
         // Refused means that the home does not stand at that epoch any more, which is what was asked for.
-        answer.map_err(|error| of_directory(&error))?;
+        if answer.map_err(|error| of_directory(&error))? == Answer::Refused(Refusal::Rebuilding) {
+            return Err(rebuilding());
+        }
     }
     Ok(Coded(()))
 }

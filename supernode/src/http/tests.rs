@@ -120,5 +120,5 @@ fn public() -> Router {
 }
 
 fn peer(formation: Arc<Formation>) -> Router {
-    peer_router(formation, Late::default())
+    peer_router(formation, Late::default(), Late::default())
 }

@@ -206,24 +206,26 @@ class Dev:
         return found or fail(f"cluster {cluster} has no leader after {within_s} s")
 
     def newcomer(self, name: str, at: int | Process, like: Process, join: list[str]) -> Process:
-        """A node as `like`, with a folder of its own and ports of its own or of another node, that joins the cluster of those peer
-        addresses; not started."""
+        """A server as `like`, with a folder of its own and ports of its own or of another one, that joins the group of those peer
+        addresses; not started. A supernode gets no root key."""
         if isinstance(at, Process):
             public, peer, ops = (url.removeprefix("http://") for url in (at.public, at.peer, at.ops))
         else:
             public, peer, ops = (f"127.0.0.1:{at + n}" for n in range(3))
-        own = {"name": name, "data_dir": str(self.dir / like.cluster / name), "public": public, "peer": peer, "ops": ops}
-        kept = [text for text in like.argv[3::2] if text.split("=", 1)[0] not in own]
-        argv = [like.argv[0], "node", "join", ",".join(join)]
+        folder = self.dir / (like.cluster or "") / name
+        own = {"name": name, "data_dir": str(folder), "public": public, "peer": peer, "ops": ops}
+        kept = [text for text in like.argv[3::2] if text.split("=", 1)[0] not in {*own, "root_key_file"}]
+        argv = [like.argv[0], like.role, "join", ",".join(join)]
         for text in kept + [f"{key}={value}" for key, value in own.items()]:
             argv += ["--set", text]
         entry = {
-            "name": name, "role": "node", "cluster": like.cluster, "node_id": None, "argv": argv, "env": like.env,
+            "name": name, "role": like.role, "cluster": like.cluster, "node_id": None, "argv": argv, "env": like.env,
             "cwd": like.cwd, "public": f"http://{public}", "peer": peer, "ops": f"http://{ops}", "pid": 0,
             "start_ticks": None, "data_dir": own["data_dir"], "log_file": str(self.dir / "log" / f"{name}.log"),
         }
-        self.nodes.append(Process(entry))
-        return self.nodes[-1]
+        of_role = self.nodes if like.role == "node" else self.supernodes
+        of_role.append(Process(entry))
+        return of_role[-1]
 
     def ends_with(self, process: Process, code: int, says: str, within_s: float = 20) -> None:
         """Starts a process that has to end with this code and a last word like that."""
@@ -277,10 +279,15 @@ class Dev:
             time.sleep(POLL_S)
 
 
+def flotilla(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
+    """Runs `flotilla …` to its end."""
+    command = [os.environ["FLOTILLA"], *arguments]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
+
+
 def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
     """Runs `flotilla node …` to its end."""
-    command = [os.environ["FLOTILLA"], "node", *arguments]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
+    return flotilla("node", *arguments, within_s=within_s)
 
 
 def ledger(*arguments: str) -> subprocess.CompletedProcess:

@@ -36,13 +36,14 @@ fn answer(clusters: &[(&str, &[&str])]) -> ClustersAnswer {
     };
     let status = |(name, nodes): &(&str, &[&str])| ClusterStatus {
         name: name.parse().expect("a good name"),
+        state: Default::default(),
         reachable: true,
         report_age_ms: Some(1),
         leader: None,
         queue: None,
         nodes: nodes.iter().map(report).collect(),
     };
-    ClustersAnswer { clusters: clusters.iter().map(status).collect(), server: None }
+    ClustersAnswer { clusters: clusters.iter().map(status).collect(), server: None, supernodes: Vec::new() }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use flotilla_env::{
     disk::{FaultyDisk, MemDisk},
     entropy,
 };
-use flotilla_http_server::Late;
+use flotilla_http_server::{DocumentCache, Late};
 use flotilla_kv::{Family, MemKv};
 use flotilla_member::Period;
 use flotilla_raft_store::{Group, Member as RaftMember, Options, Rpc, Settings, Transport, TransportError};
@@ -40,7 +40,7 @@ use crate::{
     homes::Homes,
     http::{Member, chunk_routes},
     life::Released,
-    membership::{Greeter, Membership},
+    membership::{Greeter, Kind, Membership, Nodes},
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
     repair::pace::Pace,
     supernodes::Supernodes,
@@ -149,20 +149,24 @@ impl Lab {
             let membership = Membership {
                 node: NodeId(id),
                 uuid: Uuid::nil(),
-                metadata: metadata.clone(),
-                board: board.clone(),
+                register: Nodes {
+                    node: NodeId(id),
+                    metadata: metadata.clone(),
+                    board: board.clone(),
+                    entropy: entropy.clone(),
+                },
                 voter_grace: Period::secs(600),
                 greeter: Greeter {
+                    kind: Kind::Node,
                     uuid: Uuid::nil(),
                     own: host(id),
                     known: Vec::new(),
-                    writer: None,
+                    start: None,
                     peers: peers(id),
                 },
                 removed: CancellationToken::new(),
                 unheard: Arc::default(),
                 clock: clock.clone(),
-                entropy: entropy.clone(),
             };
             member.set(Member {
                 node: NodeId(id),
@@ -179,7 +183,7 @@ impl Lab {
         }
         let leader = Arc::new(Leader { eligible: Mutex::new((1..=size).collect()), ..Leader::default() });
         let budget = Budget::default();
-        let supernodes = Supernodes::new(Vec::new(), peers(1), clock.clone());
+        let supernodes = Supernodes::new(Vec::new(), DocumentCache::default(), peers(1), clock.clone());
         let uploads = Uploads::new(Parts {
             node: GATEWAY,
             writer: writer(&metadata).await,

@@ -4,6 +4,7 @@
 
 use flotilla_api::{Epoch, FileName};
 use flotilla_raft_store::{Fault, Position, Txn};
+use uuid::Uuid;
 
 use super::{
     super::{
@@ -28,6 +29,16 @@ pub fn idle(state: &mut dyn Txn, name: &FileName, epoch: Epoch, at: Position) ->
 /// Gives the floor: what has no record here and an epoch up to it was closed.
 pub fn floor(state: &dyn Txn) -> Result<Epoch, Fault> {
     Ok(get(state, keys::SYSTEM, keys::SEALED_FLOOR)?.unwrap_or_default())
+}
+
+/// Refuses first commits under epochs up to `upto` from now on. What is open stays open: the floor is asked about first commits
+/// alone.
+pub fn raise_floor(state: &mut dyn Txn, upto: Epoch, directory: Uuid) -> Result<Answer, Fault> {
+    put(state, keys::SYSTEM, keys::NEXT_DIRECTORY.to_vec(), &directory);
+    flotilla_env::failpoint!("rebuild.no_fence", |_| Ok(done(0, false)));
+    let raised = floor(state)?.max(upto);
+    put(state, keys::SYSTEM, keys::SEALED_FLOOR.to_vec(), &raised);
+    Ok(done(0, false))
 }
 
 /// Closes homes that lost their file at or before `upto_ms` and did not get another one.

@@ -11,6 +11,7 @@ pub mod reclaim;
 use flotilla_api::{ChunkId, Epoch, FileName, NodeId, WriterId};
 use flotilla_raft_store::{Fault, Position, Txn};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A change of the life cycle. Stored in the log: variants are only added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,13 @@ pub enum Command {
         /// The seq.
         below: u64,
     },
+    /// The directory is lost and made anew: no first commit is made any more under what it can have granted.
+    RaiseFloor {
+        /// Up to which epoch.
+        upto: Epoch,
+        /// The directory that is made anew, whose documents are taken over from then on.
+        directory: Uuid,
+    },
 }
 
 /// What a command of the life cycle did. Kept for retries: variants are only added at the end.
@@ -116,6 +124,7 @@ pub fn apply(state: &mut dyn Txn, command: Command, at: Position) -> Result<Answ
         Command::Close { name, epoch } => homes::close(state, &name, epoch),
         Command::Released { epochs } => homes::released(state, &epochs),
         Command::Settle { node, writer, below } => purge::settle(state, node, writer, below),
+        Command::RaiseFloor { upto, directory } => homes::raise_floor(state, upto, directory),
     }
 }
 

@@ -7,6 +7,7 @@ use flotilla_api::codec;
 use flotilla_kv::Family;
 use flotilla_raft_store::Machine;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::{Answer, Command, clock::TICK_MAX_MS};
 use crate::metadata::{
@@ -514,6 +515,50 @@ fn records_are_dropped_in_the_order_of_their_epochs() {
     assert_eq!(cluster.any(late), Applied::Refused(Refusal::BelowFloor));
 }
 
+fn raise(upto: u64) -> Command {
+    Command::RaiseFloor { upto: Epoch(upto), directory: Uuid::from_u128(8) }
+}
+
+#[test]
+fn what_a_lost_directory_granted_is_not_committed_behind_the_fence_and_is_without_it() {
+    for fenced in [true, false] {
+        let mut cluster = Cluster::new();
+        let open = cluster.inline("open", 4);
+        cluster.any(open);
+        if fenced {
+            assert_eq!(cluster.life(raise(1000)), done(0));
+        }
+        let late = cluster.inline("late", 5);
+        let answer = cluster.any(late);
+        match fenced {
+            true => assert_eq!(answer, Applied::Refused(Refusal::BelowFloor), "claimed before, committed late"),
+            false => assert!(matches!(answer, Applied::Committed { .. }), "this is what would be a second home"),
+        }
+        let again = cluster.inline("open", 4);
+        assert!(matches!(cluster.any(again), Applied::Committed { created: false, .. }), "what is open stays open");
+        let fresh = cluster.inline("fresh", 1001);
+        assert!(matches!(cluster.any(fresh), Applied::Committed { created: true, .. }));
+    }
+}
+
+#[test]
+fn the_floor_never_sinks_and_homes_under_it_end_as_others_do() {
+    let mut cluster = Cluster::new();
+    let open = cluster.inline("k", 4);
+    cluster.any(open);
+    cluster.life(raise(1000));
+    cluster.life(raise(10));
+    cluster.delete("k", 4);
+    assert_eq!(cluster.life(Command::CloseIdle { upto_ms: 1 }), done(1));
+    assert_eq!(cluster.life(Command::Released { epochs: vec![Epoch(4)] }), done(1));
+    for (epoch, refused) in [(4, true), (1000, true), (1001, false)] {
+        let commit = cluster.inline("k", epoch);
+        assert_eq!(cluster.any(commit) == Applied::Refused(Refusal::BelowFloor), refused, "{epoch}");
+    }
+    assert_eq!(cluster.life(Command::Close { name: name("claimed"), epoch: Epoch(900) }), Answer::Closed);
+    assert_eq!(cluster.key("claimed"), None, "no record is needed under the floor");
+}
+
 #[test]
 fn stored_shapes_are_pinned_by_bytes() {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -525,6 +570,7 @@ fn stored_shapes_are_pinned_by_bytes() {
     assert_eq!(hex(&codec::encode(&closed)), "010464656d6f016b01");
     let purge = Any::Life(Command::Purge { ids: vec![id], holder: Some(NodeId(3)) });
     assert_eq!(hex(&codec::encode(&purge))[..4], *"0107");
+    assert_eq!(hex(&codec::encode(&raise(300))), format!("010aac0210{}08", "00".repeat(15)));
     assert_eq!(hex(&codec::encode(&Command::Purge { ids: vec![id], holder: Some(NodeId(3)) })), "01040107010103");
 }
 

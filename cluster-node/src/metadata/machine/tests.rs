@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use flotilla_api::{ChunkId, Epoch, Version, codec, peer::Document};
 use proptest::prelude::*;
-use uuid::Uuid;
 
 use super::*;
 use crate::metadata::{
@@ -148,6 +147,28 @@ fn only_newer_documents_are_taken_over() {
     cluster.apply(Command::PutDocuments(Documents { directory: Uuid::from_u128(8), ..documents(4) }));
     let held: Documents = get(&cluster.state, keys::SYSTEM, keys::DOCUMENTS).expect("a map").expect("there");
     assert_eq!(held, documents(3));
+}
+
+#[test]
+fn another_directorys_documents_are_taken_over_only_if_it_was_made_from_this_cluster() {
+    let mut cluster = Cluster::default();
+    let documents =
+        |directory, revision| Documents { directory: Uuid::from_u128(directory), revision, entries: Vec::new() };
+    let held = |cluster: &Cluster| -> Documents {
+        get(&cluster.state, keys::SYSTEM, keys::DOCUMENTS).expect("a map").expect("there")
+    };
+    cluster.apply(Command::PutDocuments(documents(7, 3)));
+    cluster.apply(Command::PutDocuments(documents(8, 9)));
+    assert_eq!(held(&cluster), documents(7, 3));
+    let directory = Uuid::from_u128(8);
+    cluster.apply(Command::Life(life::Command::RaiseFloor { upto: Epoch(100), directory }));
+    cluster.apply(Command::PutDocuments(documents(9, 9)));
+    cluster.apply(Command::PutDocuments(documents(8, 3)));
+    assert_eq!(held(&cluster), documents(7, 3), "they have to be newer, so that nodes notice");
+    cluster.apply(Command::PutDocuments(documents(8, 9)));
+    assert_eq!(held(&cluster), documents(8, 9));
+    cluster.apply(Command::PutDocuments(documents(7, 20)));
+    assert_eq!(held(&cluster), documents(8, 9), "the lost directory is over");
 }
 
 #[test]

@@ -156,6 +156,7 @@ mod tests {
         let deployment = Deployment { dir: dir.to_owned(), document };
         let clusters = [ClusterStatus {
             name: "a".parse().expect("a good name"),
+            state: Default::default(),
             reachable: true,
             report_age_ms: None,
             leader: Some(NodeId(2)),

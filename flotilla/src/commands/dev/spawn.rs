@@ -255,7 +255,7 @@ mod tests {
         let process = described("supernode-2", &["chunk_size=1MiB"]);
         let supernode: flotilla_supernode::Settings = settings::load(&flags(&process)).expect("a supernode takes them");
         assert_eq!(supernode.initial_members.len(), 3);
-        assert_eq!(supernode.root_key_file, Path::new("/d/root.key"));
+        assert_eq!(supernode.root_key_file.as_deref(), Some(Path::new("/d/root.key")));
         assert_eq!(process.argv[..2], ["/bin/flotilla", "supernode"]);
     }
 

@@ -190,6 +190,7 @@ mod tests {
         };
         ClusterStatus {
             name: "a".parse().expect("a good name"),
+            state: Default::default(),
             reachable: true,
             report_age_ms: Some(1),
             leader: Some(NodeId(1)),
@@ -221,7 +222,9 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let own = Some(format!("{} (abc)", env!("CARGO_PKG_VERSION")));
-        let body = |clusters, server| serde_json::to_vec(&ClustersAnswer { clusters, server }).expect("plain data");
+        let body = |clusters, server| {
+            serde_json::to_vec(&ClustersAnswer { clusters, server, supernodes: Vec::new() }).expect("plain data")
+        };
         let good = [("token", Good), ("version", Good), ("cluster", Good)];
         assert_eq!(states(200, body(vec![cluster()], own.clone())), good);
         assert_eq!(states(200, body(vec![], own))[2], ("cluster", Fail));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{AWAY_FOR, Action, COUNTED_BYTES_MAX, Door, Engine, Turn, WaiterId, Waiting, queue::Spot, side::Side};
 use crate::admission::{
-    class::{Ask, Place},
+    class::{Ask, Patience, Place},
     fair::{Item, Measure},
     record::{CANDIDATES_MAX, millis},
 };
@@ -60,8 +60,11 @@ impl Engine {
     pub(super) fn place(&mut self, waiter: WaiterId, waiting: Waiting, promised: bool, turn: &mut Turn<'_>) {
         let Class { lane, units, .. } = waiting.ask.class;
         let side = self.side_mut(&waiting.door);
+        let patience = waiting.ask.patience;
         // Who waits in this lane with a credit there waits for the cluster to take new keys: nobody is passed.
-        if side.free(lane, waiting.ask.place == Place::Any, turn.now) > 0 {
+        let new = waiting.ask.place == Place::Any;
+        let due = patience == Patience::Due && (!new || side.is_able(turn.now));
+        if due || side.free(lane, new, turn.now) > 0 {
             side.queue_mut(lane).served(units);
             let door = waiting.door.clone();
             return self.grant(waiter, waiting, door, None, turn);
@@ -71,6 +74,16 @@ impl Engine {
             let why = if self.closing { Refusal::Closing } else { Refusal::Lost };
             return self.turn_away(waiter, &waiting.ask.request, why, AWAY_FOR, turn);
         }
+        let turned_away = match patience {
+            Patience::AtOnce => Some((Refusal::WouldWait, Duration::ZERO)),
+            // It has a place, and no cluster takes its new key.
+            Patience::Due => Some((Refusal::NoCluster, AWAY_FOR)),
+            Patience::Queue | Patience::Ticket => None,
+        };
+        if let Some((why, after)) = turned_away {
+            return self.turn_away(waiter, &waiting.ask.request, why, after, turn);
+        }
+        let promised = promised || patience == Patience::Ticket;
         let queue = self.side(&waiting.door).queue(lane);
         let ahead = queue.fair().ahead(&waiting.ask.principal, units);
         let wait = queue.wait(ahead);
@@ -140,7 +153,9 @@ impl Engine {
         turn: &mut Turn<'_>,
     ) {
         self.records.happened(request, What::Refused { why, again_ms: millis(after) }, turn.now);
-        self.records.answered(request, why.code().status().as_u16());
+        if why != Refusal::WouldWait {
+            self.records.answered(request, why.code().status().as_u16());
+        }
         turn.actions.push(Action::Refuse { to: waiter, why, after });
     }
 
@@ -208,7 +223,8 @@ impl Engine {
 
 impl Waiting {
     pub(super) fn spot(&self, waiter: WaiterId) -> Spot {
-        Spot { waiter, movable: self.ask.place == Place::Any }
+        let patient = self.ask.patience == Patience::Ticket;
+        Spot { waiter, movable: self.ask.place == Place::Any, patient }
     }
 
     fn bytes(&self) -> u64 {

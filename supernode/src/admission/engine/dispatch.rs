@@ -7,7 +7,10 @@ use flotilla_api::{
 
 use super::{Action, Door, Engine, Held, Holds, PermitId, Turn, WaiterId, Waiting, side::Side};
 use crate::{
-    admission::{class::Place, stealing::steal},
+    admission::{
+        class::{Patience, Place},
+        stealing::steal,
+    },
     route::{self, Candidate},
 };
 
@@ -82,7 +85,8 @@ impl Engine {
     ) {
         let Waiting { ask, at, .. } = waiting;
         let lane = ask.class.lane;
-        let claims = ask.place == Place::Any;
+        // A place that is held for a ticket waits for its client, not for the directory.
+        let claims = ask.place == Place::Any && ask.patience != Patience::Ticket;
         let side = self.side_mut(&door);
         side.take(lane, turn.now);
         if claims {

@@ -16,6 +16,8 @@ pub(super) struct Spot {
     pub waiter: WaiterId,
     /// Whether another cluster could serve it.
     pub movable: bool,
+    /// Whether it waits as long as it takes.
+    pub patient: bool,
 }
 
 #[derive(Debug)]

@@ -27,6 +27,8 @@ pub(super) struct Side {
     /// The last report, with what this supernode adds to it.
     candidate: Option<Candidate>,
     takes_new: bool,
+    /// Whether it gets no new keys, whatever its reports say.
+    retires: bool,
     /// Small ones that were let through since the last big one.
     since_big: u32,
     /// Requests that were redirected since the last report, which the next one counts.
@@ -51,8 +53,17 @@ impl Side {
     fn of(account: Account, lines_max: usize, now: Instant) -> Self {
         let likely = account.likely_rate(now);
         let queues = [Queue::new(lines_max, likely), Queue::new(lines_max, likely)];
-        let (taken, given) = (0, 0);
-        Self { account, queues, candidate: None, takes_new: false, since_big: 0, redirected: 0, taken, given }
+        Self {
+            account,
+            queues,
+            candidate: None,
+            takes_new: false,
+            retires: false,
+            since_big: 0,
+            redirected: 0,
+            taken: 0,
+            given: 0,
+        }
     }
 
     pub(super) fn queue(&self, lane: Lane) -> &Queue {
@@ -68,11 +79,25 @@ impl Side {
         self.account.heard(offer, now);
         let likely = self.account.likely_rate(now);
         self.queues.iter_mut().for_each(|queue| queue.set_likely(likely));
-        let candidate = Candidate { cluster, nodes, dispatched: 0, queued: 0 };
-        // Of one cluster that one is chosen, if it can be chosen at all.
-        self.takes_new = route::cluster(std::slice::from_ref(&candidate), || 0).is_some();
-        self.candidate = Some(candidate);
+        self.candidate = Some(Candidate { cluster, nodes, retires: self.retires, dispatched: 0, queued: 0 });
+        self.judge();
         self.redirected = 0;
+    }
+
+    /// Notes whether it gets no new keys; tells whether that is news.
+    pub(super) fn set_retires(&mut self, on: bool) -> bool {
+        let news = std::mem::replace(&mut self.retires, on) != on;
+        if let Some(candidate) = &mut self.candidate {
+            candidate.retires = on;
+        }
+        self.judge();
+        news
+    }
+
+    fn judge(&mut self) {
+        // Of one cluster that one is chosen, if it can be chosen at all.
+        let one = self.candidate.as_slice();
+        self.takes_new = route::cluster(one, || 0).is_some();
     }
 
     /// Counts a request that was redirected to a node: routing knows of it before the next report tells.

@@ -4,6 +4,7 @@ mod any_order;
 mod away;
 mod early;
 mod moving;
+mod patience;
 mod permits;
 mod refusals;
 mod waiting;
@@ -19,7 +20,7 @@ use flotilla_api::{
 use tokio::time::Instant;
 
 use super::{Action, Door, Engine, Event, Outcome, PermitId, Settings, WaiterId};
-use crate::admission::class::{Ask, Place};
+use crate::admission::class::{Ask, Patience, Place};
 
 /// What blurs no appointment, and chooses the middle of what there is.
 const MIDDLE: u64 = 1 << 63;
@@ -87,7 +88,24 @@ impl Lab {
     ) -> (WaiterId, Vec<Action>) {
         self.next += 1;
         let waiter = WaiterId(self.next);
-        let ask = Ask { request: request(waiter), principal: principal.into(), op: "put", class, place, first };
+        let ask = Ask {
+            request: request(waiter),
+            principal: principal.into(),
+            op: "put",
+            class,
+            place,
+            first,
+            patience: Patience::Queue,
+        };
+        (waiter, self.apply(Event::Arrived(waiter, ask)))
+    }
+
+    /// One that waits longer or shorter than others do.
+    fn arrive_with(&mut self, patience: Patience, class: Class, place: Place) -> (WaiterId, Vec<Action>) {
+        self.next += 1;
+        let waiter = WaiterId(self.next);
+        let (request, principal) = (request(waiter), "p".into());
+        let ask = Ask { request, principal, op: "put", class, place, first: None, patience };
         (waiter, self.apply(Event::Arrived(waiter, ask)))
     }
 
@@ -109,7 +127,8 @@ impl Lab {
     fn early(&mut self, principal: &str, class: Class) -> Option<(Refusal, Duration)> {
         self.next += 1;
         let (request, random) = (request(WaiterId(self.next)), self.random);
-        let ask = Ask { request, principal: principal.into(), op: "put", class, place: Place::Any, first: None };
+        let (principal, place, patience) = (principal.into(), Place::Any, Patience::Queue);
+        let ask = Ask { request, principal, op: "put", class, place, first: None, patience };
         self.engine.early(&ask, self.now, &mut || random)
     }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::Gate;
 use crate::admission::{
-    class::{Ask, Place},
+    class::{Ask, Patience, Place},
     engine::{Event, Outcome, PermitId},
 };
 
@@ -42,10 +42,33 @@ impl Permit {
     /// # Errors
     /// As [`Gate::admit`].
     pub async fn lost_claim(mut self, winner: ClusterName) -> Result<Self, ApiError> {
-        let (gate, ask) = (self.gate.clone(), self.ask.clone());
+        let (gate, ask) = (self.gate.clone(), self.asks_again(Place::Home(winner)));
         self.outcome = Outcome::LostClaim;
         drop(self);
-        gate.admit(Ask { place: Place::Home(winner), ..ask }).await
+        gate.admit(ask).await
+    }
+
+    /// The cluster gets no new keys any more: gives this permit back and waits for another one, at the front.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub async fn elsewhere(mut self) -> Result<Self, ApiError> {
+        let (gate, ask) = (self.gate.clone(), self.asks_again(Place::Any));
+        if let Some(cluster) = &self.cluster {
+            gate.retires(cluster, true);
+        }
+        self.outcome = Outcome::LostClaim;
+        drop(self);
+        gate.admit(ask).await
+    }
+
+    /// It was through: now it waits, also if it did not want to.
+    fn asks_again(&self, place: Place) -> Ask {
+        let patience = match self.ask.patience {
+            Patience::AtOnce => Patience::Queue,
+            patience @ (Patience::Queue | Patience::Ticket | Patience::Due) => patience,
+        };
+        Ask { place, patience, ..self.ask.clone() }
     }
 
     /// The request has followed its key to another cluster.

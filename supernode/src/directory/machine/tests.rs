@@ -1,61 +1,14 @@
 //! The directory's rules, one by one, on a map.
 
-use std::collections::BTreeMap;
+use flotilla_api::peer::Supernode;
 
-use flotilla_kv::Row;
-
-use super::*;
-
-#[derive(Default)]
-struct Map(BTreeMap<(Family, Vec<u8>), Vec<u8>>);
-
-impl Txn for Map {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(self.0.get(&(family, key.to_vec())).cloned())
-    }
-
-    fn scan(&self, family: Family, from: &[u8], _to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, Fault> {
-        let rows = self.0.range((family, from.to_vec())..).take_while(|((f, _), _)| *f == family);
-        Ok(rows.take(limit).map(|((_, k), v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.0.insert((family, key), value);
-    }
-
-    fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.0.remove(&(family, key));
-    }
-}
-
-fn apply(state: &mut Map, command: Command) -> Answer {
-    DirectoryMachine.apply(state, command, Position { index: 1, term: 1 }).expect("a map never fails")
-}
-
-fn cluster(name: &str) -> ClusterName {
-    name.parse().expect("a good name")
-}
-
-fn name(key: &str) -> FileName {
-    FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
-}
-
-fn with_clusters() -> Map {
-    let mut state = Map::default();
-    for (n, name) in ["a", "b"].into_iter().enumerate() {
-        let uuid = Uuid::from_u128(n as u128);
-        assert_eq!(apply(&mut state, Command::Register { cluster: cluster(name), uuid }), Answer::Done);
-    }
-    state
-}
-
-fn claim(state: &mut Map, key: &str, by: &str) -> Answer {
-    apply(state, Command::Claim { claims: vec![Claim { name: name(key), cluster: cluster(by) }] })
-}
-
-fn home(by: &str, epoch: u64) -> Home {
-    Home { cluster: cluster(by), epoch: Epoch(epoch) }
-}
+use super::{
+    super::{
+        rows::{ClusterRow, MemberRow, RebuildRow, Stage},
+        testing::{Map, apply, claim, cluster, home, name, uuid, with_clusters},
+    },
+    *,
+};
 
 fn claimed(by: &str, epoch: u64, granted: bool) -> Answer {
     Answer::Claimed(vec![Ok(Claimed { home: home(by, epoch), granted })])
@@ -109,7 +62,7 @@ fn a_refresh_changes_only_the_home_that_it_saw() {
 #[test]
 fn a_claim_waits_for_its_clusters_word_until_it_is_confirmed_renewed_or_released() {
     let mut state = with_clusters();
-    let waiting = |state: &Map| state.0.keys().filter(|(family, _)| *family == UNCONFIRMED).count();
+    let waiting = |state: &Map| state.count(UNCONFIRMED);
     for key in ["k", "l", "m"] {
         claim(&mut state, key, "a");
         claim(&mut state, key, "a");
@@ -127,14 +80,14 @@ fn a_claim_waits_for_its_clusters_word_until_it_is_confirmed_renewed_or_released
 #[test]
 fn a_cluster_of_the_same_name_with_another_identity_is_refused() {
     let mut state = with_clusters();
-    let register = |uuid| Command::Register { cluster: cluster("a"), uuid: Uuid::from_u128(uuid) };
-    assert_eq!(apply(&mut state, register(0)), Answer::Done);
-    assert_eq!(apply(&mut state, register(9)), Answer::Refused(Refusal::ForeignCluster));
+    let register = |uuid| Command::Register { cluster: cluster("a"), uuid };
+    assert_eq!(apply(&mut state, register(uuid("a"))), Answer::Done);
+    assert_eq!(apply(&mut state, register(uuid("b"))), Answer::Refused(Refusal::ForeignCluster));
 }
 
 #[test]
 fn a_document_raises_the_revision_only_when_it_changes() {
-    let mut state = with_clusters();
+    let mut state = Map::default();
     let bucket = |name: &str| Command::PutDocument(Document::Bucket { name: name.parse().expect("a good name") });
     for (name, revision) in [("one", 1), ("one", 1), ("two", 2)] {
         assert_eq!(apply(&mut state, bucket(name)), Answer::Done);
@@ -149,11 +102,68 @@ fn stored_shapes_are_pinned_by_bytes() {
     assert_eq!(hex(&codec::encode(&row)), "010161ac02");
     let command = Command::Claim { claims: vec![Claim { name: name("k"), cluster: cluster("a") }] };
     assert_eq!(hex(&codec::encode(&command)), "0100010464656d6f016b0161");
+    let member = MemberRow { start: Some(300), leaves: true };
+    assert_eq!(hex(&codec::encode(&member)), "0101ac0201");
+    let (s2, peer, public) = ("s2".to_owned(), "h:1".to_owned(), "http://h:2".to_owned());
+    let card = Supernode { id: NodeId(2), name: s2, peer, public };
+    let start = Command::Members(members::Command::Start { card: card.clone(), after: Some(300) });
+    assert_eq!(hex(&codec::encode(&start)), "0109010202733203683a310a687474703a2f2f683a3201ac02");
+    let document = Document::Supernode(card);
+    assert_eq!(hex(&codec::encode(&document)), "010202027332".to_owned() + "03683a310a687474703a2f2f683a32");
+    let row = ClusterRow { uuid: Uuid::from_u128(7), stage: Stage::Retiring { since: 300 }, adopted: true };
+    let uuid = format!("{}07", "00".repeat(15));
+    assert_eq!(hex(&codec::encode(&row)), format!("0110{uuid}01ac0201"));
+    let document = Document::Cluster { name: cluster("a"), uuid: Uuid::from_u128(7), retiring: true };
+    assert_eq!(hex(&codec::encode(&document)), format!("0103016110{uuid}01"));
+    let document = Document::Fenced { name: cluster("a"), uuid: Uuid::from_u128(7) };
+    assert_eq!(hex(&codec::encode(&document)), format!("0104016110{uuid}"));
+    let row = RebuildRow {
+        run: 300,
+        fenced: [cluster("a")].into(),
+        adopted: [cluster("b")].into(),
+        floor: Epoch(4),
+        highest: Epoch(3),
+        revision: 2,
+        findings: 1,
+    };
+    assert_eq!(hex(&codec::encode(&row)), "01ac0201016101016204030201");
+    let begin = rebuild::Command::Begin { run: 300, fence: vec![cluster("a")] };
+    assert_eq!(hex(&codec::encode(&Command::Rebuild(begin))), "010e00ac02010161");
+    assert_eq!(hex(&codec::encode(&Command::Retire { cluster: cluster("a"), on: true })), "010a016101");
+    let clear = Command::Ticket(tickets::Change::Clear { upto: 300 });
+    assert_eq!(hex(&codec::encode(&clear)), "010f04ac02");
+}
+
+/// What a claim costs does not depend on how many keys there are: counted in rows here, measured in time by the bench `flat`.
+#[test]
+fn directory_is_flat() {
+    let mut state = with_clusters();
+    let mut filled = 0;
+    let touched = |state: &mut Map, command: Command| {
+        apply(state, command);
+        state.touched.get()
+    };
+    let costs = [1_000, 10_000, 100_000].map(|keys| {
+        while filled < keys {
+            let claims = (filled..keys).take(CLAIMS_MAX);
+            let claims: Vec<Claim> =
+                claims.map(|n| Claim { name: name(&format!("k{n}")), cluster: cluster("a") }).collect();
+            filled += claims.len();
+            apply(&mut state, Command::Claim { claims });
+        }
+        let one = |key: String| Command::Claim { claims: vec![Claim { name: name(&key), cluster: cluster("b") }] };
+        let (granted, lost) =
+            (touched(&mut state, one(format!("new{keys}"))), touched(&mut state, one("k7".to_owned())));
+        state.touched.set(0);
+        let page = state.scan(HOMES, &name("k5").to_row(), None, 512).expect("a map never fails");
+        (granted, lost, page.len(), state.touched.get())
+    });
+    assert_eq!(costs, [costs[0]; 3]);
 }
 
 #[test]
 fn a_name_has_one_key_at_a_time_and_root_keeps_its_own() {
-    let mut state = with_clusters();
+    let mut state = Map::default();
     let principal = |name: &str, byte, root| Principal {
         name: name.parse().expect("a good name"),
         key_hash: [byte; 32],

@@ -26,13 +26,14 @@ struct Known {
     class: Class,
     place: Place,
     at: Instant,
+    patience: Patience,
     fate: Option<Fate>,
 }
 
 /// What happens; numbers choose among what there is.
 #[derive(Debug, Clone)]
 enum Step {
-    Arrive { principal: usize, class: Class, place: usize, first_ms: Option<u64> },
+    Arrive { principal: usize, class: Class, place: usize, first_ms: Option<u64>, patience: Patience },
     End(usize),
     Leave(usize),
     Head(usize, bool),
@@ -41,6 +42,7 @@ enum Step {
     Redirect(usize),
     Move(usize, usize),
     Offer { cluster: usize, credits: u32, takes_new: bool },
+    Retire(usize, bool),
     Tick(u64),
     Close,
 }
@@ -55,8 +57,16 @@ fn classes() -> impl Strategy<Value = Class> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let nth = any::<u16>().prop_map(usize::from);
     let first = prop::option::weighted(0.1, 0..1000u64);
-    let arrive = (0..4usize, classes(), 0..8usize, first)
-        .prop_map(|(principal, class, place, first_ms)| Step::Arrive { principal, class, place, first_ms });
+    let patience = prop_oneof![
+        12 => Just(Patience::Queue),
+        1 => Just(Patience::AtOnce),
+        2 => Just(Patience::Ticket),
+        1 => Just(Patience::Due),
+    ];
+    let arrive =
+        (0..4usize, classes(), 0..8usize, first, patience).prop_map(|(principal, class, place, first_ms, patience)| {
+            Step::Arrive { principal, class, place, first_ms, patience }
+        });
     let offer = (0..3usize, 0..9u32, prop::bool::weighted(0.8)).prop_map(|(cluster, credits, takes_new)| Step::Offer {
         cluster,
         credits,
@@ -72,6 +82,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         20 => nth.clone().prop_map(Step::Redirect),
         20 => (nth, 0..3usize).prop_map(|(nth, cluster)| Step::Move(nth, cluster)),
         100 => offer,
+        20 => (0..3usize, any::<bool>()).prop_map(|(cluster, on)| Step::Retire(cluster, on)),
         100 => (0..4usize).prop_map(|n| Step::Tick([0, 1, 50, 900][n])),
         1 => Just(Step::Close),
     ];
@@ -97,7 +108,7 @@ impl Model {
         let cluster_of = |n: usize| cluster(names[n]);
         self.lab.random = self.lab.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let event = match step {
-            Step::Arrive { principal, class, place, first_ms } => {
+            Step::Arrive { principal, class, place, first_ms, patience } => {
                 let place = match (place, class.lane) {
                     (0..3, _) => Place::Home(cluster_of(place)),
                     (3, Lane::Small) => Place::Everywhere,
@@ -108,9 +119,9 @@ impl Model {
                 let first = first_ms.and_then(|ms| self.lab.now.checked_sub(Duration::from_millis(ms)));
                 let principal = ["p", "q", "r", "s"][principal];
                 let at = first.unwrap_or(self.lab.now);
-                self.known.insert(waiter, Known { principal, class, place: place.clone(), at, fate: None });
+                self.known.insert(waiter, Known { principal, class, place: place.clone(), at, patience, fate: None });
                 let (request, principal) = (request(waiter), principal.into());
-                let ask = Ask { request, principal, op: "put", class, place, first };
+                let ask = Ask { request, principal, op: "put", class, place, first, patience };
                 Event::Arrived(waiter, ask)
             }
             Step::End(nth) => Event::Ended(self.held(nth), Outcome::Answered(200)),
@@ -128,6 +139,7 @@ impl Model {
                     Offer { credits, total: credits, read_us: None, write_us: Some(10_000), strain_milli: 2000 };
                 Event::Heard(cluster_of(cluster), Some(offer), [node(takes_new)].into())
             }
+            Step::Retire(cluster, on) => Event::Retires(cluster_of(cluster), on),
             Step::Tick(ms) => {
                 self.lab.now += Duration::from_millis(ms);
                 Event::Tick
@@ -146,8 +158,8 @@ impl Model {
     fn apply(&mut self, event: Event) -> Result<(), TestCaseError> {
         let waited: BTreeMap<WaiterId, Door> =
             self.lab.engine.waiting.iter().map(|(waiter, waiting)| (*waiter, waiting.door.clone())).collect();
-        // Reports and ticks also move requests from one queue to another.
-        let in_order = !matches!(event, Event::Heard(..) | Event::Tick);
+        // Reports, ticks and retirements also move requests from one queue to another.
+        let in_order = !matches!(event, Event::Heard(..) | Event::Retires(..) | Event::Tick);
         let actions = self.lab.apply(event.clone());
         if let Event::Left(waiter) = event {
             prop_assert!(!self.lab.engine.held.contains_key(&PermitId(waiter.0)), "its permit came back");
@@ -184,15 +196,16 @@ impl Model {
     ) -> Result<(), TestCaseError> {
         let (known, now) = (&self.known[&to], self.lab.now);
         let side = self.lab.engine.side(&at.map_or(Door::Lists, |at| Door::Cluster(at.clone())));
-        let credits = side.account.credits(now);
-        prop_assert!(side.account.in_flight() <= credits, "more in flight than was offered");
-        if known.class.lane == Lane::Big {
+        let (credits, due) = (side.account.credits(now), known.patience == Patience::Due);
+        prop_assert!(due || side.account.in_flight() <= credits, "more in flight than was offered");
+        if known.class.lane == Lane::Big && !due {
             prop_assert!(self.in_flight(at, Lane::Big) <= (credits / 2).max(1), "more than half for big ones");
         }
         match &known.place {
             Place::Any => {
                 prop_assert!(side.is_able(now), "a new key where none are taken");
-                prop_assert!(side.account.claiming() <= (credits / 2).max(1), "more than half wait for the directory");
+                let most = (credits / 2).max(1);
+                prop_assert!(due || side.account.claiming() <= most, "more than half wait for the directory");
             }
             Place::Home(home) => prop_assert_eq!(at, Some(home)),
             Place::Everywhere => prop_assert_eq!(at, None),
@@ -265,6 +278,11 @@ impl Model {
     /// Lets everything come to its end.
     fn finish(mut self) -> Result<(), TestCaseError> {
         self.step(Step::Tick(60_000))?;
+        let mut waiting = self.lab.engine.waiting.values();
+        prop_assert!(waiting.all(|one| one.ask.patience == Patience::Ticket), "who else waits so long?");
+        for waiter in self.lab.engine.waiting.keys().copied().collect::<Vec<_>>() {
+            self.apply(Event::Left(waiter))?;
+        }
         while let Some(permit) = self.lab.engine.held.keys().next().copied() {
             self.apply(Event::Ended(permit, Outcome::Gone))?;
         }

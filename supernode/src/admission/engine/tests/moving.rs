@@ -60,3 +60,25 @@ fn who_waits_for_a_cluster_that_is_gone_goes_elsewhere() {
     assert_eq!(lab.engine.waiting[&at_home].door, Door::Cluster(cluster("a")));
     assert!(lab.steps(waiting[1]).contains(&What::Rehoused { from: cluster("a") }));
 }
+
+#[test]
+fn a_cluster_that_retires_serves_its_homes_and_gets_no_new_keys() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    let held = lab.granted(small(), Place::Any);
+    let (at_home, movable) = (lab.waits("p", small(), home("a")), lab.waits("p", small(), Place::Any));
+    assert_eq!(lab.apply(Event::Retires(cluster("a"), true)), [], "where else should they go");
+    assert_eq!(grants(&lab.end(held)), [(at_home, Some("a"), Routed::Home)]);
+    assert_eq!(grants(&lab.offered("b", 8)), [(movable, Some("b"), Routed::New)], "it is rehoused");
+    lab.end(PermitId(at_home.0));
+    lab.offered("a", 32);
+    for _ in 0..2 {
+        let (new, actions) = lab.arrive("p", small(), Place::Any);
+        assert_eq!(grants(&actions), [(new, Some("b"), Routed::New)], "whatever it offers");
+    }
+    let at_home = lab.granted(small(), home("a"));
+    assert_eq!(lab.apply(Event::Retires(cluster("a"), false)), []);
+    lab.end(at_home);
+    let (new, actions) = lab.arrive("p", small(), Place::Any);
+    assert_eq!(grants(&actions), [(new, Some("a"), Routed::New)], "less is under way there");
+}

@@ -1,22 +1,22 @@
-//! Whether a folder knows of its node's last start: each start is granted a writer id in the log, so a folder that has an older
+//! Whether a folder knows of its process's last start: each start is granted a number in the log, so a folder that has an older
 //! one is an older copy.
 //!
 //! While a start is not known to have come into this folder, a file says so: a crash in between is no older copy.
 
 use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
-use flotilla_api::{NodeId, WriterId};
 use flotilla_env::{Disk, blocking};
 use flotilla_kv::Kv;
-use flotilla_member::Error;
-use flotilla_raft_store::identity;
+use flotilla_raft_store::{Group, Machine, identity};
 
-use crate::metadata::{Metadata, keys};
+use crate::Error;
 
 /// The file that stands while a start is under way.
 const FILE: &str = "starting";
 /// Between two tries to note a start.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a read barrier may take; a new leader is elected well within it.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A folder's record of starts.
 pub struct Starts {
@@ -24,25 +24,23 @@ pub struct Starts {
     pub dir: PathBuf,
     /// Its disk.
     pub disk: Arc<dyn Disk>,
-    /// The node's database.
+    /// The process's database.
     pub kv: Arc<dyn Kv>,
 }
 
 impl Starts {
-    /// Gives the writer id of the last start, if this folder is sure to know it.
+    /// Gives the number of the last start, which `row` reads from the database, if this folder is sure to know it.
     ///
     /// # Errors
-    /// [`Error`] of the disk.
-    pub fn last(&self, node: NodeId) -> Result<Option<WriterId>, Error> {
+    /// [`Error`] of the disk, and what `row` gives.
+    pub fn last(&self, row: impl FnOnce(&dyn Kv) -> Result<Option<u64>, Error>) -> Result<Option<u64>, Error> {
         if identity::read::<()>(&*self.disk, &self.dir.join(FILE))?.is_some() {
             return Ok(None);
         }
-        let row = self.kv.get(keys::WRITERS, &keys::node(node)).map_err(Error::Kv)?;
-        let writer = row.map(|row| flotilla_api::codec::decode(&row));
-        writer.transpose().map_err(|error| Error::Metadata(format!("writers are corrupt: {error}")))
+        row(&*self.kv)
     }
 
-    /// Begins a start, which is not granted its writer id before.
+    /// Begins a start, which is not granted its number before.
     ///
     /// # Errors
     /// [`Error`] of the disk.
@@ -53,17 +51,17 @@ impl Starts {
         Ok(identity::write_synced(&*self.disk, &self.dir.join(FILE), &())?)
     }
 
-    /// Notes that the folder knows of this start, once that is applied here and synced; tried until it is. A node that is killed
+    /// Notes that the folder knows of this start, once that is applied here and synced; tried until it is. A process that is killed
     /// as soon as it serves has come so far.
-    pub async fn end(&self, metadata: &Metadata) {
-        while let Err(error) = self.note(metadata).await {
+    pub async fn end<M: Machine>(&self, group: &Group<M>) {
+        while let Err(error) = self.note(group).await {
             tracing::warn!(%error, "it is not known yet that this start came into the folder");
             tokio::time::sleep(AGAIN_AFTER).await;
         }
     }
 
-    async fn note(&self, metadata: &Metadata) -> Result<(), String> {
-        metadata.barrier().await.map_err(|error| error.to_string())?;
+    async fn note<M: Machine>(&self, group: &Group<M>) -> Result<(), String> {
+        group.read(READ_DEADLINE).await.map_err(|error| error.to_string())?;
         flotilla_kv::sync(&*self.kv).await.map_err(|error| error.to_string())?;
         let (dir, disk) = (self.dir.clone(), self.disk.clone());
         // A try whose sync failed has removed it already. Whether that lasts is no matter: a file that comes back says too little.

@@ -1,23 +1,25 @@
-//! The other side: a new node asks for its place, and one that starts asks whether its disk is what the cluster knows.
+//! The other side: a new member asks for its place, and one that starts asks whether its disk is what the group knows.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use flotilla_api::{
-    ClusterName, NodeId, WriterId,
+    NodeId,
     peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest},
     route,
 };
 use flotilla_client::{Lane, PeerClient, peer};
-use flotilla_member::{Error, Seams};
 use flotilla_raft_store::{Group, Machine, Status, formation::Formation, identity};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::Kind;
+use crate::{Error, Seams};
 
 /// Between two rounds of questions.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long a member may take: joining is two commits.
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the leader may take to greet a node.
+/// How long the leader may take to greet a member.
 const GREET_DEADLINE: Duration = Duration::from_secs(1);
 /// The file in which a folder's identity is kept until it has a place.
 const FILE: &str = "joining";
@@ -27,15 +29,15 @@ struct Joining {
     disk: Uuid,
 }
 
-/// A node with an empty folder on its way into a running cluster.
+/// A process with an empty folder on its way into a running group.
 pub struct Joiner<'a> {
     /// The data folder.
     pub dir: &'a Path,
-    /// The cluster.
-    pub cluster: &'a ClusterName,
-    /// The node's name.
+    /// The group.
+    pub group: &'a str,
+    /// The process's name.
     pub name: &'a str,
-    /// The node's peer address.
+    /// Its peer address.
     pub peer: &'a str,
     /// Members to ask, by their peer addresses.
     pub members: &'a [String],
@@ -66,13 +68,13 @@ impl Joiner<'_> {
                 disk
             }
         };
-        let (cluster, name, peer) = (self.cluster.clone(), self.name.to_owned(), self.peer.to_owned());
-        let request = JoinRequest { cluster, disk, name, peer };
+        let (group, name, peer) = (self.group.to_owned(), self.name.to_owned(), self.peer.to_owned());
+        let request = JoinRequest { group, disk, name, peer };
         loop {
             for member in self.members.iter().filter(|member| *member != self.peer) {
                 if let Some((uuid, node)) = self.ask(member, &request).await? {
                     formation.adopt(uuid, node, disk)?;
-                    tracing::info!(%node, "joined the cluster");
+                    tracing::info!(%node, group = self.group, "joined the group");
                     return Ok(());
                 }
             }
@@ -99,18 +101,20 @@ impl Joiner<'_> {
     }
 }
 
-/// Says what this node has, and hears whether it may take part.
+/// Says what this member has, and hears whether it may take part.
 #[derive(Clone)]
 pub struct Greeter {
-    /// The cluster's identity.
+    /// What the member is.
+    pub kind: Kind,
+    /// The group's identity.
     pub uuid: Uuid,
-    /// This node's peer address.
+    /// This member's peer address.
     pub own: String,
     /// Peer addresses from the settings; a folder may know less.
     pub known: Vec<String>,
-    /// The writer id of the node's last start, if its disk is sure to know it.
-    pub writer: Option<WriterId>,
-    /// The way to other nodes.
+    /// The number of the member's last start, if its disk is sure to know it.
+    pub start: Option<u64>,
+    /// The way to other members.
     pub peers: PeerClient,
 }
 
@@ -123,7 +127,7 @@ struct Heard {
 }
 
 impl Greeter {
-    /// Asks until a leader says that this node may take part, or so many answer that nobody can lead without one of them.
+    /// Asks until a leader says that this member may take part, or so many answer that nobody can lead without one of them.
     ///
     /// # Errors
     /// [`Error::Refused`], with what to do.
@@ -134,10 +138,10 @@ impl Greeter {
         let mut told = false;
         loop {
             let status = group.status();
-            let node = status.id;
+            let (kind, node) = (self.kind, status.id);
             if let Some(member) = status.members.get(&node).filter(|member| member.peer != self.own) {
                 return Err(Error::Refused(format!(
-                    "the data folder is that of node {node}, which is known at {}, not at {}; point data_dir at the right \
+                    "the data folder is that of {kind} {node}, which is known at {}, not at {}; point data_dir at the right \
                      folder, or set advertise_peer to the address that is known",
                     member.peer, self.own
                 )));
@@ -145,15 +149,18 @@ impl Greeter {
             let Heard { answered, verdict } = self.ask(&status).await;
             match verdict {
                 Some(GreetAnswer::Welcome) => return Ok(()),
-                Some(GreetAnswer::Removed) => return Err(removed(node)),
+                Some(GreetAnswer::Removed) => return Err(removed(kind, node)),
                 Some(GreetAnswer::Older { had }) => {
                     let last = status.last_log_index;
                     return Err(older(
+                        kind,
                         node,
-                        &format!("its log ends at {last}, and the node had synced it up to {had}"),
+                        &format!("its log ends at {last}, and the {kind} had synced it up to {had}"),
                     ));
                 }
-                Some(GreetAnswer::StartedSince) => return Err(older(node, "the node was started since it was made")),
+                Some(GreetAnswer::StartedSince) => {
+                    return Err(older(kind, node, &format!("the {kind} was started since it was made")));
+                }
                 Some(GreetAnswer::NotLeader) | None => {}
             }
             let is_here = |id: NodeId| {
@@ -168,21 +175,21 @@ impl Greeter {
                 return Ok(());
             }
             if !std::mem::replace(&mut told, true) {
-                tracing::info!("waiting for other nodes of the cluster, which know whether this disk is the newest");
+                tracing::info!("waiting for other members of the group, which know whether this disk is the newest");
             }
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
         }
     }
 
-    /// Whether a leader says that this node is no member any more.
+    /// Whether a leader says that this one is no member any more.
     pub async fn is_removed(&self, status: &Status) -> bool {
         self.ask(status).await.verdict == Some(GreetAnswer::Removed)
     }
 
     async fn ask(&self, status: &Status) -> Heard {
         let last_log_index = status.last_log_index;
-        let (uuid, node, term, writer) = (self.uuid, status.id, status.term, self.writer);
-        let request = GreetRequest { uuid, node, term, last_log_index, writer };
+        let (uuid, node, term, start) = (self.uuid, status.id, status.term, self.start);
+        let request = GreetRequest { uuid, node, term, last_log_index, start };
         let members = status.members.values().map(|member| &member.peer);
         let others: BTreeSet<&String> = members.chain(&self.known).filter(|peer| **peer != self.own).collect();
         let asked = others.iter().map(|peer| {
@@ -197,23 +204,25 @@ impl Greeter {
                 }
                 // One that is not ready itself is there, and does not lead.
                 Err(peer::Error::Problem(_)) => _ = heard.answered.insert((*peer).clone()),
-                Err(error) => tracing::debug!(%peer, %error, "node does not answer"),
+                Err(error) => tracing::debug!(%peer, %error, "member does not answer"),
             }
         }
         heard
     }
 }
 
-fn older(node: NodeId, why: &str) -> Error {
+fn older(kind: Kind, node: NodeId, why: &str) -> Error {
     Error::Refused(format!(
-        "the data folder is an older copy of node {node}: {why}; bring the newest copy back, or run 'flotilla node remove {node} \
+        "the data folder is an older copy of {kind} {node}: {why}; bring the newest copy back, or run 'flotilla {kind} remove {node} \
          --lost' and join with an empty folder"
     ))
 }
 
-/// What a node that is no member any more ends with.
-pub fn removed(node: NodeId) -> Error {
+/// What one that is no member any more ends with.
+#[must_use]
+pub fn removed(kind: Kind, node: NodeId) -> Error {
+    let group = kind.group();
     Error::Refused(format!(
-        "node {node} was removed from its cluster; start it with an empty data folder and 'join' to have it join as a new node"
+        "{kind} {node} was removed from its {group}; start it with an empty data folder and 'join' to have it join as a new {kind}"
     ))
 }

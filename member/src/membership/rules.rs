@@ -47,6 +47,7 @@ pub enum Step {
 }
 
 /// Gives the change that is due, if there is one.
+#[must_use]
 pub fn next(seats: &[Seat]) -> Option<Step> {
     if let Some(seat) = seats.iter().find(|seat| seat.leaves && !seat.votes) {
         return Some(Step::Part(seat.node));

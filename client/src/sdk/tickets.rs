@@ -1,0 +1,110 @@
+//! Tickets: places in the servers' queue that are waited for with nothing of the body on its way.
+
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{Code, TicketAnswer, TicketId, TicketState};
+use http::Method;
+
+use super::{
+    client::Client,
+    content::Content,
+    error::Error,
+    exchange::{ANSWER_MAX_BYTES, Call, whole},
+    list::read,
+};
+
+/// How long one look at a ticket waits for its turn: a third of what is taken for a standstill.
+const LOOK: Duration = Duration::from_secs(20);
+/// As that, where somebody wants to see the position change.
+const LOOK_TOLD: Duration = Duration::from_secs(2);
+/// Between two looks, for a server that does not wait because it stops.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Is told how a ticket stands.
+type OnTicket = dyn Fn(&TicketAnswer) + Send + Sync;
+
+/// What a request does that would have to wait.
+#[derive(Clone, Default)]
+pub enum Queue {
+    /// It waits for as long as the server lets it, and is refused then.
+    #[default]
+    InPlace,
+    /// It takes a ticket, and is sent again when its turn comes, however long that takes.
+    Ticket,
+    /// As that; the function is told how the ticket stands, every few seconds and when its turn has come.
+    Told(Arc<OnTicket>),
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InPlace => "InPlace",
+            Self::Ticket => "Ticket",
+            Self::Told(_) => "Told",
+        })
+    }
+}
+
+impl Queue {
+    /// Whether a ticket is asked for.
+    pub(super) fn takes_ticket(&self) -> bool {
+        match self {
+            Self::InPlace => false,
+            Self::Ticket | Self::Told(_) => true,
+        }
+    }
+
+    fn tell(&self, ticket: &TicketAnswer) {
+        if let Self::Told(tell) = self {
+            tell(ticket);
+        }
+    }
+
+    fn look(&self) -> Duration {
+        match self {
+            Self::InPlace | Self::Ticket => LOOK,
+            Self::Told(_) => LOOK_TOLD,
+        }
+    }
+}
+
+impl Client {
+    /// Asks how a ticket stands; waits for its turn to come, for whole seconds and for a minute at most.
+    ///
+    /// # Errors
+    /// See [`Error::kind`]; 410 `ticket_lost` if it was not used in time, or if its use is long over.
+    pub async fn ticket(&self, id: TicketId, wait: Duration) -> Result<TicketAnswer, Error> {
+        let route = format!("{}?wait={}", id.to_path(), wait.as_secs());
+        self.run_json(&read(route), ANSWER_MAX_BYTES).await
+    }
+
+    /// Gives a ticket up, so that nobody waits behind it.
+    ///
+    /// # Errors
+    /// See [`Error::kind`]; 410 `ticket_lost` if there is none any more, 409 `conflict` if it was used.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have ended the ticket.
+    pub async fn cancel_ticket(&self, id: TicketId) -> Result<(), Error> {
+        let call = Call { method: Method::DELETE, key: Some(self.new_key()), ..read(id.to_path()) };
+        let content = Content::none(self.0.clock.clone());
+        self.run(&call, &content, |response| async move { whole(response, ANSWER_MAX_BYTES).await.map(drop) }).await
+    }
+
+    /// Waits until a ticket's turn has come.
+    pub(super) async fn wait_for_turn(&self, mut ticket: TicketAnswer, queue: &Queue) -> Result<(), Error> {
+        loop {
+            queue.tell(&ticket);
+            if ticket.state != TicketState::Waiting {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+            ticket = self.ticket(ticket.id, queue.look()).await?;
+        }
+    }
+}
+
+/// Whether a ticket is no more.
+pub(super) fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::Problem(problem) if problem.code == Code::TicketLost)
+}

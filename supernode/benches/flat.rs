@@ -1,0 +1,139 @@
+//! Whether the directory is flat: what a claim, a look-up and a page of homes cost with ten thousand, a hundred thousand and a
+//! million keys, on a group of one on RocksDB. Ends with 1 if any of them costs half as much again with more keys.
+//!
+//! `cargo bench -p flotilla-supernode --bench flat`; the folder is TMPDIR's, `FLAT_KEYS` names other sizes, parted by commas.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)] // its figures are its output
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flotilla_api::{ClusterName, FileName, NodeId};
+use flotilla_env::{clock, disk::RealDisk, entropy};
+use flotilla_kv::RocksKv;
+use flotilla_raft_store::{Group, Member, Options, Rpc, Settings, Transport, TransportError, families};
+use flotilla_supernode::directory::{
+    Command, Directory, DirectoryMachine,
+    machine::{CLAIMS_MAX, Claim},
+};
+use uuid::Uuid;
+
+const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
+/// Each cost is the best of so many rounds: a compaction beside one is not what is asked about.
+const ROUNDS: usize = 5;
+const CLAIMS: usize = 20 * CLAIMS_MAX;
+const LOOKUPS: usize = 20_000;
+const PAGES: usize = 50;
+const PAGE: usize = 512;
+const RATIO_MAX: f64 = 1.5;
+
+struct Alone;
+
+#[async_trait]
+impl Transport for Alone {
+    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
+        Err(TransportError::Unreachable("there is one supernode".into()))
+    }
+}
+
+/// Processor time so far of the one thread that does all the work here: the disk of this machine is not what is asked about.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").expect("Linux has it");
+    let nanos = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).expect("a number");
+    Duration::from_nanos(nanos)
+}
+
+/// Numbers are spread over the keys, as names of many folders are.
+fn name(number: usize) -> FileName {
+    let spread = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let key = format!("{:02x}/{spread:016x}", spread >> 56).parse().expect("a good key");
+    FileName { bucket: "demo".parse().expect("a good name"), key }
+}
+
+fn cluster() -> ClusterName {
+    "a".parse().expect("a good name")
+}
+
+async fn claim(directory: &Directory, from: usize, count: usize) {
+    for begin in (from..from + count).step_by(CLAIMS_MAX) {
+        let end = (begin + CLAIMS_MAX).min(from + count);
+        let claims = (begin..end).map(|number| Claim { name: name(number), cluster: cluster() }).collect();
+        directory.propose(rand::random(), Command::Claim { claims }).await.expect("applied");
+    }
+}
+
+/// Microseconds of one claim, one look-up and one page, with `keys` keys.
+async fn costs(directory: &Directory, keys: &mut usize) -> [f64; 3] {
+    let mut best = [f64::MAX; 3];
+    let mut note = |which: usize, began: Duration, count: usize| {
+        let each = (cpu() - began).as_secs_f64() * 1e6 / count as f64;
+        best[which] = best[which].min(each);
+    };
+    for round in 0..ROUNDS {
+        let began = cpu();
+        claim(directory, *keys, CLAIMS).await;
+        *keys += CLAIMS;
+        note(0, began, CLAIMS);
+        let began = cpu();
+        for n in 0..LOOKUPS {
+            let number = (round + n).wrapping_mul(7919) % *keys;
+            assert!(directory.applied_home(&name(number)).expect("it can be read").is_some());
+        }
+        note(1, began, LOOKUPS);
+        let began = cpu();
+        for n in 0..PAGES {
+            let after = name((round + n).wrapping_mul(104_729) % *keys);
+            assert!(directory.page(Some(&after), PAGE).expect("it can be read").len() <= PAGE);
+        }
+        note(2, began, PAGES);
+    }
+    best
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let sizes: Vec<usize> = match std::env::var("FLAT_KEYS") {
+        Ok(text) => text.split(',').map(|size| size.parse().expect("FLAT_KEYS has numbers")).collect(),
+        Err(_) => SIZES.to_vec(),
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let kv = RocksKv::open(flotilla_kv::Options::new(dir.path().join("db"), &families::<DirectoryMachine>()));
+    let options = Options {
+        id: NodeId(1),
+        group: "supernodes".to_owned(),
+        uuid: Uuid::nil(),
+        elects: true,
+        settings: Settings::default(),
+        kv: kv.expect("an empty folder"),
+        disk: Arc::new(RealDisk),
+        snapshot_dir: dir.path().join("snapshots"),
+        machine: Arc::new(DirectoryMachine),
+        transport: Arc::new(Alone),
+        clock: clock::system(),
+        on_fatal: Arc::new(|why| eprintln!("{why}")),
+    };
+    let group = Group::open(options).await.expect("an empty database");
+    let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
+    group.form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
+    let directory = Directory::new(Uuid::nil(), group, clock::system(), entropy::system());
+    let register = Command::Register { cluster: cluster(), uuid: Uuid::nil() };
+    directory.propose(rand::random(), register).await.expect("registered");
+
+    let (mut keys, mut first, mut worst) = (0, None, 0.0f64);
+    for size in sizes {
+        claim(&directory, keys, size.saturating_sub(keys)).await;
+        keys = keys.max(size);
+        let at = keys;
+        let now = costs(&directory, &mut keys).await;
+        let before = *first.get_or_insert(now);
+        let ratios: Vec<f64> = now.iter().zip(before).map(|(now, before)| now / before).collect();
+        worst = ratios.iter().copied().fold(worst, f64::max);
+        println!(
+            "{at} keys: claim {:.2} us ({:.2}), look-up {:.2} us ({:.2}), page of {PAGE} {:.0} us ({:.2})",
+            now[0], ratios[0], now[1], ratios[1], now[2], ratios[2],
+        );
+    }
+    println!("worst ratio {worst:.2}, at most {RATIO_MAX} is flat");
+    if worst <= RATIO_MAX { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,311 @@
+//! Tickets as clients have them: issued instead of a wait, looked at, used and given up.
+//!
+//! What a ticket is the directory decides; when its turn comes is the leader's affair.
+
+use std::time::Duration;
+
+use axum::{
+    Extension, Json,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Response},
+};
+use flotilla_api::{
+    ClusterName, Code, FileName, Problem, TicketAnswer, TicketId, TicketState, header,
+    keys::PrincipalName,
+    queue::{Class, Lane},
+    tickets::TICKET_WAIT_MAX_S,
+};
+use flotilla_http_server::{ApiError, Caller, files::Source};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{CACHE_CONTROL, LOCATION, RETRY_AFTER},
+};
+use serde::Deserialize;
+
+use super::{
+    Late, Service,
+    admit::Wish,
+    error::{of_answer, of_directory, of_refusal},
+};
+use crate::{
+    directory::{
+        Answer, Command,
+        read::Error,
+        rows::{self, TicketRow, Weight},
+        tickets::{Change, Ending, Issue, OPENS_MAX, Told},
+    },
+    tickets::count,
+};
+
+/// The most looks at tickets that wait at one supernode; each is a connection and a task.
+pub const POLLS_MAX: usize = 4096;
+/// How long a new ticket's own supernode is waited for before its position is told.
+const APPLIED_WITHIN: Duration = Duration::from_secs(1);
+/// When to look at a ticket again, in seconds, where that is not known; and the bounds of what is told.
+const AGAIN_S: u64 = 5;
+const AGAIN_MAX_S: u64 = 30;
+
+/// What a request under a ticket is let through as.
+pub(super) enum Passes {
+    /// It has its place at this cluster.
+    Due(ClusterName),
+    /// It was let through before: it waits as others do, and is made once.
+    AsOthers,
+    /// Its turn has not come.
+    Waits(TicketRow),
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    wait: Option<u64>,
+}
+
+/// Tells how a ticket stands; waits for its turn to come, if it is asked to.
+pub(super) async fn look(
+    State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, ApiError> {
+    let (service, id, principal) = (service.ready()?, parse(&id)?, principal(&caller)?);
+    let wait = Duration::from_secs(asked.wait.unwrap_or(0).min(TICKET_WAIT_MAX_S));
+    let until = service.clock.now() + wait;
+    let mut changes = service.turns.clone();
+    let _room = match wait.is_zero() {
+        true => None,
+        false => Some(service.polls.try_acquire().map_err(|_| crowded())?),
+    };
+    loop {
+        changes.borrow_and_update();
+        let row = service.ticket(id, &principal).await?;
+        let waits = row.state == rows::TicketState::Waiting;
+        // The channel ends with the supernode: the client asks another one.
+        let over =
+            !waits || tokio::time::timeout_at(until, changes.changed()).await.map_or(true, |changed| changed.is_err());
+        if over {
+            return Ok(service.answer(StatusCode::OK, id, &row));
+        }
+    }
+}
+
+/// Gives a ticket up.
+pub(super) async fn cancel(
+    State(service): State<Late<Service>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let (service, id, principal) = (service.ready()?, parse(&id)?, principal(&caller)?);
+    service.ticket(id, &principal).await?;
+    let end = Change::End { numbers: vec![id.number], why: Ending::Cancelled };
+    if service.change_tickets(end).await? == Told::Ended(vec![true]) {
+        count("cancelled", 1);
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    // It has ended meanwhile, or its request was sent.
+    let row = service.directory().fresh_ticket(id, &principal).await.map_err(|error| of_directory(&error))?;
+    row.ok_or_else(lost)?;
+    Err(ApiError::new(Code::Conflict, "the ticket was used: its request is under way, or over"))
+}
+
+impl Service {
+    /// Issues a ticket for a request that would have to wait, and answers with it.
+    pub(super) async fn issue(
+        &self,
+        wish: &Wish<'_>,
+        what: [u8; 16],
+        home: Option<ClusterName>,
+    ) -> Result<Response, ApiError> {
+        let (secret, principal) = (self.forwarder.entropy.u64(), principal(wish.caller)?);
+        let issue = Issue { secret, principal: principal.clone(), what, weight: weight(wish.class), home };
+        let number = match self.change_tickets(Change::Issue(issue)).await? {
+            Told::Issued(number) => number,
+            told => return Err(of_answer(&Answer::Ticket(told))),
+        };
+        count("issued", 1);
+        let id = TicketId { number, secret };
+        // Its number is its place in the log. A supernode that is behind tells no position.
+        let _ = self.directory().group().wait_applied(number, APPLIED_WITHIN).await;
+        let row = self.ticket(id, &principal).await?;
+        Ok(self.answer(StatusCode::ACCEPTED, id, &row))
+    }
+
+    /// Takes note that a request was sent under a ticket, and says how it passes.
+    pub(super) async fn use_ticket(&self, id: TicketId, wish: &Wish<'_>, what: [u8; 16]) -> Result<Passes, ApiError> {
+        let principal = principal(wish.caller)?;
+        let mut row = self.ticket(id, &principal).await?;
+        if row.state == rows::TicketState::Waiting {
+            // Its client was told by another supernode, maybe.
+            let fresh = self.directory().fresh_ticket(id, &principal).await.map_err(|error| of_directory(&error))?;
+            row = fresh.ok_or_else(lost)?;
+        }
+        if row.what != what {
+            return Err(for_another());
+        }
+        if row.state == rows::TicketState::Waiting {
+            return Ok(Passes::Waits(row));
+        }
+        let TicketId { number, secret } = id;
+        match self.change_tickets(Change::Use { number, secret, principal, what }).await? {
+            Told::Used { cluster, times } => {
+                flotilla_env::failpoint!("supernode.ticket_used");
+                if times == 1 {
+                    count("used", 1);
+                }
+                Ok(if times <= OPENS_MAX { Passes::Due(cluster) } else { Passes::AsOthers })
+            }
+            Told::Waits => Ok(Passes::Waits(row)),
+            Told::Other => Err(for_another()),
+            Told::Unknown => Err(lost()),
+            told => Err(of_answer(&Answer::Ticket(told))),
+        }
+    }
+
+    /// Answers a request whose ticket has not had its turn.
+    pub(super) fn still_waits(&self, id: TicketId, row: &TicketRow) -> Response {
+        self.answer(StatusCode::ACCEPTED, id, row)
+    }
+
+    async fn ticket(&self, id: TicketId, principal: &PrincipalName) -> Result<TicketRow, ApiError> {
+        let row = self.directory().ticket(id, principal).await.map_err(|error| of_directory(&error))?;
+        row.ok_or_else(lost)
+    }
+
+    async fn change_tickets(&self, change: Change) -> Result<Told, ApiError> {
+        match self.directory().propose(self.forwarder.entropy.u128(), Command::Ticket(change)).await {
+            Ok(Answer::Ticket(told)) => Ok(told),
+            Ok(Answer::Refused(refusal)) => Err(of_refusal(&refusal)),
+            Ok(answer) => Err(of_answer(&answer)),
+            // The ticket's fate may be open, that of the file is not.
+            Err(Error::Raft(flotilla_raft_store::Error::Indeterminate)) => {
+                let detail = "the supernode group did not confirm the ticket in time; nothing was done with the file";
+                Err(Problem::new(Code::NoLeader, detail).retry_after_ms(500).into())
+            }
+            Err(error) => Err(of_directory(&error)),
+        }
+    }
+
+    /// # Shape
+    /// A [`TicketAnswer`]; while the ticket waits, `Retry-After` says when to look again. A 202 has `Location` and
+    /// `Preference-Applied` besides. No cache may keep it, since a ticket is a credential for a place.
+    fn answer(&self, status: StatusCode, id: TicketId, row: &TicketRow) -> Response {
+        let seen = *self.turns.borrow();
+        let (state, cluster, granted) = match &row.state {
+            rows::TicketState::Waiting => (TicketState::Waiting, None, None),
+            rows::TicketState::Granted { cluster, turn } => (TicketState::Granted, Some(cluster.clone()), Some(*turn)),
+            rows::TicketState::Used { cluster, turn, .. } => (TicketState::Used, Some(cluster.clone()), Some(*turn)),
+        };
+        let waits = state == TicketState::Waiting;
+        let position = waits.then(|| self.directory().ticket_position(&row.principal, id.number).ok()).flatten();
+        let wait = position.and_then(|position| seen.wait(position));
+        let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let answer = TicketAnswer { id, state, position, wait_ms, cluster, granted };
+        let mut response = (status, Json(answer)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if waits {
+            let again_s = wait.map_or(AGAIN_S, |wait| wait.as_secs()).clamp(1, AGAIN_MAX_S);
+            headers.insert(RETRY_AFTER, again_s.into());
+        }
+        if status == StatusCode::ACCEPTED {
+            let path = HeaderValue::try_from(id.to_path()).expect("a route and hex digits are ASCII");
+            headers.insert(LOCATION, path);
+            let applied = HeaderName::from_static("preference-applied");
+            headers.insert(applied, HeaderValue::from_static("respond-async"));
+        }
+        response
+    }
+}
+
+/// Reads the ticket under which a request is sent, if there is one.
+///
+/// # Errors
+/// 400 `header_invalid`.
+pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<TicketId>, ApiError> {
+    let Some(value) = headers.get(header::TICKET) else { return Ok(None) };
+    let bad = |error| ApiError::new(Code::HeaderInvalid, format!("header 'Flotilla-Ticket': {error}"));
+    value.to_str().unwrap_or_default().parse::<TicketId>().map(Some).map_err(bad)
+}
+
+/// Gives what a ticket is for: one method with one file, from one source. Used for anything else, two changes would have
+/// one id.
+pub(super) fn what(method: &Method, name: &FileName, source: Option<&Source>) -> [u8; 16] {
+    let source = source.map(|source| format!("{} {}", source.moves, source.name.to_header())).unwrap_or_default();
+    let mut hasher = blake3::Hasher::new_derive_key("flotilla ticket's request v1");
+    for part in [method.as_str(), &name.to_header(), &source] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut what = [0; 16];
+    what.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    what
+}
+
+fn weight(class: Class) -> Weight {
+    let Class { lane, units, bytes } = class;
+    Weight { big: lane == Lane::Big, units, bytes }
+}
+
+fn parse(text: &str) -> Result<TicketId, ApiError> {
+    text.parse::<TicketId>().map_err(|error| ApiError::new(Code::HeaderInvalid, format!("{error}")))
+}
+
+fn principal(caller: &Caller) -> Result<PrincipalName, ApiError> {
+    let parsed = caller.principal.parse::<PrincipalName>();
+    parsed.map_err(|_| ApiError::new(Code::Forbidden, "only principals with a key have tickets"))
+}
+
+fn lost() -> ApiError {
+    let detail =
+        "there is no such ticket any more: it was not used in time, or its use is long over; nothing was done now";
+    let hint = "if it was used, read the file first; then send the request anew, without the ticket";
+    Problem::new(Code::TicketLost, detail).hint(hint).into()
+}
+
+fn for_another() -> ApiError {
+    let problem = Problem::new(Code::Conflict, "the ticket is for another request; nothing was done");
+    problem.hint("a ticket is for the method and the file that it was issued for").into()
+}
+
+fn crowded() -> ApiError {
+    let problem = Problem::new(Code::RateLimited, "too many requests wait for tickets at this supernode");
+    problem.hint("look at the ticket without 'wait', or at another supernode").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(key: &str) -> FileName {
+        FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
+    }
+
+    #[test]
+    fn a_ticket_is_for_one_method_file_and_source() {
+        let source = |key, moves| Source { name: name(key), moves };
+        let all = [
+            what(&Method::PUT, &name("a"), None),
+            what(&Method::PATCH, &name("a"), None),
+            what(&Method::PUT, &name("b"), None),
+            what(&Method::POST, &name("a"), Some(&source("b", false))),
+            what(&Method::POST, &name("a"), Some(&source("b", true))),
+            what(&Method::POST, &name("a"), Some(&source("c", false))),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(one), "{at}");
+        }
+        assert_eq!(all[0], what(&Method::PUT, &name("a"), None));
+    }
+
+    #[test]
+    fn a_request_names_its_ticket_in_one_header() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::TICKET, HeaderValue::from_str(text).expect("ASCII"));
+            of_request(&headers).map_err(|error| error.code)
+        };
+        assert_eq!(of_request(&HeaderMap::new()).expect("nothing to read"), None);
+        let id = TicketId { number: 7, secret: 8 };
+        assert_eq!(read(&id.to_string()), Ok(Some(id)));
+        assert_eq!(read("7"), Err(Code::HeaderInvalid));
+    }
+}

@@ -1,0 +1,332 @@
+//! The composition root: a supernode's parts in the order in which they come to life, and back.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use flotilla_api::{
+    NodeId, codec,
+    peer::{Document, Principal, Supernode as Card, auth::FleetSecret},
+};
+use flotilla_client::PeerClient;
+use flotilla_http_server::{DocumentCache, Late, Sealer};
+use flotilla_kv::Kv;
+use flotilla_member::{
+    Addresses, Error, Fatal, FormPeers, Seams, Seat,
+    membership::{self, Greeter, Joiner, Kind, Starts},
+};
+use flotilla_raft_store::{
+    Group,
+    formation::{Formation, Plan},
+    identity::Identity,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Settings,
+    admission::{self, gate::Gate},
+    claims::Claims,
+    clusters::Clusters,
+    directory::{
+        Answer, Command, Directory, DirectoryMachine, Refusal,
+        rows::{MEMBERS, MemberRow, member_key},
+    },
+    http::{Forwarder, KEPT_BUDGET_BYTES, Others, POLLS_MAX, Service, Tallies},
+    membership::{Membership, Roster},
+    root_key,
+    tickets::{Follower, Granter},
+};
+
+/// The name of the supernodes' group.
+pub(crate) const GROUP: &str = "supernodes";
+/// Between two tries to write the root's document.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How often decoded documents are brought up to date: another supernode may have changed them.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+
+/// A supernode on its seams, whatever they are: what its listeners need from the first moment on, and what comes to life behind them.
+pub struct Supernode {
+    pub(crate) settings: Settings,
+    pub(crate) addresses: Addresses,
+    pub(crate) secret: FleetSecret,
+    pub(crate) root: Option<Principal>,
+    pub(crate) seams: Seams,
+    pub(crate) timers: flotilla_raft_store::Settings,
+    pub(crate) peers: PeerClient,
+    pub(crate) formation: Arc<Formation>,
+    pub(crate) membership: Late<Membership>,
+    pub(crate) service: Late<Service>,
+    pub(crate) documents: DocumentCache,
+    pub(crate) fatal: Fatal,
+}
+
+impl Supernode {
+    /// Reads the folder, which the caller holds, and checks it against the settings. `root` is the principal of the root key, if the
+    /// supernode has that.
+    ///
+    /// # Errors
+    /// [`Error`]; the process ends with its exit code.
+    pub fn open(
+        settings: Settings,
+        secret: FleetSecret,
+        root: Option<Principal>,
+        seams: Seams,
+        timers: flotilla_raft_store::Settings,
+    ) -> Result<Self, Error> {
+        let addresses = settings.check()?;
+        let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
+        let peers = PeerClient::new(secret.clone(), &*addresses.peer, clock, &*seams.entropy, transport);
+        let plan = Plan {
+            dir: settings.data_dir.clone(),
+            fleet: secret.fleet(),
+            group: GROUP.to_owned(),
+            own: addresses.peer.clone(),
+            members: settings.initial_members.clone(),
+            join: settings.join.clone(),
+        };
+        let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
+        let (membership, service) = (Late::default(), Late::default());
+        let (documents, fatal) = (DocumentCache::default(), Fatal::default());
+        Ok(Self {
+            settings,
+            addresses,
+            secret,
+            root,
+            seams,
+            timers,
+            peers,
+            formation,
+            membership,
+            service,
+            documents,
+            fatal,
+        })
+    }
+
+    /// Joins the group and serves until `stop`.
+    ///
+    /// # Errors
+    /// [`Error`], whose exit code tells the supervisor what to do.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is like a crash, but for the group, which whoever has it ends.
+    pub async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
+        let Self { settings, addresses, seams, peers, formation, .. } = self;
+        let others = FormPeers(peers.clone());
+        let place = async {
+            if formation.has_to_join() {
+                let (dir, name, members) = (&*settings.data_dir, &*settings.name, &*settings.join);
+                let joiner = Joiner { dir, group: GROUP, name, peer: &addresses.peer, members, peers, seams };
+                joiner.join(formation).await?;
+            }
+            Ok::<_, Error>(formation.run(&others).await?)
+        };
+        let identity = tokio::select! {
+            identity = place => identity?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        tokio::select! {
+            biased;
+            _ = self.fatal.wait() => self.fatal.end(&self.settings.data_dir),
+            result = Box::pin(take_part(self, identity, stop)) => result,
+        }
+    }
+
+    /// Gives the group, once the supernode has opened it.
+    #[must_use]
+    pub fn group(&self) -> Option<Group<DirectoryMachine>> {
+        self.service.get().map(|service| service.forwarder.directory.group().clone())
+    }
+}
+
+/// Opens what the supernode keeps, takes its place in the group and serves until `stop`, or until something is fatal.
+async fn take_part(supernode: &Supernode, identity: Identity, stop: &CancellationToken) -> Result<(), Error> {
+    let Supernode { settings, addresses, seams, timers, peers, formation, documents, .. } = supernode;
+    let admission = admission::Settings { queue_wait: settings.queue_wait.0, stealing: settings.stealing };
+    let (dir, timers) = (settings.data_dir.clone(), timers.clone());
+    let group = GROUP.to_owned();
+    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal: &supernode.fatal };
+    let kv = seat.database::<DirectoryMachine>(&[]).await?;
+    let starts = Starts { dir, disk: seams.disk.clone(), kv: kv.clone() };
+    let start = starts.last(|kv| last_start(kv, identity.node))?;
+    let directory = Directory::new(
+        identity.uuid,
+        seat.open(&identity, DirectoryMachine, kv).await?,
+        seams.clock.clone(),
+        seams.entropy.clone(),
+    );
+    let roster = Roster::new(identity.node, directory.clone(), seams.clock.clone(), seams.entropy.clone());
+    let gate = Gate::new(admission, seams.clock.clone(), seams.entropy.clone());
+    let forwarder = Forwarder {
+        directory: directory.clone(),
+        clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),
+        peers: peers.clone(),
+        entropy: seams.entropy.clone(),
+        gate: gate.clone(),
+        clock: seams.clock.clone(),
+    };
+    let claims = Claims {
+        directory: directory.clone(),
+        clusters: forwarder.clusters.clone(),
+        peers: peers.clone(),
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        idle: settings.claim_idle.0,
+    };
+    let granter = Granter {
+        directory: directory.clone(),
+        gate: gate.clone(),
+        clock: seams.clock.clone(),
+        entropy: seams.entropy.clone(),
+        hold: settings.ticket_hold.0,
+    };
+    let (follower, turns) = Follower::new(directory.clone(), seams.clock.clone());
+    let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
+    let sealer = Sealer::new(supernode.secret.clone(), seams.clock.clone(), settings.capability_lifetime.0);
+    // What was known before a restart tells good tokens from bad ones, also while nobody leads. Hits are served from it: a stale one
+    // is refused by its cluster, and everything else needs a leader.
+    refresh(&directory, documents);
+    supernode.service.set(Service {
+        forwarder,
+        others: Others::new(directory.group().clone(), peers.clone()),
+        roster: roster.clone(),
+        documents: documents.clone(),
+        sealer,
+        kept,
+        tallies: Tallies::default(),
+        clock: seams.clock.clone(),
+        turns,
+        polls: Arc::new(Semaphore::new(POLLS_MAX)),
+    });
+
+    let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
+    let own = addresses.peer.clone();
+    let greeter = Greeter { kind: Kind::Supernode, uuid: identity.uuid, own, known, start, peers: peers.clone() };
+    let removed = CancellationToken::new();
+    let membership = Membership {
+        node: identity.node,
+        uuid: identity.uuid,
+        register: roster.clone(),
+        voter_grace: settings.voter_grace,
+        greeter: greeter.clone(),
+        // Supernodes send no heartbeats of their own, so followers ask now and then whether they are members.
+        unheard: Arc::new(AtomicBool::new(true)),
+        removed: removed.clone(),
+        clock: seams.clock.clone(),
+    };
+    let card = Card {
+        id: identity.node,
+        name: settings.name.clone(),
+        peer: addresses.peer.clone(),
+        public: addresses.public.clone(),
+    };
+    let work = async {
+        // Before it votes or answers any other member: on an older disk that could undo what was acked.
+        greeter.greet(directory.group()).await?;
+        starts.begin()?;
+        directory.group().let_elect();
+        supernode.membership.set(membership.clone());
+        seat.form(directory.group(), formation).await?;
+        let serve = async {
+            if let Some(root) = &supernode.root {
+                found_root(supernode, &directory, root).await?;
+            }
+            tracing::info!(node = %identity.node, "supernode serves");
+            keep_fresh(&directory, documents).await;
+            Ok::<_, Error>(())
+        };
+        let note = async {
+            roster.start(&card).await;
+            formation.set_formed();
+            starts.end(directory.group()).await;
+            Ok::<_, Error>(())
+        };
+        let rounds = async {
+            membership.run(stop.clone()).await;
+            Ok::<_, Error>(())
+        };
+        // Not one after the other: a supernode that is removed may be the one that leads, or the one to be told.
+        tokio::try_join!(serve, note, rounds)?;
+        Ok(())
+    };
+    tokio::select! {
+        result = Box::pin(work) => result,
+        () = removed.cancelled() => {
+            // Who waits for a cluster is refused at once, and goes to another supernode.
+            gate.run(removed.clone()).await;
+            Err(membership::removed(Kind::Supernode, identity.node))
+        }
+        () = claims.run() => Ok(()),
+        () = granter.run() => Ok(()),
+        () = follower.run() => Ok(()),
+        // Ends with the stop.
+        () = gate.run(stop.clone()) => Ok(()),
+    }
+}
+
+/// Reads the number of the supernode's last start, before its group is open.
+fn last_start(kv: &dyn Kv, node: NodeId) -> Result<Option<u64>, Error> {
+    let row = kv.get(MEMBERS, &member_key(node)).map_err(Error::Kv)?;
+    let row: Option<MemberRow> = row
+        .map(|row| codec::decode(&row))
+        .transpose()
+        .map_err(|error| Error::Metadata(format!("supernodes are corrupt: {error}")))?;
+    Ok(row.and_then(|row| row.start))
+}
+
+/// Brings the decoded documents up to date for as long as it is polled.
+async fn keep_fresh(directory: &Directory, documents: &DocumentCache) {
+    loop {
+        refresh(directory, documents);
+        tokio::time::sleep(REFRESH_EVERY).await;
+    }
+}
+
+/// Brings the decoded documents up to what is applied here.
+fn refresh(directory: &Directory, documents: &DocumentCache) {
+    if directory.revision().is_ok_and(|revision| revision != documents.revision()) {
+        match directory.documents() {
+            Ok(fresh) => documents.replace(fresh),
+            Err(error) => tracing::error!(%error, "documents can't be read"),
+        }
+    }
+}
+
+/// Has the root's document written, in place of the group's if the settings say so and no earlier start has done that.
+async fn found_root(supernode: &Supernode, directory: &Directory, root: &Principal) -> Result<(), Error> {
+    let (dir, replace) = (&supernode.settings.data_dir, supernode.settings.replace_root_key);
+    let done = replace && root_key::was_put(dir, root)?;
+    if done {
+        tracing::warn!(
+            "replace_root_key was followed by an earlier start with this key; take it out, or remove root-key.put to do it again"
+        );
+    }
+    let replace = replace && !done;
+    write_root(directory, &supernode.seams, root, replace).await;
+    if replace {
+        root_key::note_put(dir, root)?;
+    }
+    Ok(())
+}
+
+/// Writes the root's document until one is there: without it nobody can do anything.
+async fn write_root(directory: &Directory, seams: &Seams, root: &Principal, replace: bool) {
+    loop {
+        let put = match replace {
+            true => Command::PutDocument(Document::Principal(root.clone())),
+            false => Command::FoundRoot(root.clone()),
+        };
+        match directory.propose(seams.entropy.u128(), put).await {
+            Ok(Answer::Done) => return,
+            Ok(Answer::Refused(Refusal::Taken)) => {
+                tracing::warn!("the root key is another one than that in root_key_file, which opens nothing");
+                return;
+            }
+            Ok(answer) => tracing::error!(?answer, "the root's document was not taken"),
+            Err(error) => tracing::debug!(%error, "no leader for the root's document yet"),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
