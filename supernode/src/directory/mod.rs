@@ -11,7 +11,7 @@ pub mod rebuild;
 pub mod rows;
 mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tickets;
 
 pub use machine::{Answer, Command, DirectoryMachine, Refusal};

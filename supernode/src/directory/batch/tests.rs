@@ -1,53 +1,22 @@
 //! Claims together, on a group of one in memory.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use flotilla_api::{NodeId, peer::Home};
-use flotilla_env::{clock, disk::MemDisk, entropy};
-use flotilla_kv::{Family, MemKv};
-use flotilla_raft_store::{Member, Options, Rpc, Settings, Transport, TransportError};
+use flotilla_api::peer::Home;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::{super::Directory, *};
-
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one supernode".into()))
-    }
-}
-
-/// A directory whose group nobody has formed yet, so that nobody leads it.
-async fn unformed() -> Directory {
-    let families: Vec<Family> =
-        flotilla_raft_store::families::<DirectoryMachine>().iter().map(|family| family.name).collect();
-    let options = Options {
-        id: NodeId(1),
-        group: "supernodes".to_owned(),
-        uuid: Uuid::nil(),
-        elects: true,
-        settings: Settings::default(),
-        kv: Arc::new(MemKv::inline(&families)),
-        disk: Arc::new(MemDisk::new()),
-        snapshot_dir: "/snapshots".into(),
-        machine: Arc::new(DirectoryMachine),
-        transport: Arc::new(Alone),
-        clock: clock::system(),
-        on_fatal: Arc::new(drop), // also called when the test ends and its tasks are dropped
-    };
-    let group = Group::open(options).await.expect("an empty database");
-    Directory::new(Uuid::nil(), group, clock::system(), entropy::seeded(1))
-}
+use super::{
+    super::{
+        Directory,
+        testing::{form_alone, unformed},
+    },
+    *,
+};
 
 /// Forms the group, and registers the clusters `a` and `b`.
 async fn form(directory: &Directory) {
-    let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
-    directory.group().form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
+    form_alone(directory).await;
     for name in ["a", "b"] {
         let register = Command::Register { cluster: cluster(name), uuid: Uuid::nil() };
         assert_eq!(directory.propose(rand::random(), register).await.expect("registered"), Answer::Done);
