@@ -14,7 +14,7 @@ use flotilla_raft_store::Group;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::directory::{Answer, Command, Directory, DirectoryMachine, members, read};
+use crate::directory::{Answer, Command, Directory, DirectoryMachine, Refusal, members, read};
 
 /// Keeps the supernodes as the rules want them.
 pub type Membership = flotilla_member::membership::Membership<Roster>;
@@ -119,9 +119,10 @@ impl Register for Roster {
         Ok(self.directory.barrier().await?)
     }
 
-    async fn place(&self, disk: Uuid, floor: u64) -> Result<NodeId, Error> {
+    async fn place(&self, disk: Uuid, floor: u64) -> Result<Option<NodeId>, Error> {
         match self.step(members::Command::Join { disk, floor }).await? {
-            Answer::Member(id) => Ok(id),
+            Answer::Member(id) => Ok(Some(id)),
+            Answer::Refused(Refusal::TooMany) => Ok(None),
             other => Err(odd(&other)),
         }
     }
@@ -180,3 +181,6 @@ impl From<read::Error> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,9 +51,9 @@ impl Register for Nodes {
         Ok(self.metadata.barrier().await?)
     }
 
-    async fn place(&self, disk: Uuid, floor: u64) -> Result<NodeId, Error> {
+    async fn place(&self, disk: Uuid, floor: u64) -> Result<Option<NodeId>, Error> {
         match self.step(nodes::Command::Join { disk, floor }).await? {
-            Answer::Node(node) => Ok(node),
+            Answer::Node(node) => Ok(Some(node)),
             other => Err(Error::Register(format!("a step was answered with {other:?}").into())),
         }
     }

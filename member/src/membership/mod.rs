@@ -142,14 +142,14 @@ impl<R: Register> Membership<R> {
 
     /// Makes one change, if one is due.
     async fn round(&self, led_for: Duration) -> Result<(), Error> {
-        let decided = self.register.decided().await?;
         let (kind, group) = (self.greeter.kind, self.register.group());
+        let (decided, noted) = (self.register.decided().await?, self.register.noted().await?);
+        // Behind what was read: one that joined and started meanwhile is a member by now, and must not be taken for one that left.
         let status = group.status();
         if let Some(gone) = decided.iter().find(|(id, row)| row.leaves && !status.members.contains_key(id)) {
             tracing::info!(node = %gone.0, "{kind} has left the {}", kind.group());
             return self.register.forget(*gone.0).await;
         }
-        let noted = self.register.noted().await?;
         if let Some(gone) = noted.into_iter().find(|id| !status.members.contains_key(id)) {
             return self.register.forget(gone).await;
         }
@@ -222,7 +222,13 @@ impl<R: Register> Membership<R> {
             return Ok(refused);
         }
         let floor = status.members.keys().last().map_or(1, |last| last.0 + 1);
-        let node = self.register.place(request.disk, floor).await?;
+        let Some(node) = self.register.place(request.disk, floor).await? else {
+            let why = format!(
+                "as many {kind}s have joined as there may be; remove those that are gone: 'flotilla {kind} list', then 'flotilla \
+                 {kind} remove ID --lost'"
+            );
+            return Ok(JoinAnswer::Refused { why });
+        };
         // The step may have been made by another leader; this one knows who is a member only as long as it leads.
         if !group.status().is_leader {
             return Err(Error::Raft(flotilla_raft_store::Error::NoLeader));
@@ -230,9 +236,21 @@ impl<R: Register> Membership<R> {
         if let Some(refused) = self.holds_address(request, Some(node)) {
             return Ok(refused);
         }
-        if group.member(node).is_none() {
-            tracing::info!(%node, peer = request.peer, "{kind} joins");
-            group.add_learner(node, Member { name: request.name.clone(), peer: request.peer.clone() }).await?;
+        match group.member(node) {
+            None => {
+                tracing::info!(%node, peer = request.peer, "{kind} joins");
+                group.add_learner(node, Member { name: request.name.clone(), peer: request.peer.clone() }).await?;
+            }
+            // A copy of its folder, or the same one at another address: nobody would reach it there, and there may be two of it.
+            Some(member) if member.peer != request.peer => {
+                let why = format!(
+                    "the data folder is that of {kind} {node}, which joined at {}, not at {}; start it at that address, or here with \
+                     an empty folder",
+                    member.peer, request.peer
+                );
+                return Ok(JoinAnswer::Refused { why });
+            }
+            Some(_) => {}
         }
         Ok(JoinAnswer::Place { uuid: self.uuid, node })
     }

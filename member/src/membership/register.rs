@@ -46,11 +46,12 @@ pub trait Register: Clone + Send + Sync + 'static {
     /// [`Error`]; the caller may try again.
     async fn barrier(&self) -> Result<(), Error>;
 
-    /// Gives a disk's member its id: always the same one for the same disk, and never below `floor`.
+    /// Gives a disk's member its id: always the same one for the same disk, and never below `floor`; none if as many have joined as
+    /// there may be.
     ///
     /// # Errors
     /// [`Error`]; asked again, the id is the same.
-    async fn place(&self, disk: Uuid, floor: u64) -> Result<NodeId, Error>;
+    async fn place(&self, disk: Uuid, floor: u64) -> Result<Option<NodeId>, Error>;
 
     /// Gives what was decided about members; no entry for an ordinary one.
     ///

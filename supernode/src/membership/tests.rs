@@ -1,0 +1,145 @@
+//! Places, greetings and rounds, on a group of one in memory.
+
+use flotilla_api::peer::{JoinAnswer, JoinRequest, auth::FleetSecret};
+use flotilla_client::{Network, PeerClient};
+use flotilla_env::{clock, entropy};
+use flotilla_member::{
+    Period,
+    membership::{Greeter, Kind, Membership as Over},
+};
+use flotilla_raft_store::Member;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::directory::{
+    rows::JOINED_MAX,
+    testing::{ALONE, form_alone, unformed},
+};
+
+/// The register of supernode 1, which leads.
+async fn roster() -> Roster {
+    let directory = unformed().await;
+    form_alone(&directory).await;
+    directory.barrier().await.expect("it leads");
+    Roster::new(NodeId(1), directory, clock::system(), entropy::seeded(2))
+}
+
+fn peers() -> PeerClient {
+    let entropy = entropy::seeded(3);
+    let transport = Network::new(entropy.clone()).transport(ALONE);
+    PeerClient::new(FleetSecret::new("of the test"), ALONE, clock::system(), &*entropy, transport)
+}
+
+fn over<R: Register>(register: R) -> Over<R> {
+    let (kind, own) = (Kind::Supernode, ALONE.to_owned());
+    Over {
+        node: NodeId(1),
+        uuid: Uuid::nil(),
+        register,
+        voter_grace: Period::secs(600),
+        greeter: Greeter { kind, uuid: Uuid::nil(), own, known: Vec::new(), start: None, peers: peers() },
+        unheard: Arc::default(),
+        removed: CancellationToken::new(),
+        clock: clock::system(),
+    }
+}
+
+fn asks(disk: u128, peer: &str) -> JoinRequest {
+    let (group, name) = ("supernodes".to_owned(), "new".to_owned());
+    JoinRequest { group, disk: Uuid::from_u128(disk), name, peer: peer.to_owned() }
+}
+
+fn starts(id: u64) -> members::Command {
+    let (peer, public) = (format!("h{id}:1"), format!("http://h{id}:2"));
+    members::Command::Start { card: Supernode { id: NodeId(id), name: format!("s{id}"), peer, public }, after: None }
+}
+
+#[tokio::test]
+async fn a_copy_of_a_folder_gets_no_place_at_another_address() {
+    let membership = over(roster().await);
+    for _ in 0..2 {
+        let placed = membership.place(&asks(1, "h2:1")).await.expect("it leads");
+        assert_eq!(placed, JoinAnswer::Place { uuid: Uuid::nil(), node: NodeId(2) });
+    }
+    let copy = membership.place(&asks(1, "h3:1")).await.expect("it leads");
+    assert!(
+        matches!(&copy, JoinAnswer::Refused { why } if why.contains("supernode 2, which joined at h2:1")),
+        "{copy:?}"
+    );
+    let member = membership.register.group().member(NodeId(2)).expect("it joined");
+    assert_eq!(member.peer, "h2:1");
+}
+
+#[tokio::test]
+async fn one_more_than_there_may_be_is_told_what_to_do() {
+    let membership = over(roster().await);
+    for disk in 1..=JOINED_MAX as u128 {
+        let given = membership.register.place(Uuid::from_u128(disk), 2).await.expect("it leads");
+        assert!(given.is_some(), "{disk}");
+    }
+    let answer = membership.place(&asks(99, "h99:1")).await.expect("it leads");
+    assert!(matches!(&answer, JoinAnswer::Refused { why } if why.contains("supernode remove ID --lost")), "{answer:?}");
+}
+
+/// A register whose group gets a member, which starts at once, while somebody reads who has started.
+#[derive(Clone)]
+struct JoinedMeanwhile(Roster);
+
+#[async_trait]
+impl Register for JoinedMeanwhile {
+    type Machine = DirectoryMachine;
+
+    fn group(&self) -> &Group<DirectoryMachine> {
+        self.0.group()
+    }
+
+    async fn barrier(&self) -> Result<(), Error> {
+        self.0.barrier().await
+    }
+
+    async fn place(&self, disk: Uuid, floor: u64) -> Result<Option<NodeId>, Error> {
+        self.0.place(disk, floor).await
+    }
+
+    async fn decided(&self) -> Result<BTreeMap<NodeId, Decided>, Error> {
+        self.0.decided().await
+    }
+
+    async fn noted(&self) -> Result<Vec<NodeId>, Error> {
+        if self.group().member(NodeId(2)).is_none() {
+            let member = Member { name: "s2".to_owned(), peer: "h2:1".to_owned() };
+            self.group().add_learner(NodeId(2), member).await?;
+            self.0.step(starts(2)).await?;
+        }
+        self.0.noted().await
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), Error> {
+        self.0.forget(node).await
+    }
+
+    fn member_of(&self, disk: Uuid) -> Result<Option<NodeId>, Error> {
+        self.0.member_of(disk)
+    }
+
+    fn start_of(&self, node: NodeId) -> Result<Option<u64>, Error> {
+        self.0.start_of(node)
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.0.heard()
+    }
+
+    fn steady_for(&self) -> Duration {
+        self.0.steady_for()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_joins_and_starts_while_a_round_looks_is_not_forgotten() {
+    let roster = roster().await;
+    let rounds = over(JoinedMeanwhile(roster.clone())).run(CancellationToken::new());
+    tokio::time::timeout(Duration::from_secs(5), rounds).await.expect_err("they go on until they are stopped");
+    assert!(roster.group().member(NodeId(2)).is_some(), "a round has looked");
+    assert_eq!(roster.start_of(NodeId(2)).expect("a map"), Some(1));
+}
