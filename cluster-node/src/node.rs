@@ -206,6 +206,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
     let start = starts.last(|kv| last_writer(kv, identity.node))?;
     let group = seat.open(&identity, FileMachine, kv).await?;
+    let start = starts.told(start, &group)?;
     let metadata = Metadata::new(group);
     // Before it votes or answers anybody: on an older disk that could undo what was acked.
     let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
@@ -261,6 +262,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
     let serve = async {
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
         starts.end(metadata.group()).await;
+        formation.end_forming();
         formation.set_formed();
         let budget = Budget::default();
         let placer = LeaderPlacer { metadata: metadata.clone(), board: board.clone(), peers: peers.clone() };

@@ -136,10 +136,17 @@ impl Seat<'_> {
     /// Initialises a group that every member has agreed to, if this is the member to do it and it was not done.
     ///
     /// # Errors
-    /// [`Error::Raft`].
+    /// [`Error::Raft`]; [`Error::Refused`] if it was done, and the database that knew of it is gone.
     pub async fn form<M: Machine>(&self, group: &Group<M>, formation: &Formation) -> Result<(), Error> {
         if !formation.is_first() || group.is_formed() {
             return Ok(());
+        }
+        if !formation.is_forming()? {
+            return Err(Error::Refused(format!(
+                "the data folder '{}' has an identity and no database, though its group was formed; mount or restore 'meta' in it, \
+                 or, if that is gone for good, start with an empty folder",
+                self.dir.display()
+            )));
         }
         flotilla_env::failpoint!("formation.before_init", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
         let member =

@@ -174,6 +174,33 @@ impl Formation {
         self.formed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether this folder says that its group may have to be initialised: from before it has an identity until
+    /// [`Formation::end_forming`].
+    ///
+    /// # Errors
+    /// [`Error::Identity`].
+    pub fn is_forming(&self) -> Result<bool, Error> {
+        Ok(identity::read::<Proposal>(&*self.disk, &self.plan.dir.join(PROPOSAL))?.is_some())
+    }
+
+    /// Notes that the group was initialised, and that this folder has what it needs to know of that: synced entries of its log. From
+    /// then on a folder without them has lost its database, and must not begin the group a second time under the same identity.
+    /// If it can't be noted, the next start does it.
+    pub fn end_forming(&self) {
+        if let Err(error) = self.remove_proposal() {
+            tracing::warn!(%error, "the proposal of the group's first member stays");
+        }
+    }
+
+    fn remove_proposal(&self) -> Result<(), Error> {
+        if !self.is_forming()? {
+            return Ok(());
+        }
+        let path = self.plan.dir.join(PROPOSAL);
+        let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.plan.dir));
+        removed.map_err(|source| identity::Error::Io { path, source }.into())
+    }
+
     /// Answers another member.
     pub fn answer(&self, request: &FormRequest) -> FormAnswer {
         let refused = |why: String| FormAnswer::Refused { why };

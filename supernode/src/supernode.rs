@@ -151,12 +151,9 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
     let starts = Starts { dir, disk: seams.disk.clone(), kv: kv.clone() };
     let start = starts.last(|kv| last_start(kv, identity.node))?;
-    let directory = Directory::new(
-        identity.uuid,
-        seat.open(&identity, DirectoryMachine, kv).await?,
-        seams.clock.clone(),
-        seams.entropy.clone(),
-    );
+    let group = seat.open(&identity, DirectoryMachine, kv).await?;
+    let start = starts.told(start, &group)?;
+    let directory = Directory::new(identity.uuid, group, seams.clock.clone(), seams.entropy.clone());
     let roster = Roster::new(identity.node, directory.clone(), seams.clock.clone(), seams.entropy.clone());
     let gate = Gate::new(admission, seams.clock.clone(), seams.entropy.clone());
     let forwarder = Forwarder {
@@ -241,6 +238,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
             roster.start(&card).await;
             formation.set_formed();
             starts.end(directory.group()).await;
+            formation.end_forming();
             Ok::<_, Error>(())
         };
         let rounds = async {

@@ -104,7 +104,7 @@ def put_back(process: Process) -> None:
 
 
 def bad_disks(dev: Dev, victim: Process, id: int, others: list[Process], contents: dict[str, bytes]) -> None:
-    """A wiped disk and an older copy of itself are refused; with its own folder the supernode is a member as before."""
+    """A wiped disk, one without its database and an older copy of itself are refused; with its own folder the supernode is a member as before."""
     started = victim.data_dir / "starting"
     if not dev.wait(lambda: not started.exists(), 20):
         fail(f"{victim.name} has not noted its start")
@@ -116,6 +116,11 @@ def bad_disks(dev: Dev, victim: Process, id: int, others: list[Process], content
     swapped(victim, empty)
     dev.ends_with(victim, CONFIG, f"supernode {id} is a member at {victim.peer} and has another disk")
     put_back(victim)
+    meta, aside = victim.data_dir / "meta", victim.data_dir.parent / "meta-aside"
+    meta.rename(aside)
+    dev.ends_with(victim, CONFIG, "it has no database, and the supernode had one")
+    shutil.rmtree(meta)
+    aside.rename(meta)
     dev.start(victim)
     dev.wait_ready([victim], JOIN_S)
     if not dev.wait(lambda: not started.exists(), 20):

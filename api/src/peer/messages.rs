@@ -176,7 +176,7 @@ pub struct GreetRequest {
     /// The last index of its log.
     pub last_log_index: u64,
     /// The number of its last start, which the group's log gave, as its own database has it: a node's is its writer id. None if that
-    /// start may not have come so far.
+    /// start may not have come so far; 0 if the folder should know of every start and has nothing of the group.
     pub start: Option<u64>,
 }
 

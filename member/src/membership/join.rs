@@ -112,7 +112,7 @@ pub struct Greeter {
     pub own: String,
     /// Peer addresses from the settings; a folder may know less.
     pub known: Vec<String>,
-    /// The number of the member's last start, if its disk is sure to know it.
+    /// The number of the member's last start, if its disk is sure to know it; 0 if it is, and has nothing of the group.
     pub start: Option<u64>,
     /// The way to other members.
     pub peers: PeerClient,
@@ -156,6 +156,13 @@ impl Greeter {
                         kind,
                         node,
                         &format!("its log ends at {last}, and the {kind} had synced it up to {had}"),
+                    ));
+                }
+                Some(GreetAnswer::StartedSince) if self.start == Some(0) => {
+                    return Err(older(
+                        kind,
+                        node,
+                        &format!("it has no database, and the {kind} had one (is 'meta' mounted?)"),
                     ));
                 }
                 Some(GreetAnswer::StartedSince) => {

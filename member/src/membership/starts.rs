@@ -34,10 +34,26 @@ impl Starts {
     /// # Errors
     /// [`Error`] of the disk, and what `row` gives.
     pub fn last(&self, row: impl FnOnce(&dyn Kv) -> Result<Option<u64>, Error>) -> Result<Option<u64>, Error> {
-        if identity::read::<()>(&*self.disk, &self.dir.join(FILE))?.is_some() {
+        if self.is_under_way()? {
             return Ok(None);
         }
         row(&*self.kv)
+    }
+
+    /// Gives what the folder is greeted with as its last start, once its group is open: 0 if it should know of every start, and has
+    /// nothing of the group at all. One that never started is welcome with that; one whose database was lost is found out, also by
+    /// those who don't lead.
+    ///
+    /// # Errors
+    /// [`Error`] of the disk.
+    pub fn told<M: Machine>(&self, last: Option<u64>, group: &Group<M>) -> Result<Option<u64>, Error> {
+        // A snapshot whose installation was cut has no rows before the group is open; such a group is formed.
+        let nothing = last.is_none() && !group.is_formed() && !self.is_under_way()?;
+        Ok(if nothing { Some(0) } else { last })
+    }
+
+    fn is_under_way(&self) -> Result<bool, Error> {
+        Ok(identity::read::<()>(&*self.disk, &self.dir.join(FILE))?.is_some())
     }
 
     /// Begins a start, which is not granted its number before.

@@ -1,13 +1,18 @@
 //! Places, greetings and rounds, on a group of one in memory.
 
-use flotilla_api::peer::{JoinAnswer, JoinRequest, auth::FleetSecret};
+use std::path::Path;
+
+use flotilla_api::peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest, auth::FleetSecret};
 use flotilla_client::{Network, PeerClient};
-use flotilla_env::{clock, entropy};
+use flotilla_env::{Disk, clock, disk::MemDisk, entropy};
 use flotilla_member::{
-    Period,
-    membership::{Greeter, Kind, Membership as Over},
+    EXIT_CONFIG, Fatal, FormPeers, Period, Seams, Seat,
+    membership::{Greeter, Kind, Membership as Over, Starts},
 };
-use flotilla_raft_store::Member;
+use flotilla_raft_store::{
+    Member, Settings,
+    formation::{Formation, Plan},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -54,6 +59,12 @@ fn starts(id: u64) -> members::Command {
     members::Command::Start { card: Supernode { id: NodeId(id), name: format!("s{id}"), peer, public }, after: None }
 }
 
+/// What supernode 2 is told that has an empty log, and says so of its last start.
+async fn greeted(membership: &Over<Roster>, start: Option<u64>) -> GreetAnswer {
+    let request = GreetRequest { uuid: Uuid::nil(), node: NodeId(2), term: 0, last_log_index: 0, start };
+    membership.greeted(&request).await.expect("it leads")
+}
+
 #[tokio::test]
 async fn a_copy_of_a_folder_gets_no_place_at_another_address() {
     let membership = over(roster().await);
@@ -79,6 +90,63 @@ async fn one_more_than_there_may_be_is_told_what_to_do() {
     }
     let answer = membership.place(&asks(99, "h99:1")).await.expect("it leads");
     assert!(matches!(&answer, JoinAnswer::Refused { why } if why.contains("supernode remove ID --lost")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_folder_that_lost_its_database_is_found_out() {
+    let (roster, empty) = (roster().await, unformed().await);
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    disk.create_dir_all(Path::new("/data")).expect("an empty disk");
+    let folder = Starts { dir: "/data".into(), disk, kv: empty.group().view().clone() };
+    let told = |last, group: &Group<DirectoryMachine>| folder.told(last, group).expect("a disk that works");
+    assert_eq!(told(None, roster.group()), None, "what it has was written before starts were noted");
+    assert_eq!(told(Some(7), roster.group()), Some(7));
+    let lost = told(None, empty.group());
+
+    let membership = over(roster.clone());
+    membership.place(&asks(1, "h2:1")).await.expect("it leads");
+    assert_eq!(greeted(&membership, lost).await, GreetAnswer::Welcome, "it never started");
+    roster.step(starts(2)).await.expect("it leads");
+    assert_eq!(greeted(&membership, lost).await, GreetAnswer::StartedSince);
+
+    folder.begin().expect("a disk that works");
+    let cut = told(None, empty.group());
+    assert_eq!(greeted(&membership, cut).await, GreetAnswer::Welcome, "a start that was cut may have come nowhere");
+}
+
+#[tokio::test]
+async fn a_group_is_formed_once_although_its_database_is_lost() {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    disk.create_dir_all(Path::new("/data")).expect("an empty disk");
+    let (seams, peers, fatal) = (Seams { disk: disk.clone(), ..Seams::system() }, peers(), Fatal::default());
+    let (dir, group) = (Path::new("/data").to_owned(), "supernodes".to_owned());
+    let plan = Plan {
+        dir: dir.clone(),
+        fleet: Uuid::nil(),
+        group: group.clone(),
+        own: ALONE.to_owned(),
+        members: vec![ALONE.to_owned()],
+        join: Vec::new(),
+    };
+    let formation = Formation::open(plan, disk, entropy::seeded(4)).expect("an empty folder");
+    formation.run(&FormPeers(peers.clone())).await.expect("nobody else is asked");
+    let seat =
+        Seat { group, dir, seams: &seams, settings: Settings::default(), peers: &peers, elects: true, fatal: &fatal };
+
+    // Until it is known to be at work, the last step is repeated.
+    for _ in 0..2 {
+        let directory = unformed().await;
+        seat.form(directory.group(), &formation).await.expect("an empty database");
+        directory.barrier().await.expect("it leads");
+    }
+    for _ in 0..2 {
+        formation.end_forming();
+        assert!(!formation.is_forming().expect("a disk that works"));
+    }
+    let lost = unformed().await;
+    let error = seat.form(lost.group(), &formation).await.expect_err("its homes would be forgotten");
+    assert_eq!(error.exit_code(), EXIT_CONFIG, "{error}");
+    assert!(!lost.group().is_formed());
 }
 
 /// A register whose group gets a member, which starts at once, while somebody reads who has started.
