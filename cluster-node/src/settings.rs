@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use flotilla_api::ClusterName;
+use flotilla_api::{ClusterName, peer::SUPERNODES};
 use flotilla_http_server::Limits;
 use flotilla_member::{Addresses, Error, Period, addresses, limits};
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,10 @@ impl Settings {
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn check(&self) -> Result<Addresses, Error> {
         let wrong = |name, why: String| Err(Error::Setting { name, why });
+        if self.cluster.as_str() == SUPERNODES {
+            // It would be given a place among the supernodes, and a vote.
+            return wrong("cluster", format!("is not '{SUPERNODES}', which is what the supernodes' group is called"));
+        }
         let chunk_size = self.chunk_size.as_u64();
         if !chunk_size.is_power_of_two() || !(4 << 10..=64 << 20).contains(&chunk_size) {
             return wrong("chunk_size", format!("is a power of two from 4KiB to 64MiB, not {}", self.chunk_size));
@@ -174,5 +178,32 @@ impl Settings {
     pub fn limits(&self) -> Result<Limits, Error> {
         let Self { header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max, .. } = *self;
         limits::checked(header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_cluster_is_called_as_the_group_of_the_supernodes_is() {
+        let check = |cluster: &str| {
+            let settings = json!({
+                "name": "a-n1",
+                "cluster": cluster,
+                "data_dir": "/data",
+                "public": "127.0.0.1:1",
+                "peer": "127.0.0.1:2",
+                "ops": "127.0.0.1:3",
+                "initial_members": ["127.0.0.1:2"],
+                "fleet_secret_file": "/secret",
+            });
+            serde_json::from_value::<Settings>(settings).expect("the others have defaults").check().map(drop)
+        };
+        check("a").expect("a good name");
+        let error = check(SUPERNODES).expect_err("it would join the supernodes");
+        assert!(matches!(error, Error::Setting { name: "cluster", .. }), "{error}");
     }
 }

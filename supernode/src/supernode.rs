@@ -7,7 +7,7 @@ use std::{
 
 use flotilla_api::{
     NodeId, codec,
-    peer::{Document, Principal, Supernode as Card, auth::FleetSecret},
+    peer::{Document, Principal, SUPERNODES, Supernode as Card, auth::FleetSecret},
 };
 use flotilla_client::PeerClient;
 use flotilla_http_server::{DocumentCache, Late, Sealer};
@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// The name of the supernodes' group.
-pub(crate) const GROUP: &str = "supernodes";
+pub(crate) const GROUP: &str = SUPERNODES;
 /// Between two tries to write the root's document.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often decoded documents are brought up to date: another supernode may have changed them.

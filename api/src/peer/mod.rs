@@ -14,3 +14,6 @@ pub use messages::{
     NodesAnswer, NodesRequest, PlaceAnswer, PlaceRequest, Principal, ReleaseRequest, ReportAnswer, SettleAnswer,
     SettleRequest, StoredCopy, Supernode,
 };
+
+/// The name of the supernodes' group, which no cluster may have: whoever forms or joins a group names it.
+pub const SUPERNODES: &str = "supernodes";
