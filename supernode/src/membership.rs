@@ -80,22 +80,15 @@ impl Roster {
         self.step(members::Command::Start { card: card.clone(), after }).await
     }
 
-    /// Has a supernode leave for ever.
+    /// Has a supernode leave for ever; refused, as the answer says, if no other one would stay.
     ///
     /// # Errors
     /// [`Error::Raft`], whose kind tells whether it can have been decided.
     ///
     /// # Cancel safety
     /// A dropped future may leave the order on its way. It can be repeated.
-    pub async fn remove(&self, id: NodeId) -> Result<(), Error> {
-        self.done(members::Command::Remove { id }).await
-    }
-
-    async fn done(&self, command: members::Command) -> Result<(), Error> {
-        match self.step(command).await? {
-            Answer::Done => Ok(()),
-            other => Err(odd(&other)),
-        }
+    pub async fn remove(&self, id: NodeId) -> Result<Answer, Error> {
+        self.step(members::Command::Remove { id }).await
     }
 
     async fn step(&self, command: members::Command) -> Result<Answer, Error> {
@@ -137,7 +130,10 @@ impl Register for Roster {
     }
 
     async fn forget(&self, node: NodeId) -> Result<(), Error> {
-        self.done(members::Command::Forget { id: node }).await
+        match self.step(members::Command::Forget { id: node }).await? {
+            Answer::Done => Ok(()),
+            other => Err(odd(&other)),
+        }
     }
 
     fn member_of(&self, disk: Uuid) -> Result<Option<NodeId>, Error> {

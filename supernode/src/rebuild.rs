@@ -304,7 +304,8 @@ fn refused(refusal: &Refusal) -> Stop {
         | Refusal::Rebuilding
         | Refusal::NotEmpty
         | Refusal::TicketsFull
-        | Refusal::TicketsOfOne => return Stop::Failed(format!("the directory refused a step: {refusal:?}"), false),
+        | Refusal::TicketsOfOne
+        | Refusal::LastSupernode => return Stop::Failed(format!("the directory refused a step: {refusal:?}"), false),
     };
     Stop::Failed(why.to_owned(), true)
 }

@@ -175,6 +175,8 @@ pub enum Refusal {
     TicketsFull,
     /// The principal has as many tickets as one may have.
     TicketsOfOne,
+    /// No other supernode would be left.
+    LastSupernode,
 }
 
 /// The rules of the directory.

@@ -1,7 +1,7 @@
 //! What the group has decided about its supernodes, and where they are reached. Pure.
 
 use flotilla_api::{
-    NodeId,
+    NodeId, codec,
     peer::{Document, Supernode},
 };
 use flotilla_member::membership::Places;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{
     machine::{Answer, Refusal, get, put, raise_revision},
     rows::{
-        DISKS, DOCUMENTS, JOINED_MAX, LAST_START, MEMBERS, MemberRow, NEXT_MEMBER, SYSTEM, member_key, supernode_key,
+        DISKS, DOCUMENTS, JOINED_MAX, LAST_START, MEMBERS, MEMBERS_MAX, MemberRow, NEXT_MEMBER, SYSTEM, member_key,
+        supernode_key,
     },
 };
 
@@ -36,7 +37,7 @@ pub enum Command {
         /// The start before, as the one that asks knows it: refused if it is another one.
         after: Option<u64>,
     },
-    /// Has a supernode leave for ever.
+    /// Has a supernode leave for ever, unless no other one would stay that has started.
     Remove {
         /// The supernode.
         id: NodeId,
@@ -61,6 +62,10 @@ pub fn apply(state: &mut dyn Txn, command: Command) -> Result<Answer, Fault> {
         Command::Start { card, after } => start(state, card, after),
         Command::Remove { id } => {
             let row: MemberRow = get(state, MEMBERS, &member_key(id))?.unwrap_or_default();
+            // Here, since two orders that are given at once know nothing of each other.
+            if !row.leaves && !another_stays(state, id)? {
+                return Ok(Answer::Refused(Refusal::LastSupernode));
+            }
             put(state, MEMBERS, member_key(id), &MemberRow { leaves: true, ..row });
             PLACES.take(state, id)?;
             Ok(Answer::Done)
@@ -74,6 +79,16 @@ pub fn apply(state: &mut dyn Txn, command: Command) -> Result<Answer, Fault> {
             Ok(Answer::Done)
         }
     }
+}
+
+fn another_stays(state: &dyn Txn, id: NodeId) -> Result<bool, Fault> {
+    for (key, row) in state.scan(MEMBERS, &[], None, MEMBERS_MAX)? {
+        let row: MemberRow = codec::decode(&row).map_err(|source| Fault::Corrupt { family: MEMBERS, source })?;
+        if key != member_key(id) && row.start.is_some() && !row.leaves {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn start(state: &mut dyn Txn, card: Supernode, after: Option<u64>) -> Result<Answer, Fault> {

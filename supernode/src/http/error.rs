@@ -131,6 +131,10 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
             problem.hint("put another key into the root_key_file of one supernode, and start that one once with replace_root_key").into()
         }
         Refusal::Leaves => ApiError::new(Code::Conflict, "the supernode leaves the group for ever"),
+        Refusal::LastSupernode => {
+            let detail = "no other supernode would be left that has started and stays";
+            Problem::new(Code::Conflict, detail).hint("have another supernode join first").into()
+        }
         Refusal::Started => ApiError::new(Code::Conflict, "the supernode was started again meanwhile"),
         Refusal::Passed => ApiError::new(Code::Conflict, "what this was decided from has changed meanwhile"),
         Refusal::Retiring => {

@@ -132,7 +132,8 @@ async fn register(service: &Service, report: &ClusterReport) -> Result<(), ApiEr
         | Refusal::Retiring
         | Refusal::NotEmpty
         | Refusal::TicketsFull
-        | Refusal::TicketsOfOne => tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered"),
+        | Refusal::TicketsOfOne
+        | Refusal::LastSupernode => tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered"),
     }
     Err(of_refusal(&refusal))
 }

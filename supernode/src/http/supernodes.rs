@@ -18,8 +18,9 @@ use flotilla_member::membership::{Register as _, SILENT_AFTER};
 
 use super::{
     Late, PeerState, Service,
-    error::{of_directory, of_membership},
+    error::{of_answer, of_directory, of_membership, of_refusal},
 };
+use crate::directory::Answer;
 
 /// One that was heard so lately is not lost.
 const LOST_AFTER_MS: u64 = 5000;
@@ -150,7 +151,11 @@ impl Service {
             let why = format!("supernode {} is silent, so it can't be told that it leaves", of.id);
             return refused(why, "start it first; or say --lost if it will not come back".to_owned());
         }
-        self.roster.remove(of.id).await.map_err(|error| of_membership(&error))?;
+        match self.roster.remove(of.id).await.map_err(|error| of_membership(&error))? {
+            Answer::Done => {}
+            Answer::Refused(refusal) => return Err(of_refusal(&refusal)),
+            answer => return Err(of_answer(&answer)),
+        }
         tracing::info!(supernode = %of.id, lost, "supernode is to leave");
         Ok(Taken { node: of.id })
     }

@@ -39,7 +39,8 @@ fn a_disk_keeps_its_id_and_none_is_given_twice() {
     }
     assert_eq!(join(99, 1), Answer::Refused(Refusal::TooMany));
     assert_eq!(join(1, 1), Answer::Member(NodeId(2)), "who has an id is given it at any time");
-    member(&mut state, Command::Remove { id: NodeId(2) });
+    start_of(&mut state, 1, None);
+    assert_eq!(member(&mut state, Command::Remove { id: NodeId(2) }), Answer::Done);
     let again = member(&mut state, Command::Join { disk: Uuid::from_u128(1), floor: 1 });
     assert!(matches!(again, Answer::Member(id) if id > NodeId(7)), "{again:?}");
 }
@@ -55,6 +56,23 @@ fn every_start_has_a_number_and_the_last_one_is_known() {
     }
     let row: MemberRow = get(&state, MEMBERS, &member_key(NodeId(1))).expect("a map").expect("it was started");
     assert_eq!(row, MemberRow { start: Some(3), leaves: false });
+}
+
+#[test]
+fn of_orders_to_leave_that_are_given_at_once_one_is_refused() {
+    let mut state = Map::default();
+    let remove = |state: &mut Map, id| member(state, Command::Remove { id: NodeId(id) });
+    start_of(&mut state, 1, None);
+    assert_eq!(remove(&mut state, 1), Answer::Refused(Refusal::LastSupernode));
+    start_of(&mut state, 2, None);
+    // Both were given when the other one stayed; the first one also a second time.
+    for _ in 0..2 {
+        assert_eq!(remove(&mut state, 1), Answer::Done);
+    }
+    assert_eq!(remove(&mut state, 2), Answer::Refused(Refusal::LastSupernode));
+    assert_eq!(start_of(&mut state, 2, Some(2)), Answer::Started(3), "it stays");
+    start_of(&mut state, 3, None);
+    assert_eq!(remove(&mut state, 2), Answer::Done);
 }
 
 #[test]
