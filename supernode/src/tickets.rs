@@ -68,7 +68,7 @@ pub struct Granter {
 struct Leading {
     desk: Desk,
     waiting: JoinSet<(u64, Option<Permit>)>,
-    entered: HashMap<u64, AbortHandle>,
+    entered: HashMap<u64, Entered>,
     ready: Vec<(u64, Option<Permit>)>,
     places: HashMap<u64, Permit>,
     ages: Ages,
@@ -76,6 +76,13 @@ struct Leading {
     begun: u64,
     revision: Option<u64>,
     look_at: Instant,
+}
+
+/// A ticket that stands in the queue.
+struct Entered {
+    task: AbortHandle,
+    /// Whether it waits for the home of its key.
+    at_home: bool,
 }
 
 impl Granter {
@@ -151,29 +158,27 @@ impl Granter {
 
     /// Has the turn come of those that have got a place.
     async fn grant(&self, leading: &mut Leading) -> Result<(), Error> {
-        let mut places: Vec<(u64, ClusterName, Permit)> = Vec::new();
+        let mut places: Vec<(Granted, Permit)> = Vec::new();
         for (number, permit) in std::mem::take(&mut leading.ready) {
             // One that was withdrawn gives its place back.
-            if leading.entered.remove(&number).is_none() {
-                continue;
-            }
+            let Some(Entered { at_home, .. }) = leading.entered.remove(&number) else { continue };
             match permit.and_then(|permit| Some((permit.cluster.clone()?, permit))) {
                 Some((cluster, permit)) => {
                     leading.desk.left(number);
-                    places.push((number, cluster, permit));
+                    places.push((Granted { number, cluster, at_home }, permit));
                 }
                 None => leading.desk.refused(number, self.clock.now()),
             }
         }
         while !places.is_empty() {
             let batch = places.split_off(places.len().saturating_sub(AT_ONCE_MAX));
-            let grants = batch.iter().map(|(number, cluster, _)| (*number, cluster.clone())).collect();
+            let grants = batch.iter().map(|(granted, _)| (granted.number, granted.cluster.clone())).collect();
             let Told::Granted(done) = self.change(Change::Grant { grants }).await? else { continue };
             let now = self.clock.now();
-            for ((number, cluster, permit), _) in batch.into_iter().zip(done).filter(|(_, done)| *done) {
+            for ((granted, permit), _) in batch.into_iter().zip(done).filter(|(_, done)| *done) {
                 count("granted", 1);
-                leading.desk.granted(number, cluster, now);
-                leading.places.insert(number, permit);
+                leading.places.insert(granted.number, permit);
+                leading.desk.granted(granted, now);
             }
         }
         Ok(())
@@ -220,15 +225,15 @@ impl Granter {
                     let Some(head) = standing.heads.iter().find(|head| head.number == number) else { continue };
                     let place = head.row.home.clone().map_or(Place::Any, Place::Home);
                     let (gate, ask) = (self.gate.clone(), ask(head, place, Patience::Ticket));
-                    let task = async move { (number, gate.admit(ask).await.ok()) };
-                    leading.entered.insert(number, leading.waiting.spawn(task));
+                    let task = leading.waiting.spawn(async move { (number, gate.admit(ask).await.ok()) });
+                    leading.entered.insert(number, Entered { task, at_home: head.row.home.is_some() });
                 }
                 Step::Withdraw(number) => {
-                    if let Some(task) = leading.entered.remove(&number) {
-                        task.abort();
+                    if let Some(entered) = leading.entered.remove(&number) {
+                        entered.task.abort();
                     }
                 }
-                Step::Hold(Granted { number, cluster }) => {
+                Step::Hold(Granted { number, cluster, .. }) => {
                     let Some(head) = standing.granted.iter().find(|head| head.number == number) else { continue };
                     // Only a supernode that stops refuses one that is due.
                     if let Ok(permit) = self.gate.admit(ask(head, Place::Home(cluster), Patience::Due)).await {
@@ -265,7 +270,10 @@ fn is_remembered(number: u64, begun: u64) -> bool {
 
 fn granted(head: &Head) -> Option<Granted> {
     match &head.row.state {
-        TicketState::Granted { cluster, .. } => Some(Granted { number: head.number, cluster: cluster.clone() }),
+        TicketState::Granted { cluster, .. } => {
+            let at_home = head.row.home.as_ref() == Some(cluster);
+            Some(Granted { number: head.number, cluster: cluster.clone(), at_home })
+        }
         TicketState::Waiting | TicketState::Used { .. } => None,
     }
 }

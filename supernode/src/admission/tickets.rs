@@ -20,6 +20,8 @@ const HELD_PART: u32 = 4;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The most tickets whose time is over in one step.
 const LOST_MAX: usize = 64;
+/// The most places that are held, however many credits there are: the directory grants no more tickets than that.
+const HELD_MAX: usize = 1024;
 
 /// The ticket of a principal that is next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Granted {
     pub number: u64,
     /// The cluster that has a place for it.
     pub cluster: ClusterName,
+    /// Whether its key is at home there, so that no other cluster would do.
+    pub at_home: bool,
 }
 
 /// What to do.
@@ -57,14 +61,15 @@ pub enum Step {
 #[derive(Debug)]
 struct Held {
     cluster: ClusterName,
+    at_home: bool,
     until: Instant,
 }
 
 /// What the leader remembers of tickets.
 ///
 /// # Bounds
-/// At most a quarter of all credits is held, of a home's no more than a quarter of its own, at least one of each; and
-/// besides, one for each principal whose ticket stood in the queue already.
+/// At most a quarter of all credits is held, and [`HELD_MAX`]; of a cluster for keys that are at home there no more than a
+/// quarter of its own; at least one of each; and besides, one for each principal whose ticket stood in the queue already.
 #[derive(Debug)]
 pub struct Desk {
     hold: Duration,
@@ -100,7 +105,8 @@ impl Desk {
             steps.push(Step::Release(number));
         }
         for one in granted.iter().filter(|one| !self.held.contains_key(&one.number)).cloned().collect::<Vec<_>>() {
-            self.held.insert(one.number, Held { cluster: one.cluster.clone(), until: now + self.hold });
+            let held = Held { cluster: one.cluster.clone(), at_home: one.at_home, until: now + self.hold };
+            self.held.insert(one.number, held);
             steps.push(Step::Hold(one));
         }
         let over = self.held.iter().filter(|(_, held)| held.until <= now).map(|(number, _)| *number);
@@ -136,18 +142,21 @@ impl Desk {
     }
 
     /// Notes that a ticket was granted, with a place that is held by whoever says so.
-    pub fn granted(&mut self, number: u64, cluster: ClusterName, now: Instant) {
+    pub fn granted(&mut self, granted: Granted, now: Instant) {
+        let Granted { number, cluster, at_home } = granted;
         self.left(number);
-        self.held.insert(number, Held { cluster, until: now + self.hold });
+        self.held.insert(number, Held { cluster, at_home, until: now + self.hold });
     }
 
     fn has_room(&self, home: Option<&ClusterName>, credits: &BTreeMap<ClusterName, u32>) -> bool {
         let part = |credits: u32| (credits / HELD_PART).max(1) as usize;
+        // Places of new keys do not count here: they could be anywhere, and where all of them come to one cluster, who
+        // has to go there would wait for ever.
         let of_home = |home: &ClusterName| {
-            let held = self.held.values().filter(|held| held.cluster == *home).count();
+            let held = self.held.values().filter(|held| held.at_home && held.cluster == *home).count();
             held < part(credits.get(home).copied().unwrap_or(0))
         };
         let all = credits.values().fold(0u32, |all, credits| all.saturating_add(*credits));
-        self.held.len() < part(all) && home.is_none_or(of_home)
+        self.held.len() < part(all).min(HELD_MAX) && home.is_none_or(of_home)
     }
 }

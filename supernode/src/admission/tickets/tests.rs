@@ -22,8 +22,19 @@ fn at_home(number: u64, home: &str) -> Next {
     Next { number, home: Some(cluster(home)) }
 }
 
+/// A ticket that was granted where its key is at home.
+fn one(number: u64) -> Granted {
+    Granted { number, cluster: cluster("a"), at_home: true }
+}
+
 fn granted(numbers: &[u64]) -> Vec<Granted> {
-    numbers.iter().map(|number| Granted { number: *number, cluster: cluster("a") }).collect()
+    numbers.iter().map(|number| one(*number)).collect()
+}
+
+/// Those that go on to the queue.
+fn entered(steps: &[Step]) -> Vec<u64> {
+    let entered = |step: &Step| if let Step::Enter(number) = step { Some(*number) } else { None };
+    steps.iter().filter_map(entered).collect()
 }
 
 #[test]
@@ -42,8 +53,8 @@ fn the_next_of_each_principal_stands_in_the_queue_until_it_is_no_more_the_next()
 fn a_place_is_held_until_it_is_used_or_its_time_is_over() {
     let (mut desk, now, credits) = (Desk::new(HOLD), Instant::now(), credits(&[("a", 40)]));
     desk.look(&next(&[3, 5]), &[], &credits, now);
-    desk.granted(3, cluster("a"), now);
-    desk.granted(5, cluster("a"), now);
+    desk.granted(one(3), now);
+    desk.granted(one(5), now);
     assert_eq!(desk.look(&[], &granted(&[3, 5]), &credits, now), [], "its maker holds it");
     assert_eq!(desk.look(&[], &granted(&[5]), &credits, now), [Step::Release(3)], "used, or cancelled");
     let before = now + HOLD - Duration::from_millis(1);
@@ -57,7 +68,7 @@ fn a_place_is_held_until_it_is_used_or_its_time_is_over() {
 fn a_new_leader_holds_what_another_one_granted_for_the_whole_time() {
     let (mut desk, now, credits) = (Desk::new(HOLD), Instant::now(), credits(&[]));
     let steps = desk.look(&next(&[9]), &granted(&[3]), &credits, now);
-    assert_eq!(steps, [Step::Hold(granted(&[3])[0].clone())], "and the one place that there may be is taken");
+    assert_eq!(steps, [Step::Hold(one(3))], "and the one place that there may be is taken");
     assert_eq!(desk.look(&[], &granted(&[3]), &credits, now + HOLD / 2), []);
     assert_eq!(desk.look(&[], &granted(&[3]), &credits, now + HOLD), [Step::Lose(vec![3])]);
 }
@@ -72,6 +83,28 @@ fn a_quarter_of_the_credits_is_held_at_most_and_of_a_home_no_more_of_its_own() {
     let more = granted(&[1, 2, 3, 4]);
     desk.look(&next, &more, &credits, now);
     assert_eq!(desk.look(&[at_home(8, "b")], &more, &credits, now), [Step::Withdraw(6), Step::Withdraw(7)]);
+}
+
+#[test]
+fn places_of_new_keys_keep_nobody_from_the_home_of_its_key() {
+    let (mut desk, now, credits) = (Desk::new(HOLD), Instant::now(), credits(&[("a", 8), ("b", 8)]));
+    // Of one principal, all of them at a, since b takes no new keys; it has more of them.
+    let mut held: Vec<Granted> = (1..=4).map(|number| Granted { at_home: false, ..one(number) }).collect();
+    let next = [at_home(5, "a"), Next { number: 6, home: None }];
+    assert!(entered(&desk.look(&next, &held, &credits, now)).is_empty(), "a quarter of all is held");
+    held.pop();
+    assert_eq!(entered(&desk.look(&next, &held, &credits, now)), [5u64, 6], "nobody is passed for ever");
+}
+
+#[test]
+fn no_more_are_held_than_may_be_granted() {
+    const { assert!(HELD_MAX <= crate::directory::tickets::GRANTED_MAX, "who is not granted would try again for ever") };
+    let (mut desk, now, credits) = (Desk::new(HOLD), Instant::now(), credits(&[("a", 60_000)]));
+    let mut held: Vec<Granted> = (0..HELD_MAX as u64).map(one).collect();
+    let next = next(&[HELD_MAX as u64]);
+    assert!(entered(&desk.look(&next, &held, &credits, now)).is_empty());
+    held.pop();
+    assert_eq!(entered(&desk.look(&next, &held, &credits, now)), [HELD_MAX as u64]);
 }
 
 /// What happens; numbers choose among what there is.
@@ -126,7 +159,7 @@ impl Model {
                     let line = line.expect("who stands in the queue is the next of its principal");
                     line.remove(0);
                     self.entered.remove(&number);
-                    self.desk.granted(number, cluster("a"), self.now);
+                    self.desk.granted(one(number), self.now);
                     self.granted.insert(number, self.now);
                     self.places.insert(number);
                 }
