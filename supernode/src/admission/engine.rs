@@ -34,8 +34,8 @@ use super::{
 const QUEUE_MAX: usize = 1024;
 /// The most requests that wait in all: half of the connections. Each is its head, 32 KiB at most, and a task.
 const WAITING_MAX: usize = 4096;
-/// The most bytes that are announced by those that wait for one cluster: some 30 s of its uploads. None of them is here
-/// yet.
+/// The most bytes that are announced by those that wait for one cluster, but for tickets: some 30 s of its uploads. None of
+/// them is here yet.
 const QUEUE_BYTES_MAX: u64 = 16 << 30;
 /// What one request counts of them at the most, or nothing could wait beside a huge upload, and it beside nothing.
 const COUNTED_BYTES_MAX: u64 = 1 << 30;

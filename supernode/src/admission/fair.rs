@@ -165,9 +165,11 @@ impl<T: PartialEq> Fair<T> {
         self.take(name, found)
     }
 
-    /// Takes out the newest of a line that [`Fair::longest`] named.
-    pub fn drop_newest(&mut self, line: &str) -> Option<Item<T>> {
-        let newest = self.lines.get(line)?.items.len().checked_sub(1)?;
+    /// Takes out the newest of a line that [`Fair::longest`] named, of those that are not spared if there are any.
+    pub fn drop_newest(&mut self, line: &str, spared: impl Fn(&T) -> bool) -> Option<Item<T>> {
+        let items = &self.lines.get(line)?.items;
+        let newest = items.iter().rposition(|item| !spared(&item.what));
+        let newest = newest.or_else(|| items.len().checked_sub(1))?;
         self.take(line, newest)
     }
 

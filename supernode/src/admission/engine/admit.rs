@@ -165,8 +165,8 @@ impl Engine {
     }
 
     /// Makes room for one more request: the newest of the longest line goes, if that line is still no shorter after
-    /// that than the asker's is with its request; else it is the asker that has more than its part. Tells whether there
-    /// is room.
+    /// that than the asker's is with its request; else it is the asker that has more than its part. Of a line tickets go
+    /// last. Tells whether there is room.
     fn make_room(&mut self, waiting: &Waiting, must: bool, turn: &mut Turn<'_>) -> bool {
         let Class { lane, .. } = waiting.ask.class;
         while let Some(lack) = self.lack(waiting) {
@@ -228,6 +228,11 @@ impl Waiting {
     }
 
     fn bytes(&self) -> u64 {
-        self.ask.class.bytes.min(COUNTED_BYTES_MAX)
+        match self.ask.patience {
+            // There is one of each principal. Did they count, those of some large bodies would push each other out for
+            // as long as they stand there.
+            Patience::Ticket => 0,
+            Patience::AtOnce | Patience::Queue | Patience::Due => self.ask.class.bytes.min(COUNTED_BYTES_MAX),
+        }
     }
 }

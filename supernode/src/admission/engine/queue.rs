@@ -87,9 +87,10 @@ impl Queue {
         }
     }
 
-    /// Takes the newest out of a line that [`Queue::longest`] named.
+    /// Takes the newest out of a line that [`Queue::longest`] named; no ticket, as long as there is anything else: it would
+    /// be passed by requests of its own principal, and stand at the end again each time.
     pub(super) fn drop_newest(&mut self, line: &str, now: Instant) -> Option<Item<Spot>> {
-        let item = self.fair.drop_newest(line)?;
+        let item = self.fair.drop_newest(line, |spot| spot.patient)?;
         self.took(&item, now);
         Some(item)
     }

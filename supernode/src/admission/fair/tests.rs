@@ -99,12 +99,13 @@ fn a_line_with_nothing_that_fits_keeps_its_turn() {
 fn the_longest_line_gives_its_newest() {
     let mut lab = Lab::new(8);
     lab.push("a", 1);
-    let newest = [lab.push("b", 1), lab.push("b", 1)][1];
+    let [older, newest] = [lab.push("b", 1), lab.push("b", 1)];
     assert_eq!(lab.fair.longest(Measure::Count), Some(("b", 2)));
     assert_eq!(lab.fair.longest(Measure::Bytes), Some(("b", 20)));
-    assert_eq!(lab.fair.drop_newest("b").map(|item| item.what), Some(newest));
+    assert_eq!(lab.fair.drop_newest("b", |what| *what == newest).map(|item| item.what), Some(older), "it is spared");
     assert_eq!((lab.fair.line_length("b", Measure::Count), lab.fair.line_length("c", Measure::Count)), (1, 0));
-    assert_eq!(lab.fair.drop_newest("c"), None);
+    assert_eq!(lab.fair.drop_newest("b", |_| true).map(|item| item.what), Some(newest), "there is no other");
+    assert_eq!(lab.fair.drop_newest("c", |_| false), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! through under one.
 
 use super::*;
-use crate::admission::engine::AWAY_FOR;
+use crate::admission::{class, engine::AWAY_FOR};
 
 #[test]
 fn who_does_not_want_to_wait_is_told_so_at_once() {
@@ -43,6 +43,36 @@ fn a_ticket_waits_in_no_queue_of_a_cluster_that_is_lost() {
     assert_eq!(actions, []);
     let refused = [Action::Refuse { to: ticket, why: Refusal::Lost, after: AWAY_FOR }];
     assert_eq!(lab.pass(Duration::from_secs(5)), refused, "the desk has it stand there again");
+}
+
+#[test]
+fn a_ticket_keeps_its_place_whatever_else_its_principal_asks_for() {
+    let mut lab = Lab::new();
+    lab.engine.bounds.queue = 4;
+    lab.offered("a", 1);
+    lab.granted(small(), home("a"));
+    let mut many: Vec<WaiterId> = (0..3).map(|_| lab.waits("p", small(), home("a"))).collect();
+    let (ticket, actions) = lab.arrive_with(Patience::Ticket, small(), home("a"));
+    assert_eq!(actions, []);
+    for principal in ["q", "r"] {
+        let (_, actions) = lab.arrive(principal, small(), home("a"));
+        assert_eq!(refusals(&actions), [(many.pop().expect("there are three"), Refusal::Displaced)]);
+    }
+    assert!(lab.engine.waiting.contains_key(&ticket));
+}
+
+#[test]
+fn tickets_of_huge_uploads_do_not_push_each_other_out() {
+    let mut lab = Lab::new();
+    lab.engine.bounds.bytes = 3 << 30;
+    lab.offered("a", 2);
+    lab.granted(big(64), home("a"));
+    let huge = class::class(&http::Method::PUT, Some(u64::MAX), false);
+    for ticket in 0..5 {
+        let (_, actions) = lab.arrive_with(Patience::Ticket, huge, home("a"));
+        assert_eq!(actions, [], "{ticket}");
+    }
+    assert_eq!(lab.engine.waiting.len(), 5);
 }
 
 #[test]
