@@ -196,6 +196,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         clock: seams.clock.clone(),
         turns,
         polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        ticket_hold: settings.ticket_hold.0,
     });
 
     let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();

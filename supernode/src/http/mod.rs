@@ -34,7 +34,7 @@ use flotilla_api::route;
 use flotilla_env::Clock;
 use flotilla_http_server::{DocumentCache, Sealer, admin::with_routes};
 use flotilla_raft_store::{Rpc, formation::Formation};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -67,6 +67,8 @@ pub struct Service {
     pub turns: watch::Receiver<Seen>,
     /// Those who wait for that.
     pub polls: Arc<Semaphore>,
+    /// How long a place is held for a ticket.
+    pub ticket_hold: Duration,
 }
 
 impl Service {

@@ -41,9 +41,6 @@ use crate::{
 pub const POLLS_MAX: usize = 4096;
 /// How long a new ticket's own supernode is waited for before its position is told.
 const APPLIED_WITHIN: Duration = Duration::from_secs(1);
-/// When to look at a ticket again, in seconds, where that is not known; and the bounds of what is told.
-const AGAIN_S: u64 = 5;
-const AGAIN_MAX_S: u64 = 30;
 
 /// What a request under a ticket is let through as.
 pub(super) enum Passes {
@@ -203,8 +200,7 @@ impl Service {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if waits {
-            let again_s = wait.map_or(AGAIN_S, |wait| wait.as_secs()).clamp(1, AGAIN_MAX_S);
-            headers.insert(RETRY_AFTER, again_s.into());
+            headers.insert(RETRY_AFTER, again_s(wait, self.ticket_hold).into());
         }
         if status == StatusCode::ACCEPTED {
             let path = HeaderValue::try_from(id.to_path()).expect("a route and hex digits are ASCII");
@@ -214,6 +210,13 @@ impl Service {
         }
         response
     }
+}
+
+/// When to look at a ticket again, in seconds: whatever is estimated, twice while its place would be held. Who came later
+/// than that, just as it was told to, could find its turn gone.
+fn again_s(wait: Option<Duration>, hold: Duration) -> u64 {
+    let most_s = (hold / 2).as_secs().max(1);
+    wait.map_or(most_s, |wait| wait.as_secs()).clamp(1, most_s)
 }
 
 /// Reads the ticket under which a request is sent, if there is one.
@@ -294,6 +297,14 @@ mod tests {
             assert!(!all[at + 1..].contains(one), "{at}");
         }
         assert_eq!(all[0], what(&Method::PUT, &name("a"), None));
+    }
+
+    #[test]
+    fn who_looks_again_when_it_is_told_to_misses_no_turn() {
+        let (hold, secs) = (Duration::from_secs(10), Duration::from_secs);
+        let told = [None, Some(secs(0)), Some(secs(3)), Some(secs(29)), Some(Duration::MAX)];
+        assert_eq!(told.map(|wait| again_s(wait, hold)), [5, 1, 3, 5, 5]);
+        assert_eq!([1, 3, 60].map(|hold| again_s(None, secs(hold))), [1, 1, 30]);
     }
 
     #[test]
