@@ -3,13 +3,17 @@
 use flotilla_api::{TicketId, keys::PrincipalName};
 
 use super::{
+    Answer, Command,
     read::{DEADLINE, Directory, Error, decode},
     rows::{
         DOCUMENTS, OwnerRow, SYSTEM, TICKET_LINES, TICKET_OWNERS, TICKETS, TICKETS_STANDING, TICKETS_USED, TicketRow,
         TicketsRow, line_end, line_key, line_number, number, number_key, principal_key,
     },
-    tickets::{AT_ONCE_MAX, OWNED_MAX},
+    tickets::{AT_ONCE_MAX, Change, Issue, OWNED_MAX, too_many},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// A ticket that is the next one of its principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,22 @@ pub struct Standing {
 }
 
 impl Directory {
+    /// Issues a ticket, unless there are too many as applied here: whoever asks for ever more of them causes no writes.
+    /// `bits` make the command's id and must be random.
+    ///
+    /// # Errors
+    /// As [`Directory::propose`], and as [`Directory::applied_home`].
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave a ticket that nobody knows; it is lost when its turn has come and gone.
+    pub async fn issue_ticket(&self, bits: u128, issue: Issue) -> Result<Answer, Error> {
+        let owner = self.row::<OwnerRow>(TICKET_OWNERS, issue.principal.as_str().as_bytes())?;
+        match too_many(&self.tickets()?, owner) {
+            Some(refusal) => Ok(Answer::Refused(refusal)),
+            None => self.propose(bits, Command::Ticket(Change::Issue(issue))).await,
+        }
+    }
+
     /// Gives a ticket of a principal. A hit comes from applied state and may be behind; a miss is answered only after a read
     /// barrier of the group.
     ///
@@ -55,7 +75,11 @@ impl Directory {
         self.applied_ticket(id, principal)
     }
 
-    fn applied_ticket(&self, id: TicketId, principal: &PrincipalName) -> Result<Option<TicketRow>, Error> {
+    /// Gives a ticket of a principal as applied here.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn applied_ticket(&self, id: TicketId, principal: &PrincipalName) -> Result<Option<TicketRow>, Error> {
         let row = self.row::<TicketRow>(TICKETS, &number_key(id.number))?;
         Ok(row.filter(|row| row.secret == id.secret && row.principal == *principal))
     }

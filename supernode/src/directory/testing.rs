@@ -155,3 +155,19 @@ pub(crate) async fn form_alone(directory: &Directory) {
     let member = Member { name: "supernode-1".to_owned(), peer: ALONE.to_owned() };
     directory.group().form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
 }
+
+/// Forms the group, and registers the clusters `a` and `b`.
+pub(super) async fn form(directory: &Directory) {
+    form_alone(directory).await;
+    for name in ["a", "b"] {
+        let register = Command::Register { cluster: cluster(name), uuid: uuid(name) };
+        assert_eq!(directory.propose(rand::random(), register).await.expect("registered"), Answer::Done);
+    }
+}
+
+/// A directory whose group is formed.
+pub(super) async fn formed() -> Directory {
+    let directory = unformed().await;
+    form(&directory).await;
+    directory
+}

@@ -152,21 +152,26 @@ pub(super) fn apply(state: &mut dyn Txn, change: Change, at: Position) -> Result
     Ok(Answer::Ticket(told))
 }
 
-fn issued(state: &mut dyn Txn, all: &mut TicketsRow, issue: Issue, number: u64) -> Result<Result<u64, Refusal>, Fault> {
+/// Why a principal gets no ticket more, if there are too many.
+pub(super) fn too_many(all: &TicketsRow, owner: Option<OwnerRow>) -> Option<Refusal> {
     if all.waiting as usize + all.granted.len() >= STANDING_MAX {
-        return Ok(Err(Refusal::TicketsFull));
+        return Some(Refusal::TicketsFull);
     }
+    owner.filter(|owner| owner.standing >= OWNED_MAX).map(|_| Refusal::TicketsOfOne)
+}
+
+fn issued(state: &mut dyn Txn, all: &mut TicketsRow, issue: Issue, number: u64) -> Result<Result<u64, Refusal>, Fault> {
     let Issue { secret, principal, what, weight, home } = issue;
     let key = principal.as_str().as_bytes().to_vec();
+    let owner = get::<OwnerRow>(state, TICKET_OWNERS, &key)?;
+    if let Some(refusal) = too_many(all, owner) {
+        return Ok(Err(refusal));
+    }
     // Whoever has none that stands has none that waits, whatever was before.
-    let mut owner = match get::<OwnerRow>(state, TICKET_OWNERS, &key)? {
-        Some(owner) if owner.standing >= OWNED_MAX => return Ok(Err(Refusal::TicketsOfOne)),
-        Some(owner) => owner,
-        None => {
-            all.owners += 1;
-            OwnerRow { standing: 0, from: number }
-        }
-    };
+    let mut owner = owner.unwrap_or_else(|| {
+        all.owners += 1;
+        OwnerRow { standing: 0, from: number }
+    });
     owner.standing += 1;
     all.waiting += 1;
     put(state, TICKET_OWNERS, key, &owner);

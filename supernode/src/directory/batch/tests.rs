@@ -4,30 +4,11 @@ use std::collections::BTreeMap;
 
 use flotilla_api::peer::Home;
 use futures::future::join_all;
-use uuid::Uuid;
 
 use super::{
-    super::{
-        Directory,
-        testing::{form_alone, unformed},
-    },
+    super::testing::{form, formed, unformed},
     *,
 };
-
-/// Forms the group, and registers the clusters `a` and `b`.
-async fn form(directory: &Directory) {
-    form_alone(directory).await;
-    for name in ["a", "b"] {
-        let register = Command::Register { cluster: cluster(name), uuid: Uuid::nil() };
-        assert_eq!(directory.propose(rand::random(), register).await.expect("registered"), Answer::Done);
-    }
-}
-
-async fn directory() -> Directory {
-    let directory = unformed().await;
-    form(&directory).await;
-    directory
-}
 
 /// A claim for cluster `a`, and where its claimant waits for what came of it.
 fn waiting(key: usize, until: Instant) -> (Waiting, oneshot::Receiver<Told>) {
@@ -45,7 +26,7 @@ fn name(key: usize) -> FileName {
 
 #[tokio::test]
 async fn claims_that_come_together_share_entries_and_each_has_its_own_answer() {
-    let directory = directory().await;
+    let directory = formed().await;
     let before = directory.group().applied_index();
     let keys = 500;
     let claims = (0..2 * keys).map(|n| {
@@ -69,7 +50,7 @@ async fn claims_that_come_together_share_entries_and_each_has_its_own_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn claims_whose_time_went_by_before_their_turn_were_not_made() {
-    let directory = directory().await;
+    let directory = formed().await;
     let now = Instant::now();
     let (late, answer) = waiting(1, now);
     send_one(directory.group(), RequestId::from_bits(1), vec![late], now).await;
@@ -94,7 +75,7 @@ async fn a_batch_that_fails_is_told_to_all_its_claimants_and_the_next_one_is_sen
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_claimant_left_before_its_turn_is_not_made() {
-    let directory = directory().await;
+    let directory = formed().await;
     let now = Instant::now();
     let ((gone, left), (stays, answer)) = (waiting(1, now + DEADLINE), waiting(2, now + DEADLINE));
     drop(left);
@@ -111,7 +92,7 @@ async fn a_claim_whose_claimant_left_before_its_turn_is_not_made() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_claimant_left_on_the_way_is_made_and_holds_up_nobody() {
-    let directory = directory().await;
+    let directory = formed().await;
     let now = Instant::now();
     let ((goes, leaves), (stays, answer)) = (waiting(1, now + DEADLINE), waiting(2, now + DEADLINE));
     let sending = send_one(directory.group(), RequestId::from_bits(1), vec![goes, stays], now);
