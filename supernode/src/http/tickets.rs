@@ -112,17 +112,21 @@ impl Service {
         what: [u8; 16],
         home: Option<ClusterName>,
     ) -> Result<Response, ApiError> {
-        let (secret, principal) = (self.forwarder.entropy.u64(), principal(wish.caller)?);
-        let issue = Issue { secret, principal: principal.clone(), what, weight: weight(wish.class), home };
-        let number = match self.change_tickets(Change::Issue(issue)).await? {
+        let (entropy, principal) = (&self.forwarder.entropy, principal(wish.caller)?);
+        let (secret, weight) = (entropy.u64(), weight(wish.class));
+        let issue = Issue { secret, principal: principal.clone(), what, weight, home: home.clone() };
+        let number = match of_change(self.directory().issue_ticket(entropy.u128(), issue).await)? {
             Told::Issued(number) => number,
             told => return Err(of_answer(&Answer::Ticket(told))),
         };
         count("issued", 1);
         let id = TicketId { number, secret };
-        // Its number is its place in the log. A supernode that is behind tells no position.
+        // Its number is its place in the log. A supernode that is behind tells of it what was asked for: unknown to its
+        // client it would still have its turn.
         let _ = self.directory().group().wait_applied(number, APPLIED_WITHIN).await;
-        let row = self.ticket(id, &principal).await?;
+        let applied = self.directory().applied_ticket(id, &principal).ok().flatten();
+        let state = rows::TicketState::Waiting;
+        let row = applied.unwrap_or(TicketRow { secret, principal, what, weight, home, state });
         Ok(self.answer(StatusCode::ACCEPTED, id, &row))
     }
 
@@ -141,6 +145,10 @@ impl Service {
         if row.state == rows::TicketState::Waiting {
             return Ok(Passes::Waits(row));
         }
+        if is_spent(&row.state) {
+            // To count it once more would change nothing, and be a write.
+            return Ok(Passes::AsOthers);
+        }
         let TicketId { number, secret } = id;
         match self.change_tickets(Change::Use { number, secret, principal, what }).await? {
             Told::Used { cluster, times } => {
@@ -148,7 +156,7 @@ impl Service {
                 if times == 1 {
                     count("used", 1);
                 }
-                Ok(if times <= OPENS_MAX { Passes::Due(cluster) } else { Passes::AsOthers })
+                Ok(if opens(times, row.weight, weight(wish.class)) { Passes::Due(cluster) } else { Passes::AsOthers })
             }
             Told::Waits => Ok(Passes::Waits(row)),
             Told::Other => Err(for_another()),
@@ -168,17 +176,7 @@ impl Service {
     }
 
     async fn change_tickets(&self, change: Change) -> Result<Told, ApiError> {
-        match self.directory().propose(self.forwarder.entropy.u128(), Command::Ticket(change)).await {
-            Ok(Answer::Ticket(told)) => Ok(told),
-            Ok(Answer::Refused(refusal)) => Err(of_refusal(&refusal)),
-            Ok(answer) => Err(of_answer(&answer)),
-            // The ticket's fate may be open, that of the file is not.
-            Err(Error::Raft(flotilla_raft_store::Error::Indeterminate)) => {
-                let detail = "the supernode group did not confirm the ticket in time; nothing was done with the file";
-                Err(Problem::new(Code::NoLeader, detail).retry_after_ms(500).into())
-            }
-            Err(error) => Err(of_directory(&error)),
-        }
+        of_change(self.directory().propose(self.forwarder.entropy.u128(), Command::Ticket(change)).await)
     }
 
     /// # Shape
@@ -210,6 +208,32 @@ impl Service {
         }
         response
     }
+}
+
+fn of_change(answer: Result<Answer, Error>) -> Result<Told, ApiError> {
+    match answer {
+        Ok(Answer::Ticket(told)) => Ok(told),
+        Ok(Answer::Refused(refusal)) => Err(of_refusal(&refusal)),
+        Ok(answer) => Err(of_answer(&answer)),
+        // The ticket's fate may be open, that of the file is not.
+        Err(Error::Raft(flotilla_raft_store::Error::Indeterminate)) => {
+            let detail = "the supernode group did not confirm the ticket in time; nothing was done with the file";
+            Err(Problem::new(Code::NoLeader, detail).retry_after_ms(500).into())
+        }
+        Err(error) => Err(of_directory(&error)),
+    }
+}
+
+/// Whether a ticket opens the door no more.
+fn is_spent(state: &rows::TicketState) -> bool {
+    matches!(state, rows::TicketState::Used { times, .. } if *times >= OPENS_MAX)
+}
+
+/// Whether a request has the place that is held for a ticket, which was used so often with it. One that is larger than
+/// the one that the ticket was issued for waits for its own: a place for a small one would let a large one pass all
+/// that wait, and all bounds.
+fn opens(times: u8, issued: Weight, sent: Weight) -> bool {
+    times <= OPENS_MAX && sent.units <= issued.units && (issued.big || !sent.big)
 }
 
 /// When to look at a ticket again, in seconds: whatever is estimated, twice while its place would be held. Who came later
@@ -277,6 +301,7 @@ fn crowded() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::class::class;
 
     fn name(key: &str) -> FileName {
         FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
@@ -297,6 +322,21 @@ mod tests {
             assert!(!all[at + 1..].contains(one), "{at}");
         }
         assert_eq!(all[0], what(&Method::PUT, &name("a"), None));
+    }
+
+    #[test]
+    fn a_ticket_opens_the_door_three_times_and_for_nothing_larger() {
+        let put = |bytes| weight(class(&Method::PUT, bytes, false));
+        let (small, big) = (put(Some(1000)), put(Some(5 << 20)));
+        assert!(opens(1, small, put(Some(64 << 10))), "as much of a place as any small one");
+        assert!(opens(OPENS_MAX, big, big) && opens(1, big, small));
+        assert!(!opens(OPENS_MAX + 1, big, big));
+        assert!(!opens(1, small, put(Some(100 << 10))), "it streams");
+        assert!(!opens(1, big, put(Some(6 << 20))) && !opens(1, big, put(None)));
+        let cluster: ClusterName = "a".parse().expect("a good name");
+        let used = |times| rows::TicketState::Used { cluster: cluster.clone(), turn: 1, times };
+        assert!(!is_spent(&rows::TicketState::Granted { cluster: cluster.clone(), turn: 1 }));
+        assert!(!is_spent(&used(OPENS_MAX - 1)) && is_spent(&used(OPENS_MAX)), "it opens so often, and then no more");
     }
 
     #[test]
