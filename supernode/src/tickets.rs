@@ -39,8 +39,9 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often it looks at all of them, whatever was written: time passes, and credits come and go.
 const LOOK_ANYWAY: Duration = Duration::from_millis(500);
-/// The principals that one look goes through. More than ever have tickets at a time; the others have to wait.
-const PRINCIPALS_MAX: usize = 1024;
+/// For each so many principals that have tickets it looks so much more seldom: a look at that many takes some ten
+/// milliseconds.
+const PRINCIPALS_AT_ONCE: u32 = 1024;
 /// How long a used ticket is known after its use: so long the same request can be sent again under it.
 const USED_FOR: Duration = Duration::from_secs(600);
 /// How exactly that is counted.
@@ -75,6 +76,8 @@ struct Leading {
     /// Where the log was when it began to lead.
     begun: u64,
     revision: Option<u64>,
+    /// When it looks again if something is written, and when whatever is.
+    look_from: Instant,
     look_at: Instant,
 }
 
@@ -127,6 +130,7 @@ impl Granter {
             ages: Ages::default(),
             begun,
             revision: None,
+            look_from: now,
             look_at: now,
         }
     }
@@ -137,11 +141,12 @@ impl Granter {
         }
         self.grant(leading).await?;
         let (revision, now) = (self.directory.tickets()?.revision, self.clock.now());
-        if leading.revision == Some(revision) && now < leading.look_at {
+        if now < leading.look_from || (leading.revision == Some(revision) && now < leading.look_at) {
             return Ok(());
         }
-        let mut standing = self.directory.standing_tickets(PRINCIPALS_MAX)?;
+        let mut standing = self.directory.standing_tickets()?;
         (leading.revision, leading.look_at) = (Some(standing.all.revision), now + LOOK_ANYWAY);
+        leading.look_from = now + LOOK_EVERY * (standing.all.owners / PRINCIPALS_AT_ONCE);
         show(&standing.all);
         standing.heads.retain(|head| is_remembered(head.number, leading.begun));
         self.dismiss(&mut standing).await?;

@@ -6,14 +6,18 @@ use super::{
     Answer, Command,
     read::{DEADLINE, Directory, Error, decode},
     rows::{
-        DOCUMENTS, OwnerRow, SYSTEM, TICKET_LINES, TICKET_OWNERS, TICKETS, TICKETS_STANDING, TICKETS_USED, TicketRow,
-        TicketsRow, line_end, line_key, line_number, number, number_key, principal_key,
+        DOCUMENTS, DOCUMENTS_MAX, OwnerRow, SYSTEM, TICKET_LINES, TICKET_OWNERS, TICKETS, TICKETS_STANDING,
+        TICKETS_USED, TicketRow, TicketsRow, line_end, line_key, line_number, number, number_key, principal_key,
     },
     tickets::{AT_ONCE_MAX, Change, Issue, OWNED_MAX, too_many},
 };
 
 #[cfg(test)]
 mod tests;
+
+/// The principals whose tickets the leader goes through: as many as there can be. Were there more, the last ones by name
+/// would have no turn while the first ones take new tickets. Of those that were revoked tickets end.
+const PRINCIPALS_MAX: usize = DOCUMENTS_MAX as usize;
 
 /// A ticket that is the next one of its principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,11 +107,14 @@ impl Directory {
         Ok(self.row(SYSTEM, TICKETS_STANDING)?.unwrap_or_default())
     }
 
-    /// Gives what the leader goes by, as applied here: of at most `principals_max` principals, the first ones by name.
+    /// Gives what the leader goes by, as applied here.
+    ///
+    /// # Bounds
+    /// Two rows and a short scan for each principal that has a ticket, of which there are [`DOCUMENTS_MAX`] at most.
     ///
     /// # Errors
     /// As [`Directory::applied_home`].
-    pub fn standing_tickets(&self, principals_max: usize) -> Result<Standing, Error> {
+    pub fn standing_tickets(&self) -> Result<Standing, Error> {
         let view = self.group().consistent_view()?;
         let head = |number: u64| -> Result<Option<Head>, Error> {
             let Some(bytes) = view.get(TICKETS, &number_key(number))? else { return Ok(None) };
@@ -121,7 +128,7 @@ impl Directory {
         for granted in &all.granted {
             standing.granted.extend(head(*granted)?);
         }
-        for (name, bytes) in view.scan(TICKET_OWNERS, &[], None, principals_max)? {
+        for (name, bytes) in view.scan(TICKET_OWNERS, &[], None, PRINCIPALS_MAX)? {
             let owner: OwnerRow = decode(TICKET_OWNERS, &bytes)?;
             let principal = owner_name(&name)?;
             let (from, to) = (line_key(&principal, owner.from), line_end(&principal));

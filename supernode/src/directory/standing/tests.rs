@@ -28,3 +28,16 @@ async fn a_principal_that_has_all_its_tickets_causes_no_more_writes() {
     let answer = directory.issue_ticket(rand::random(), issue("q")).await.expect("applied");
     assert_eq!(answer, Answer::Ticket(Told::Issued(before + 1)));
 }
+
+#[tokio::test]
+async fn the_next_ticket_of_every_principal_is_seen() {
+    let directory = formed().await;
+    let mut names: Vec<String> = (0..1100).map(|n| format!("p{n}")).collect();
+    for answer in join_all(names.iter().map(|name| directory.issue_ticket(rand::random(), issue(name)))).await {
+        answer.expect("applied");
+    }
+    let heads = directory.standing_tickets().expect("a map").heads;
+    let seen: Vec<String> = heads.iter().map(|head| head.row.principal.to_string()).collect();
+    names.sort();
+    assert_eq!(seen, names);
+}
