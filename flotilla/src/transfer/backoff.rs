@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flotilla_api::{Code, TicketId};
 use flotilla_client::{Error, Kind};
 
 /// The first wait: a change of leaders takes some of these.
@@ -48,8 +49,47 @@ impl Restarts {
     }
 }
 
+/// How many turns a file may have whose upload has to begin anew for each: one, and some that were missed.
+const TURNS_MAX: u32 = 4;
+
+/// The turns of such a file.
+#[derive(Debug)]
+pub struct Turns {
+    had: u32,
+    ticket: Option<TicketId>,
+}
+
+impl Turns {
+    /// Begins with the ticket under which the file is sent first, if there is one.
+    pub fn new(ticket: Option<TicketId>) -> Self {
+        Self { had: 0, ticket }
+    }
+
+    /// Takes note of a failed try; gives the ticket under which the upload begins anew at once: none where a turn was
+    /// missed, also before it was told to anybody, so that the next one is waited for.
+    ///
+    /// # Errors
+    /// The same one, where that is not what follows.
+    pub fn after(&mut self, error: Error) -> Result<Option<TicketId>, Error> {
+        let lost = matches!(&error, Error::Problem(problem) if problem.code == Code::TicketLost);
+        if lost && self.ticket.take().is_some() {
+            return Ok(None); // its turn was counted when it was told
+        }
+        let left = self.had < TURNS_MAX;
+        self.ticket = match error {
+            Error::Granted { ticket } if left => Some(ticket),
+            Error::Problem(_) if lost && left => None,
+            error => return Err(error),
+        };
+        self.had += 1;
+        Ok(self.ticket)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use flotilla_api::Problem;
+
     use super::*;
 
     fn unreachable() -> Error {
@@ -77,6 +117,25 @@ mod tests {
         assert!(restarts.after(unreachable(), 0).is_ok());
         let last = restarts.after(Error::Source(std::io::Error::other("gone")), 0).expect_err("no point in going on");
         assert_eq!(last.kind(), Kind::Indeterminate);
+    }
+
+    #[test]
+    fn turns_that_were_missed_are_followed_by_others_and_not_for_ever() {
+        let ticket = TicketId { number: 1, secret: 2 };
+        let (granted, lost) = (
+            || Error::Granted { ticket },
+            || Error::Problem(Box::new(Problem::new(Code::TicketLost, "nobody used it in time"))),
+        );
+        let mut turns = Turns::new(None);
+        assert!(matches!(turns.after(lost()), Ok(None)), "while it was waited for");
+        for _ in 1..TURNS_MAX {
+            assert!(matches!(turns.after(granted()), Ok(Some(told)) if told == ticket));
+            assert!(matches!(turns.after(lost()), Ok(None)), "under way");
+        }
+        assert!(matches!(turns.after(granted()), Err(Error::Granted { .. })));
+        assert!(matches!(turns.after(lost()), Err(Error::Problem(_))));
+        assert!(matches!(Turns::new(Some(ticket)).after(unreachable()), Err(Error::Unreachable { .. })));
+        assert!(matches!(Turns::new(Some(ticket)).after(lost()), Ok(None)));
     }
 
     #[test]

@@ -6,17 +6,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use flotilla_api::{Code, FileName, RequestId};
+use flotilla_api::{FileName, RequestId};
 use flotilla_client::{Client, Error, Put, PutBody, PutOptions};
 use flotilla_env::Entropy;
 
-use super::{backoff::Restarts, blocking, file_failure, progress::Progress, source, verify};
+use super::{
+    backoff::{Restarts, Turns},
+    blocking, file_failure,
+    progress::Progress,
+    source, verify,
+};
 use crate::exit::Failure;
 
 /// Files up to this size are read whole, so that the client itself can send them again; eight of them at a time are 32 MiB.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
-/// How many turns a file may have whose upload has to begin anew for each: one, and some that were missed.
-const TURNS_MAX: u32 = 4;
 
 /// What stores files, and how.
 #[derive(Clone, Copy)]
@@ -49,7 +52,7 @@ impl Store<'_> {
         let here = |e: io::Error| file_failure(path, &e);
         let key = self.options.idempotency_key.clone().unwrap_or_else(|| RequestId::from_bits(self.entropy.u128()));
         let mut options = PutOptions { idempotency_key: Some(key), ..self.options.clone() };
-        let (mut restarts, mut turns) = (Restarts::default(), 0);
+        let (mut restarts, mut turns) = (Restarts::default(), Turns::new(options.ticket));
         loop {
             let result = match open_file(path.to_owned(), follow).await {
                 Ok(Opened::Whole(bytes)) => return self.whole(name, bytes, &options).await,
@@ -59,18 +62,13 @@ impl Store<'_> {
             let error = match result {
                 Ok(put) => return Ok(put),
                 Err(Stopped::Wrong(failure)) => return Err(failure),
-                Err(Stopped::Client(Error::Granted { ticket })) if turns < TURNS_MAX => {
-                    turns += 1;
-                    options.ticket = Some(ticket);
-                    continue;
-                }
-                // Its turn was missed: the next one is waited for.
-                Err(Stopped::Client(Error::Problem(problem)))
-                    if problem.code == Code::TicketLost && options.ticket.take().is_some() =>
-                {
-                    continue;
-                }
-                Err(Stopped::Client(error)) => error,
+                Err(Stopped::Client(error)) => match turns.after(error) {
+                    Ok(ticket) => {
+                        options.ticket = ticket;
+                        continue;
+                    }
+                    Err(error) => error,
+                },
             };
             match restarts.after(error, self.entropy.u64()) {
                 Ok(wait) => tokio::time::sleep(wait).await,
