@@ -68,7 +68,7 @@ struct Held {
 /// What the leader remembers of tickets.
 ///
 /// # Bounds
-/// At most a quarter of all credits is held, and [`HELD_MAX`]; of a cluster for keys that are at home there no more than a
+/// At most a quarter of all credits is held, and `HELD_MAX`; of a cluster for keys that are at home there no more than a
 /// quarter of its own; at least one of each; and besides, one for each principal whose ticket stood in the queue already.
 #[derive(Debug)]
 pub struct Desk {
