@@ -1,11 +1,12 @@
 //! What lets a client that was redirected do one thing at one cluster, for a short time, without its credential.
 //!
 //! Clients drop credentials on a redirect to another port, so the redirect's address carries a proof of its own: a keyed BLAKE3
-//! over what is allowed. It must not know who was allowed to ask for it; whoever makes one has looked at the credential.
+//! over what is allowed. Whoever makes one has looked at the credential, and notes which key it was, so that what was made with a key
+//! ends with it. It must not know which keys are good.
 
 use http::Method;
 
-use crate::{ClusterName, Epoch, FileName, peer::auth::FleetSecret};
+use crate::{ClusterName, Epoch, FileName, keys::KeyId, peer::auth::FleetSecret};
 
 /// The query parameter that a capability travels in.
 pub const PARAMETER: &str = "capability";
@@ -45,6 +46,16 @@ impl Deed {
     }
 }
 
+/// Whose key a capability was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The key.
+    pub key: KeyId,
+    /// The revision of the supernode group's documents at which the key was good: whoever has these or later ones, and does not find
+    /// it there, knows that it was revoked.
+    pub revision: u64,
+}
+
 /// What is allowed, for which file, under which home, until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capability {
@@ -56,6 +67,8 @@ pub struct Capability {
     pub limit_bytes: u64,
     /// The last moment, in milliseconds since 1970 by the maker's clock.
     pub expires_ms: u64,
+    /// Whose it is; none in version 1, which nobody makes any more.
+    pub holder: Option<Holder>,
 }
 
 /// Why a capability is refused.
@@ -70,22 +83,31 @@ pub enum Refusal {
     /// Its time is over, or further ahead than any that is made.
     #[error("the capability has expired")]
     Expired,
+    /// The key that it was made with is good no more; for the reader to find out.
+    #[error("the key that the capability was made with was revoked")]
+    Revoked,
 }
 
 impl Capability {
     /// Makes the text for `name` at `cluster`.
     ///
     /// # Shape
-    /// `1.DEED.EPOCH.LIMIT.EXPIRES.MAC`: `get` or `put`, numbers in decimal, 64 hex digits. No character of it needs encoding in a
-    /// query.
+    /// `2.DEED.EPOCH.LIMIT.EXPIRES.KEY.REVISION.MAC`: `get` or `put`, numbers in decimal, the key's id, 64 hex digits. Version 1 has no
+    /// holder, and so neither of these two parts. No character of it needs encoding in a query.
     #[must_use]
     pub fn seal(&self, secret: &FleetSecret, name: &FileName, cluster: &ClusterName) -> String {
-        let Self { deed, epoch, limit_bytes, expires_ms } = self;
-        let mac = self.mac(secret, name, cluster);
-        format!("1.{}.{epoch}.{limit_bytes}.{expires_ms}.{}", deed.text(), mac.to_hex())
+        let Self { deed, epoch, limit_bytes, expires_ms, holder } = self;
+        let (deed, mac) = (deed.text(), self.mac(secret, name, cluster).to_hex());
+        match holder {
+            Some(Holder { key, revision }) => {
+                format!("2.{deed}.{epoch}.{limit_bytes}.{expires_ms}.{key}.{revision}.{mac}")
+            }
+            None => format!("1.{deed}.{epoch}.{limit_bytes}.{expires_ms}.{mac}"),
+        }
     }
 
-    /// Reads a text and checks that it allows `deed` with `name` at `cluster` now.
+    /// Reads a text and checks that it allows `deed` with `name` at `cluster` now, if its holder's key is still good, which the caller
+    /// has to look up.
     ///
     /// # Errors
     /// [`Refusal`]; the client must ask for another one where it got this.
@@ -120,15 +142,18 @@ impl Capability {
         part(self.epoch.to_string().as_bytes());
         part(&self.limit_bytes.to_le_bytes());
         part(&self.expires_ms.to_le_bytes());
+        // With its length before each part, none of one version is one of another.
+        if let Some(Holder { key, revision }) = self.holder {
+            part(key.to_string().as_bytes());
+            part(&revision.to_le_bytes());
+        }
         hasher.finalize()
     }
 }
 
 fn parse(text: &str) -> Option<(Capability, blake3::Hash)> {
     let mut parts = text.split('.');
-    if parts.next()? != "1" {
-        return None;
-    }
+    let version = parts.next()?;
     let deed = match parts.next()? {
         "get" => Deed::Read,
         "put" => Deed::Write,
@@ -137,8 +162,13 @@ fn parse(text: &str) -> Option<(Capability, blake3::Hash)> {
     let epoch = parts.next()?.parse().ok()?;
     let limit_bytes = parts.next()?.parse().ok()?;
     let expires_ms = parts.next()?.parse().ok()?;
+    let holder = match version {
+        "1" => None,
+        "2" => Some(Holder { key: parts.next()?.parse().ok()?, revision: parts.next()?.parse().ok()? }),
+        _ => return None,
+    };
     let mac = blake3::Hash::from_hex(parts.next()?).ok()?;
-    parts.next().is_none().then_some((Capability { deed, epoch, limit_bytes, expires_ms }, mac))
+    parts.next().is_none().then_some((Capability { deed, epoch, limit_bytes, expires_ms, holder }, mac))
 }
 
 #[cfg(test)]
@@ -157,7 +187,9 @@ mod tests {
 
     fn made() -> (FleetSecret, Capability, String) {
         let secret = FleetSecret::new("secret");
-        let made = Capability { deed: Deed::Write, epoch: Epoch(7), limit_bytes: 1000, expires_ms: NOW + 300_000 };
+        let holder = Some(Holder { key: "00ff10203040506f".parse().expect("a good id"), revision: 12 });
+        let (deed, expires_ms) = (Deed::Write, NOW + 300_000);
+        let made = Capability { deed, epoch: Epoch(7), limit_bytes: 1000, expires_ms, holder };
         let text = made.seal(&secret, &name("demo/a/b"), &cluster("a"));
         (secret, made, text)
     }
@@ -165,7 +197,30 @@ mod tests {
     #[test]
     fn the_text_is_pinned() {
         let (_, _, text) = made();
-        assert_eq!(text, "1.put.7.1000.1800000300000.e05a5a6dec660cf183fef45c24f20d8b358e29b9d03baf7b620d7e253b913dbf");
+        let (told, mac) = text.rsplit_once('.').expect("parts");
+        assert_eq!(told, "2.put.7.1000.1800000300000.00ff10203040506f.12");
+        assert_eq!(mac, "d3f17dbc4e278a031e63af234863793caaece2ce60bee5de729a8e3c81d0b8c6");
+    }
+
+    #[test]
+    fn one_that_names_no_holder_is_still_read() {
+        let (secret, made, text) = made();
+        let old = "1.put.7.1000.1800000300000.e05a5a6dec660cf183fef45c24f20d8b358e29b9d03baf7b620d7e253b913dbf";
+        let nobodys = Capability { holder: None, ..made };
+        assert_eq!(nobodys.seal(&secret, &name("demo/a/b"), &cluster("a")), old);
+        let open =
+            |text: &str, now| Capability::open(text, &secret, Deed::Write, &name("demo/a/b"), &cluster("a"), now);
+        assert_eq!(open(old, NOW), Ok(nobodys));
+        assert_eq!(open(old, made.expires_ms + CLOCKS_DIFFER_MS + 1), Err(Refusal::Expired));
+        // Nobody makes one of the other: the holder can't be left out, nor another one put in.
+        let (told, mac) = text.rsplit_once('.').expect("parts");
+        let stripped = format!("1.put.7.1000.1800000300000.{mac}");
+        assert_eq!(open(&stripped, NOW), Err(Refusal::Mac));
+        let (_, old_mac) = old.rsplit_once('.').expect("parts");
+        assert_eq!(open(&format!("{told}.{old_mac}"), NOW), Err(Refusal::Mac));
+        let other = told.replace("00ff10203040506f", "00ff10203040506e");
+        assert_eq!(open(&format!("{other}.{mac}"), NOW), Err(Refusal::Mac));
+        assert_eq!(open(&format!("{}.{mac}", told.replace(".12", ".11")), NOW), Err(Refusal::Mac));
     }
 
     #[test]

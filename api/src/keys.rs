@@ -59,6 +59,39 @@ impl fmt::Display for PrincipalName {
     }
 }
 
+/// Tells a key from others without telling it: the first 8 bytes of its hash.
+///
+/// # Shape
+/// As text 16 lower hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    /// Gives the id of the key that has this BLAKE3.
+    #[must_use]
+    pub fn of(key_hash: &[u8; 32]) -> Self {
+        Self(u64::from_be_bytes(*key_hash.first_chunk().expect("32 bytes begin with 8")))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError::new("key id (16 lower hex digits)", text);
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if !digits {
+            return Err(wrong());
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| wrong())
+    }
+}
+
 /// The answer to `POST /v1/keys/{name}`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewKey {
@@ -103,6 +136,19 @@ mod tests {
         }
         for bad in ["", "2a", "-a", "A", "a_b", "a b", "ä", &"x".repeat(33)] {
             assert!(bad.parse::<PrincipalName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_beginning_of_the_hash() {
+        let hash: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let id = KeyId::of(&hash);
+        assert_eq!(id.to_string(), "0001020304050607");
+        assert_eq!(id.to_string().parse::<KeyId>(), Ok(id));
+        for bad in
+            ["", "000102030405060", "00010203040506070", "000102030405060A", "+001020304050607", "ä0010203040506"]
+        {
+            assert!(bad.parse::<KeyId>().is_err(), "{bad}");
         }
     }
 

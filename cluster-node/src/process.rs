@@ -51,9 +51,10 @@ fn sites(node: &Node, stop: &CancellationToken) -> Result<Sites, Error> {
     let readiness = Arc::new(Ready { member: member.clone(), files: files.clone() });
     let operations = Operations::new(&*settings.name, "node", seams.clock.clone(), readiness, metrics, stop.clone());
     let scrapers = Arc::new(documents.clone());
-    let capabilities = Capabilities::new(secret.clone(), settings.cluster.clone(), seams.clock.clone());
+    let capabilities =
+        Capabilities::new(secret.clone(), settings.cluster.clone(), seams.clock.clone(), documents.clone());
     let guard = Guard::tokens(Arc::new(documents.clone())).or(capabilities);
-    let sealer = Sealer::new(secret.clone(), seams.clock.clone(), CAPABILITY_LIFETIME);
+    let sealer = Sealer::new(secret.clone(), seams.clock.clone(), CAPABILITY_LIFETIME, documents.clone());
     Ok(Sites {
         public: Site::public(
             bind(settings.public, true)?,

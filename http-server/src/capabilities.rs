@@ -7,13 +7,14 @@ use std::{sync::Arc, time::Duration};
 use axum::response::{IntoResponse as _, Response};
 use flotilla_api::{
     ClusterName, Code, Epoch, FileName, Problem,
-    capability::{Capability, Deed, PARAMETER, Refusal},
+    capability::{Capability, Deed, Holder, PARAMETER, Refusal},
+    keys::KeyId,
     peer::auth::FleetSecret,
 };
 use flotilla_env::Clock;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
-use crate::{files, problem::ApiError};
+use crate::{DocumentCache, files, problem::ApiError};
 
 /// What a redirected request may do; an extension of every request that came with a good capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +31,14 @@ pub struct Sealer {
     secret: FleetSecret,
     clock: Arc<dyn Clock>,
     lifetime: Duration,
+    documents: DocumentCache,
 }
 
 impl Sealer {
-    /// Makes a maker of capabilities that live so long.
+    /// Makes a maker of capabilities that live so long, for callers that were found in `documents`.
     #[must_use]
-    pub fn new(secret: FleetSecret, clock: Arc<dyn Clock>, lifetime: Duration) -> Self {
-        Self { secret, clock, lifetime }
+    pub fn new(secret: FleetSecret, clock: Arc<dyn Clock>, lifetime: Duration, documents: DocumentCache) -> Self {
+        Self { secret, clock, lifetime, documents }
     }
 
     /// Sends the client to `address`, a node's URL, where it may do the same with the same file, at the home that is told.
@@ -47,8 +49,12 @@ impl Sealer {
     pub fn redirect(&self, address: &str, name: &FileName, to: &Destination<'_>) -> Response {
         let lifetime = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = self.clock.wall_ms().saturating_add(lifetime);
-        let Destination { deed, cluster, epoch, limit_bytes } = *to;
-        let sealed = Capability { deed, epoch, limit_bytes, expires_ms }.seal(&self.secret, name, cluster);
+        let Destination { deed, cluster, epoch, limit_bytes, key } = *to;
+        // The caller was found in these documents or in earlier ones: who has them, too, and does not find its key, knows that it
+        // was revoked.
+        let holder = Some(Holder { key, revision: self.documents.revision() });
+        let capability = Capability { deed, epoch, limit_bytes, expires_ms, holder };
+        let sealed = capability.seal(&self.secret, name, cluster);
         let location = format!("{address}{}?{PARAMETER}={sealed}", name.to_path());
         let Ok(location) = HeaderValue::try_from(location) else {
             return ApiError::new(Code::Internal, "a node's public address is malformed").into_response();
@@ -74,6 +80,8 @@ pub struct Destination<'a> {
     pub epoch: Epoch,
     /// The most bytes of a body.
     pub limit_bytes: u64,
+    /// The key that the client showed: the capability ends with it.
+    pub key: KeyId,
 }
 
 /// Tells whether a client allows a redirect: `Prefer: redirect` (RFC 7240).
@@ -100,13 +108,19 @@ pub struct Capabilities {
     secret: FleetSecret,
     cluster: ClusterName,
     clock: Arc<dyn Clock>,
+    documents: DocumentCache,
 }
 
 impl Capabilities {
-    /// Makes the check of a node of `cluster`.
+    /// Makes the check of a node of `cluster`; what was made with a key that `documents` show to be revoked is refused.
     #[must_use]
-    pub fn new(secret: FleetSecret, cluster: ClusterName, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { secret, cluster, clock })
+    pub fn new(
+        secret: FleetSecret,
+        cluster: ClusterName,
+        clock: Arc<dyn Clock>,
+        documents: DocumentCache,
+    ) -> Arc<Self> {
+        Arc::new(Self { secret, cluster, clock, documents })
     }
 
     /// Checks the capability of a request; nothing if it has none and needs a credential.
@@ -118,7 +132,9 @@ impl Capabilities {
         let first = told.next()?;
         let opened = match (told.next(), Deed::of(method), files::file_name(uri)) {
             (None, Some(deed), Ok(name)) => {
-                Capability::open(first, &self.secret, deed, &name, &self.cluster, self.clock.wall_ms())
+                let now_ms = self.clock.wall_ms();
+                let opened = Capability::open(first, &self.secret, deed, &name, &self.cluster, now_ms);
+                opened.and_then(|capability| self.held(capability))
             }
             (Some(_), _, _) => Err(Refusal::Malformed),
             (None, None, _) | (None, _, Err(_)) => Err(Refusal::Mac),
@@ -131,17 +147,47 @@ impl Capabilities {
             }
         })
     }
+
+    /// Passes a capability on, unless its holder's key was revoked. One that names no holder lives as long as it was made for.
+    fn held(&self, capability: Capability) -> Result<Capability, Refusal> {
+        match capability.holder {
+            Some(holder) if !self.documents.may_hold(holder) => Err(Refusal::Revoked),
+            Some(_) | None => Ok(capability),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use flotilla_api::{
+        keys::PrincipalName,
+        peer::{Document, Documents, Principal},
+    };
     use flotilla_env::clock;
 
     use super::*;
 
+    const HASH: [u8; 32] = [7; 32];
+
     fn location(response: &Response) -> Uri {
         let location = response.headers()[header::LOCATION].to_str().expect("ASCII");
         location.parse().expect("an address")
+    }
+
+    /// Documents of a revision that have this principal's key, or nobody's.
+    fn documents(revision: u64, name: Option<&str>) -> DocumentCache {
+        let principal = |name: &str| {
+            let name = name.parse::<PrincipalName>().expect("good");
+            Document::Principal(Principal { name, key_hash: HASH, root: false, created_ms: 1 })
+        };
+        let entries = name.map(principal).into_iter().collect();
+        let cache = DocumentCache::default();
+        cache.replace(Documents { revision, entries, ..Documents::default() });
+        cache
+    }
+
+    fn code(checked: Option<Result<Granted, ApiError>>) -> Option<Result<Granted, Code>> {
+        checked.map(|checked| checked.map_err(|error| error.code))
     }
 
     #[test]
@@ -149,18 +195,20 @@ mod tests {
         let (secret, clock) = (FleetSecret::new("s"), clock::system());
         let (a, b): (ClusterName, ClusterName) = ("a".parse().expect("good"), "b".parse().expect("good"));
         let name = FileName::from_header("demo/x/%C3%A9%3F%26").expect("good");
-        let sealer = Sealer::new(secret.clone(), clock.clone(), Duration::from_secs(300));
-        let to = Destination { deed: Deed::Write, cluster: &a, epoch: Epoch(3), limit_bytes: 10 };
+        let sealer = Sealer::new(secret.clone(), clock.clone(), Duration::from_secs(300), documents(5, Some("backup")));
+        let to =
+            Destination { deed: Deed::Write, cluster: &a, epoch: Epoch(3), limit_bytes: 10, key: KeyId::of(&HASH) };
         let response = sealer.redirect("http://127.0.0.1:7411", &name, &to);
         assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
         assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
         let uri = location(&response);
         assert!(
-            uri.to_string().starts_with("http://127.0.0.1:7411/v1/files/demo/x/%C3%A9%3F%26?capability=1.put.3.10.")
+            uri.to_string().starts_with("http://127.0.0.1:7411/v1/files/demo/x/%C3%A9%3F%26?capability=2.put.3.10.")
         );
 
-        let at = |cluster: &ClusterName| Capabilities::new(secret.clone(), cluster.clone(), clock.clone());
-        let code = |checked: Option<Result<Granted, ApiError>>| checked.map(|checked| checked.map_err(|e| e.code));
+        let known = documents(5, Some("backup"));
+        let at =
+            |cluster: &ClusterName| Capabilities::new(secret.clone(), cluster.clone(), clock.clone(), known.clone());
         assert_eq!(code(at(&a).check(&Method::PUT, &uri)), Some(Ok(Granted { epoch: Epoch(3), limit_bytes: 10 })));
         for (method, cluster) in [(Method::GET, &a), (Method::DELETE, &a), (Method::PUT, &b)] {
             assert_eq!(code(at(cluster).check(&method, &uri)), Some(Err(Code::Forbidden)), "{method} {cluster}");
@@ -170,6 +218,41 @@ mod tests {
         assert_eq!(code(at(&a).check(&Method::GET, &uri("/v1/files/demo?capability=1"))), Some(Err(Code::Forbidden)));
         let twice = format!("/v1/files/demo/x?{0}&{0}", location(&response).query().expect("there is one"));
         assert_eq!(code(at(&a).check(&Method::PUT, &uri(&twice))), Some(Err(Code::Forbidden)));
+    }
+
+    #[test]
+    fn a_capability_ends_with_the_key_that_it_was_made_with() {
+        let (secret, clock) = (FleetSecret::new("s"), clock::system());
+        let cluster: ClusterName = "a".parse().expect("good");
+        let name = FileName::from_header("demo/x").expect("good");
+        let sealer = Sealer::new(secret.clone(), clock.clone(), Duration::from_secs(300), documents(5, Some("backup")));
+        let to =
+            Destination { deed: Deed::Read, cluster: &cluster, epoch: Epoch(3), limit_bytes: 0, key: KeyId::of(&HASH) };
+        let uri = location(&sealer.redirect("http://h", &name, &to));
+        let good = Some(Ok(Granted { epoch: Epoch(3), limit_bytes: 0 }));
+        let of_nobody = Capability {
+            deed: Deed::Read,
+            epoch: Epoch(3),
+            limit_bytes: 0,
+            expires_ms: clock.wall_ms() + 1000,
+            holder: None,
+        };
+        let of_nobody = of_nobody.seal(&secret, &name, &cluster);
+        let of_nobody: Uri = format!("/v1/files/demo/x?{PARAMETER}={of_nobody}").parse().expect("an address");
+        // The key is known, whatever its principal is called; it is not yet known; it was revoked, at once and later.
+        for (known, expect) in [
+            (documents(5, Some("backup")), good),
+            (documents(9, Some("renamed")), good),
+            (DocumentCache::default(), good),
+            (documents(4, None), good),
+            (documents(5, None), Some(Err(Code::Forbidden))),
+            (documents(6, None), Some(Err(Code::Forbidden))),
+        ] {
+            let revision = known.revision();
+            let check = Capabilities::new(secret.clone(), cluster.clone(), clock.clone(), known);
+            assert_eq!(code(check.check(&Method::GET, &uri)), expect, "at revision {revision}");
+            assert_eq!(code(check.check(&Method::GET, &of_nobody)), good, "of version 1, at revision {revision}");
+        }
     }
 
     #[test]

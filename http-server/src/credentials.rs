@@ -10,7 +10,7 @@ use axum::{
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
-use flotilla_api::{Code, Problem};
+use flotilla_api::{Code, Problem, keys::KeyId};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{capabilities::Capabilities, problem::ApiError};
@@ -22,6 +22,8 @@ pub struct Caller {
     pub principal: String,
     /// Whether it may do everything.
     pub root: bool,
+    /// The key that it showed; none if it came with a capability, which is good for nothing but the request itself.
+    pub key: Option<KeyId>,
 }
 
 /// Knows the principals.
@@ -74,7 +76,8 @@ async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         return match checked {
             Ok(granted) => {
                 request.extensions_mut().insert(granted);
-                request.extensions_mut().insert(Caller { principal: REDIRECTED.to_owned(), root: false });
+                let caller = Caller { principal: REDIRECTED.to_owned(), root: false, key: None };
+                request.extensions_mut().insert(caller);
                 next.run(request).await
             }
             Err(error) => error.into_response(),

@@ -9,6 +9,8 @@ use std::{
 
 use flotilla_api::{
     BucketName,
+    capability::Holder,
+    keys::KeyId,
     peer::{Document, Documents, Supernode},
 };
 use uuid::Uuid;
@@ -21,6 +23,7 @@ struct Decoded {
     revision: u64,
     buckets: HashSet<BucketName>,
     callers: HashMap<[u8; 32], Caller>,
+    keys: HashSet<KeyId>,
     supernodes: Vec<Supernode>,
 }
 
@@ -68,6 +71,13 @@ impl DocumentCache {
         !self.held().callers.is_empty()
     }
 
+    /// Whether a key that was good once may be good still: it is known here, or these documents are older than that.
+    #[must_use]
+    pub fn may_hold(&self, holder: Holder) -> bool {
+        let held = self.held();
+        held.keys.contains(&holder.key) || held.revision < holder.revision
+    }
+
     fn held(&self) -> Arc<Decoded> {
         Arc::clone(&self.decoded.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -94,7 +104,9 @@ fn decode(documents: Documents) -> Decoded {
                 decoded.buckets.insert(name);
             }
             Document::Principal(principal) => {
-                let caller = Caller { principal: principal.name.into(), root: principal.root };
+                let key = KeyId::of(&principal.key_hash);
+                let caller = Caller { principal: principal.name.into(), root: principal.root, key: Some(key) };
+                decoded.keys.insert(key);
                 decoded.callers.insert(principal.key_hash, caller);
             }
             Document::Supernode(supernode) => decoded.supernodes.push(supernode),

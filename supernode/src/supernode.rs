@@ -181,7 +181,8 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
     };
     let (follower, turns) = Follower::new(directory.clone(), seams.clock.clone());
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
-    let sealer = Sealer::new(supernode.secret.clone(), seams.clock.clone(), settings.capability_lifetime.0);
+    let lifetime = settings.capability_lifetime.0;
+    let sealer = Sealer::new(supernode.secret.clone(), seams.clock.clone(), lifetime, documents.clone());
     // What was known before a restart tells good tokens from bad ones, also while nobody leads. Hits are served from it: a stale one
     // is refused by its cluster, and everything else needs a leader.
     refresh(&directory, documents);

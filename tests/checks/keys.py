@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import time
+import urllib.parse
 
 from dev import Client, Dev, fail, note
 
 EVERYWHERE_S = 5
+CONTENT = b"for all who may"
 
 
 def flotilla(*arguments: str, token: str | None = None) -> subprocess.CompletedProcess:
@@ -34,6 +36,28 @@ def everywhere(dev: Dev, key: str, opens: bool) -> float:
     return time.monotonic() - begun
 
 
+def sent_on(dev: Dev, key: str) -> list[tuple[str, str]]:
+    """Asks every listener to redirect a read and a write; gives the methods and addresses, which carry capabilities."""
+    found, ways = [], set()
+    for process in dev.supernodes + dev.nodes:
+        for method, body in (("GET", None), ("PUT", CONTENT)):
+            answer = Client(process.public, key).file(method, "kept", body, {"Prefer": "redirect"})
+            if answer.status == 307:
+                found.append((method, answer.headers["location"]))
+                ways.add((process.role, method))
+            elif answer.status != 200:
+                fail(f"{method} with Prefer: redirect at {process.name} was answered {answer.status} {answer.code()}")
+    expect("who redirects", sorted(ways), [(role, method) for role in ("node", "supernode") for method in ("GET", "PUT")])
+    return found
+
+
+def follow(method: str, address: str) -> int:
+    """Goes where a redirect points to, with no credential but what is in the address; gives the status."""
+    parts = urllib.parse.urlsplit(address)
+    body = CONTENT if method == "PUT" else None
+    return Client(address, "unknown").request(method, f"{parts.path}?{parts.query}", body).status
+
+
 def lies_somewhere(dev: Dev, key: str) -> list[str]:
     found = []
     for folder, _, names in os.walk(dev.dir):
@@ -51,12 +75,15 @@ def expect(what: str, got: object, want: object) -> None:
 
 def main() -> None:
     dev = Dev()
-    expect("the first PUT", dev.client().file("PUT", "kept", b"for all who may").status, 201)
+    expect("the first PUT", dev.client().file("PUT", "kept", CONTENT).status, 201)
     made = flotilla("key", "create", "backup")
     expect("key create", (made.returncode, len(made.stdout.strip())), (0, 68))
     key = made.stdout.strip()
     known_s = everywhere(dev, key, opens=True)
     note(f"the key opens every listener after {known_s:.1f} s")
+
+    capabilities, of_root = sent_on(dev, key), sent_on(dev, dev.token)
+    expect("redirects of a good key", {follow(*sent) for sent in capabilities + of_root}, {200})
 
     expect("the same name again", flotilla("key", "create", "backup").returncode, 4)
     expect("a bad name", flotilla("key", "create", "Back up").returncode, 2)
@@ -78,8 +105,12 @@ def main() -> None:
     dev.start(leader)
     dev.wait_ready([leader])
     revoked_s = everywhere(dev, key, opens=False)
+    # The nodes know by now, and what was made with the key ends with it; other principals' redirects go on.
+    expect("redirects of a revoked key", {follow(*sent) for sent in capabilities}, {403})
+    expect("redirects of root", {follow(*sent) for sent in of_root}, {200})
     expect("the list afterwards", json.loads(flotilla("key", "list", "--json").stdout)["name"], "root")
-    print(f"listeners={len(dev.supernodes + dev.nodes)} known_s={known_s:.1f} revoked_s={revoked_s:.1f}")
+    figures = f"listeners={len(dev.supernodes + dev.nodes)} known_s={known_s:.1f} revoked_s={revoked_s:.1f}"
+    print(f"{figures} redirects_ended={len(capabilities)}")
 
 
 main()

@@ -8,7 +8,9 @@ use axum::{
     extract::{FromRef, State},
     response::{IntoResponse, Response},
 };
-use flotilla_api::{BucketName, ClusterName, Code, FileName, Problem, RequestId, capability::Deed, peer::ListRequest};
+use flotilla_api::{
+    BucketName, ClusterName, Code, FileName, Problem, RequestId, capability::Deed, keys::KeyId, peer::ListRequest,
+};
 use flotilla_http_server::{
     ApiError, Caller, Destination, Granted, Late, Sealer,
     conditions::write_conditions,
@@ -40,8 +42,17 @@ impl FromRef<Direct> for Late<FileService> {
     }
 }
 
+/// What a client that allows it may be sent to another cluster for.
+#[derive(Debug, Clone, Copy)]
+struct Errand {
+    deed: Deed,
+    limit_bytes: u64,
+    key: KeyId,
+}
+
 pub(super) async fn put(
     State(state): State<Direct>,
+    Extension(caller): Extension<Caller>,
     Extension(request_id): Extension<RequestId>,
     granted: Option<Extension<Granted>>,
     uri: Uri,
@@ -67,7 +78,8 @@ pub(super) async fn put(
         }
         Err(error) => {
             let limit_bytes = content_length(&headers).unwrap_or(u64::MAX);
-            state.homeward(of_home(&error), &headers, &name, Some((Deed::Write, limit_bytes))).await
+            let errand = caller.key.map(|key| Errand { deed: Deed::Write, limit_bytes, key });
+            state.homeward(of_home(&error), &headers, &name, errand).await
         }
     }
 }
@@ -92,8 +104,9 @@ pub(super) async fn get(
         Target::File(name) => {
             let answer = files.get(&name, &headers, method == Method::HEAD, Hop::Direct).await;
             // Who was sent here is not sent on: two nodes with different views would do so for ever.
-            let deed = granted.is_none().then_some((Deed::Read, 0));
-            state.or_homeward(answer, &headers, &name, deed).await
+            let key = caller.key.filter(|_| granted.is_none());
+            let errand = key.map(|key| Errand { deed: Deed::Read, limit_bytes: 0, key });
+            state.or_homeward(answer, &headers, &name, errand).await
         }
         Target::Bucket(bucket) => list(files, bucket, list_query(&uri)?).await,
     }
@@ -156,10 +169,10 @@ impl Direct {
         answer: Result<Response, ApiError>,
         headers: &HeaderMap,
         name: &FileName,
-        deed: Option<(Deed, u64)>,
+        errand: Option<Errand>,
     ) -> Result<Response, ApiError> {
         match answer {
-            Err(error) if error.code == Code::WrongHome => self.homeward(error, headers, name, deed).await,
+            Err(error) if error.code == Code::WrongHome => self.homeward(error, headers, name, errand).await,
             other => other,
         }
     }
@@ -170,19 +183,19 @@ impl Direct {
         error: ApiError,
         headers: &HeaderMap,
         name: &FileName,
-        deed: Option<(Deed, u64)>,
+        errand: Option<Errand>,
     ) -> Result<Response, ApiError> {
         let mut problem = Problem::from(error);
         let Some(home) = &mut problem.home else { return Err(problem.into()) };
-        let write = deed.is_none_or(|(deed, _)| deed == Deed::Write);
+        let write = errand.is_none_or(|errand| errand.deed == Deed::Write);
         match self.files.ready()?.homes.nodes(&home.cluster, write).await {
             Ok(answer) => home.addresses = answer.addresses,
             Err(error) => tracing::debug!(%error, "the home's nodes are not known"),
         }
-        if let (Some((deed, limit_bytes)), Some(address), true) =
-            (deed, home.addresses.first(), prefers_redirect(headers))
+        if let (Some(Errand { deed, limit_bytes, key }), Some(address), true) =
+            (errand, home.addresses.first(), prefers_redirect(headers))
         {
-            let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes };
+            let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes, key };
             return Ok(self.sealer.redirect(address, name, &to));
         }
         Err(problem.into())

@@ -50,7 +50,7 @@ pub struct OneToken;
 
 impl Authenticator for OneToken {
     fn authenticate(&self, token: &str) -> Option<Caller> {
-        (token == "good").then(|| Caller { principal: "root".to_owned(), root: true })
+        (token == "good").then(|| Caller { principal: "root".to_owned(), root: true, key: None })
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn put(
     };
     if may_leave
         && prefers_redirect(&headers)
-        && let Some(answer) = service.redirect(&name, &home, Deed::Write, length.unwrap_or(u64::MAX))
+        && let Some(answer) = service.redirect(&caller, &name, &home, (Deed::Write, length.unwrap_or(u64::MAX)))
     {
         permit.answered(answer.status());
         return Ok(answer);
@@ -109,7 +109,7 @@ pub(super) async fn get(
     let mut permit = service.admit_home(asker, &home).await?;
     if !layout
         && prefers_redirect(&headers)
-        && let Some(answer) = service.redirect(&name, &home, Deed::Read, 0)
+        && let Some(answer) = service.redirect(&caller, &name, &home, (Deed::Read, 0))
     {
         permit.answered(answer.status());
         return Ok(answer);
@@ -248,10 +248,17 @@ impl Service {
         Arc::clone(&self.kept).try_acquire_many_owned(bytes).ok()
     }
 
-    /// Sends the client to a node of the key's home; no answer if none of them is known to serve at once.
-    fn redirect(&self, name: &FileName, home: &Home, deed: Deed, limit_bytes: u64) -> Option<Response> {
+    /// Sends the client to a node of the file's home, to do this with at most so many bytes; no answer if none of them is known to
+    /// serve at once.
+    fn redirect(
+        &self,
+        caller: &Caller,
+        name: &FileName,
+        home: &Home,
+        (deed, limit_bytes): (Deed, u64),
+    ) -> Option<Response> {
         let addresses = self.forwarder.clusters.addresses(&home.cluster, deed == Deed::Write);
-        let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes };
+        let to = Destination { deed, cluster: &home.cluster, epoch: home.epoch, limit_bytes, key: caller.key? };
         addresses.first().map(|address| self.sealer.redirect(address, name, &to))
     }
 

@@ -6,12 +6,16 @@ use axum::body::Body;
 use flotilla_api::{
     FileName, admin,
     capability::Deed,
-    peer::auth::{self, FleetSecret},
+    keys::{KeyId, PrincipalName},
+    peer::{
+        Document, Documents, Principal,
+        auth::{self, FleetSecret},
+    },
 };
 use flotilla_env::{clock, disk::RealDisk, entropy};
 use flotilla_http_server::{
-    Authenticator, Caller, Capabilities, Destination, Edge, Guard, PeerAuth, RequestMetrics, Sealer, credentials,
-    peers, problem::with_fallbacks,
+    Authenticator, Caller, Capabilities, Destination, DocumentCache, Edge, Guard, PeerAuth, RequestMetrics, Sealer,
+    credentials, peers, problem::with_fallbacks,
 };
 use flotilla_raft_store::formation::Plan;
 use http::Request;
@@ -21,13 +25,14 @@ use super::*;
 use crate::ops::name as op;
 
 const PEER: &str = "127.0.0.1:1";
+const KEY_HASH: [u8; 32] = [7; 32];
 const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"];
 
 struct OneToken;
 
 impl Authenticator for OneToken {
     fn authenticate(&self, token: &str) -> Option<Caller> {
-        (token == "good").then(|| Caller { principal: "root".to_owned(), root: true })
+        (token == "good").then(|| Caller { principal: "root".to_owned(), root: true, key: None })
     }
 }
 
@@ -116,13 +121,21 @@ async fn no_route_answers_a_peer_without_a_good_signature() {
     }
 }
 
+/// Documents that have one key.
+fn documents() -> DocumentCache {
+    let root = Principal { name: PrincipalName::root(), key_hash: KEY_HASH, root: true, created_ms: 0 };
+    let documents = DocumentCache::default();
+    documents.replace(Documents { revision: 1, entries: vec![Document::Principal(root)], ..Documents::default() });
+    documents
+}
+
 fn sealer() -> Sealer {
-    Sealer::new(FleetSecret::new("good"), clock::system(), Duration::from_secs(60))
+    Sealer::new(FleetSecret::new("good"), clock::system(), Duration::from_secs(60), documents())
 }
 
 fn guard() -> Guard {
-    let cluster = "a".parse().expect("a good name");
-    Guard::tokens(Arc::new(OneToken)).or(Capabilities::new(FleetSecret::new("good"), cluster, clock::system()))
+    let (secret, cluster) = (FleetSecret::new("good"), "a".parse().expect("a good name"));
+    Guard::tokens(Arc::new(OneToken)).or(Capabilities::new(secret, cluster, clock::system(), documents()))
 }
 
 fn public() -> Router {
@@ -139,7 +152,8 @@ async fn a_capability_opens_one_route_with_one_method() {
     let name = FileName::from_header("demo/key").expect("a good name");
     let cluster = "a".parse().expect("a good name");
     for (deed, methods) in [(Deed::Read, &["GET", "HEAD"][..]), (Deed::Write, &["PUT"][..])] {
-        let to = Destination { deed, cluster: &cluster, epoch: flotilla_api::Epoch(1), limit_bytes: 10 };
+        let key = KeyId::of(&KEY_HASH);
+        let to = Destination { deed, cluster: &cluster, epoch: flotilla_api::Epoch(1), limit_bytes: 10, key };
         let sent = sealer().redirect("http://h", &name, &to);
         let location = sent.headers()[http::header::LOCATION].to_str().expect("ASCII");
         let (own, query) = location.strip_prefix("http://h").and_then(|rest| rest.split_once('?')).expect("a query");
