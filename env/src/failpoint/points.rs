@@ -139,6 +139,8 @@ pub const POINTS: &[Point] = &[
     fail("documents.before_push", "a supernode has a cluster's report, before documents go with the answer"),
     fail("drain.before_propose", "before a drain begins or ends"),
     fail("drain.before_answer", "before a node says whether it holds no chunk"),
+    planted("directory.miss_unread", "a supernode says without a read index that a key has no home"),
+    planted("directory.list_unread", "a supernode lists the homes that it has applied, without a read index"),
     planted("admission.open", "every request goes on at once, to any cluster that takes it: no limit and no queue"),
     planted("route.most_loaded", "a new key goes to the cluster with the worst score"),
     planted("admission.forget", "a request that has waited is never answered"),

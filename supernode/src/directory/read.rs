@@ -110,7 +110,11 @@ impl Directory {
     pub async fn home(&self, name: &FileName) -> Result<Option<Home>, Error> {
         match self.applied_home(name)? {
             Some(home) => Ok(Some(home)),
-            None => self.fresh_home(name).await,
+            None => {
+                // A planted fault: what is not applied here is not there.
+                flotilla_env::failpoint!("directory.miss_unread", |_| Ok(None));
+                self.fresh_home(name).await
+            }
         }
     }
 
@@ -190,6 +194,8 @@ impl Directory {
     /// # Errors
     /// As [`Directory::home`].
     pub async fn fresh_clusters(&self) -> Result<Vec<(ClusterName, ClusterRow)>, Error> {
+        // A planted fault: what is applied here is all that there is.
+        flotilla_env::failpoint!("directory.list_unread", |_| self.clusters());
         self.group.read(DEADLINE).await?;
         let view = self.group.consistent_view()?;
         whole(&*view)?;
