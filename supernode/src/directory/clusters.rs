@@ -131,6 +131,10 @@ pub(super) fn forget(state: &mut dyn Txn, cluster: ClusterName, since: u64) -> R
     if held.stage.since() != Some(since) {
         return Ok(Answer::Refused(Refusal::Passed));
     }
+    if rebuild::is_under_way(state)? {
+        // Homes that are still to be adopted were not counted.
+        return Ok(Answer::Refused(Refusal::Rebuilding));
+    }
     if matches!(held.stage, Stage::Retiring { .. }) {
         if !has_room_to_fence(state, 1)? {
             return Ok(Answer::Refused(Refusal::TooMany));

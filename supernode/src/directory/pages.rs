@@ -6,7 +6,7 @@ use flotilla_api::{ClusterName, Epoch, FileName, peer::Home};
 use flotilla_kv::View;
 
 use super::{
-    read::{Directory, Error, clusters, decode},
+    read::{Directory, Error, clusters, decode, whole},
     rows::{ClusterRow, HOMES, HomeRow, UNCONFIRMED, epoch_key},
 };
 
@@ -82,7 +82,7 @@ impl Directory {
     /// Reads all homes, away from the tasks of requests: one to two seconds for a million.
     ///
     /// # Errors
-    /// As [`Directory::applied_home`].
+    /// As [`Directory::applied_home`]; [`Error::Rebuilding`] while homes that are adopted later would not be counted.
     pub async fn tally(&self) -> Result<Tally, Error> {
         let group = self.group().clone();
         let counted = flotilla_env::blocking::spawn(move || tally(&*group.consistent_view()?)).await;
@@ -102,6 +102,7 @@ impl Directory {
 }
 
 fn tally(view: &dyn View) -> Result<Tally, Error> {
+    whole(view)?;
     let mut tally = Tally { clusters: clusters(view)?, homes: BTreeMap::new() };
     let mut from = Vec::new();
     loop {

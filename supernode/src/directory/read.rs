@@ -316,7 +316,7 @@ impl Directory {
 }
 
 /// Whether what is not in a view is not there at all: while the directory is made anew, it may be.
-fn whole(view: &dyn View) -> Result<(), Error> {
+pub(super) fn whole(view: &dyn View) -> Result<(), Error> {
     match view.get(SYSTEM, REBUILD)? {
         None => Ok(()),
         Some(_) => Err(Error::Rebuilding),

@@ -152,7 +152,7 @@ pub(super) fn apply(state: &mut dyn Txn, command: Command, at: Position) -> Resu
         }
         Command::Documents { revision, documents, .. } => take_over(state, row, revision, documents, at),
         Command::Adopt { cluster, uuid, homes, last, .. } => adopt(state, row, cluster, uuid, (homes, last)),
-        Command::Finish { .. } => finish(state, &row),
+        Command::Finish { .. } => finish(state, &row, at),
     }
 }
 
@@ -274,12 +274,11 @@ fn decide(held: Option<Home>, new: Home) -> (Home, Option<Home>) {
     }
 }
 
-fn finish(state: &mut dyn Txn, row: &RebuildRow) -> Result<Applied, Fault> {
-    let mut missing = Vec::new();
-    for (key, _) in state.scan(CLUSTERS, &[], None, CLUSTERS_MAX)? {
-        let name = String::from_utf8_lossy(&key).parse::<ClusterName>();
-        missing.extend(name.ok().filter(|name| !row.adopted.contains(name) && !row.fenced.contains(name)));
-    }
+fn finish(state: &mut dyn Txn, row: &RebuildRow, at: Position) -> Result<Applied, Fault> {
+    let rows = state.scan(CLUSTERS, &[], None, CLUSTERS_MAX)?;
+    let names = rows.iter().filter_map(|(key, _)| String::from_utf8_lossy(key).parse::<ClusterName>().ok());
+    let (there, missing): (Vec<ClusterName>, Vec<ClusterName>) =
+        names.partition(|name| row.adopted.contains(name) || row.fenced.contains(name));
     if !missing.is_empty() || row.findings > 0 || row.floor == Epoch(0) {
         return Ok(Applied::Rebuild(Answer::Blocked { missing, findings: row.findings }));
     }
@@ -287,6 +286,15 @@ fn finish(state: &mut dyn Txn, row: &RebuildRow) -> Result<Applied, Fault> {
         if let Some(held) = clusters::row(state, name)? {
             state.delete(CLUSTERS, name.as_str().as_bytes().to_vec());
             clusters::shut_out(state, name.clone(), held.uuid)?;
+        }
+    }
+    for name in there {
+        if let Some(held) = clusters::row(state, &name)?
+            && matches!(held.stage, Stage::Retiring { .. })
+        {
+            // It got homes by being adopted: what was counted before now ends nothing.
+            let stage = Stage::Retiring { since: at.index };
+            clusters::write(state, name, &ClusterRow { stage, ..held })?;
         }
     }
     // The next grant is above everything that was ever granted, and the next document newer than any that a cluster has.

@@ -115,6 +115,23 @@ fn nothing_ends_or_begins_while_the_directory_is_made_anew() {
 }
 
 #[test]
+fn a_cluster_that_retires_is_not_forgotten_for_homes_that_are_not_adopted_yet() {
+    let mut state = begun();
+    assert_eq!(apply(&mut state, Any::Retire { cluster: cluster("b"), on: true }), Applied::Done);
+    let counted = state.index();
+    let forget = |since| Any::Forget { cluster: cluster("b"), since };
+    assert_eq!(apply(&mut state, forget(counted)), Applied::Refused(Refusal::Rebuilding), "there is none of it yet");
+    adopt(&mut state, "a", &[], true);
+    adopt(&mut state, "b", &[("k", 3)], true);
+    assert_eq!(finish(&mut state), done());
+    let ended = state.index();
+    assert_eq!(apply(&mut state, forget(counted)), Applied::Refused(Refusal::Passed), "counted before it had homes");
+    let row = clusters::row(&state, &cluster("b")).expect("a map never fails").expect("it is there");
+    assert_eq!((row.stage, row.adopted), (Stage::Retiring { since: ended }, true));
+    assert_eq!(state.home("k"), Some(home("b", 3)));
+}
+
+#[test]
 fn a_directory_with_homes_was_not_lost() {
     let mut state = with_clusters();
     claim(&mut state, "k", "a");
