@@ -144,7 +144,7 @@ pub(super) fn apply(state: &mut dyn Txn, command: Command, at: Position) -> Resu
     let Some(mut row) = held.filter(|row| row.run == run) else { return Ok(Applied::Refused(Refusal::Passed)) };
     match command {
         Command::Begin { .. } => Ok(Applied::Refused(Refusal::Passed)),
-        Command::Clear { .. } => clear(state),
+        Command::Clear { .. } => clear(state, &row),
         Command::Floor { upto, .. } => {
             row.floor = row.floor.max(upto);
             put(state, SYSTEM, REBUILD.to_vec(), &row);
@@ -172,7 +172,11 @@ fn begin(state: &mut dyn Txn, held: Option<RebuildRow>, run: u64, fence: &[Clust
     Ok(Applied::Rebuild(Answer::Done))
 }
 
-fn clear(state: &mut dyn Txn) -> Result<Applied, Fault> {
+fn clear(state: &mut dyn Txn, row: &RebuildRow) -> Result<Applied, Fault> {
+    // A step that was proposed twice can come late, and would take away what this try has adopted.
+    if row.highest > Epoch(0) {
+        return Ok(Applied::Rebuild(Answer::Done));
+    }
     let rows = state.scan(HOMES, &[], None, CLEARED_MAX)?;
     let more = rows.len() == CLEARED_MAX;
     for (key, bytes) in rows {

@@ -174,6 +174,18 @@ fn a_page_that_is_told_twice_is_no_finding() {
 }
 
 #[test]
+fn a_clear_that_comes_late_takes_nothing_away() {
+    let mut state = begun();
+    let clear = |state: &mut Map| step(state, Command::Clear { run: RUN });
+    assert_eq!(clear(&mut state), done());
+    adopt(&mut state, "a", &[("k", 3)], true);
+    assert_eq!(clear(&mut state), done(), "it was proposed again, and both were applied");
+    adopt(&mut state, "b", &[], true);
+    assert_eq!(finish(&mut state), done());
+    assert_eq!(state.home("k"), Some(home("a", 3)));
+}
+
+#[test]
 fn a_missing_cluster_keeps_a_rebuild_from_its_end_unless_it_is_given_up_for_ever() {
     let mut state = begun();
     adopt(&mut state, "a", &[("k", 3)], true);
@@ -246,8 +258,9 @@ fn the_largest_steps_stay_within_the_row_bound() {
     let Applied::Rebuild(Answer::Taken { full: true, .. }) = take_over(&mut state, many) else {
         panic!("there are more clusters than there may be")
     };
-    assert_eq!(step(&mut state, Command::Clear { run: RUN }), Applied::Rebuild(Answer::More));
-    assert_eq!(step(&mut state, Command::Clear { run: RUN }), done());
+    assert_eq!(begin(&mut state, RUN + 1, &[]), done());
+    assert_eq!(step(&mut state, Command::Clear { run: RUN + 1 }), Applied::Rebuild(Answer::More));
+    assert_eq!(step(&mut state, Command::Clear { run: RUN + 1 }), done());
     assert_eq!(state.count(HOMES), 0);
 }
 
