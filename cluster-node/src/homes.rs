@@ -6,6 +6,7 @@ use flotilla_api::{
     route,
 };
 use flotilla_client::PeerClient;
+use uuid::Uuid;
 
 use crate::{
     metadata::{
@@ -37,15 +38,16 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Homes {
     cluster: ClusterName,
+    uuid: Uuid,
     supernodes: Supernodes,
     metadata: Metadata,
 }
 
 impl Homes {
-    /// Puts the parts together.
+    /// Puts the parts together; `uuid` is the cluster's identity.
     #[must_use]
-    pub fn new(cluster: ClusterName, supernodes: Supernodes, metadata: Metadata) -> Self {
-        Self { cluster, supernodes, metadata }
+    pub fn new(cluster: ClusterName, uuid: Uuid, supernodes: Supernodes, metadata: Metadata) -> Self {
+        Self { cluster, uuid, supernodes, metadata }
     }
 
     /// The way to other processes.
@@ -64,9 +66,7 @@ impl Homes {
             Some(KeyRow { home: HomeState::Closed, epoch, .. }) => self.refresh(name, epoch).await,
             None => {
                 flotilla_env::failpoint!("homes.before_claim", |_| Err(Error::Directory("a failpoint".into())));
-                let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: None };
-                let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
-                self.own(answer.home)
+                self.claim(name, None).await
             }
         }
     }
@@ -88,7 +88,12 @@ impl Homes {
     }
 
     async fn refresh(&self, name: &FileName, passed: Epoch) -> Result<Epoch, Error> {
-        let request = ClaimRequest { name: name.clone(), cluster: self.cluster.clone(), refresh: Some(passed) };
+        self.claim(name, Some(passed)).await
+    }
+
+    async fn claim(&self, name: &FileName, refresh: Option<Epoch>) -> Result<Epoch, Error> {
+        let (name, cluster, uuid) = (name.clone(), self.cluster.clone(), self.uuid);
+        let request = ClaimRequest { name, cluster, uuid, refresh };
         let answer: ClaimAnswer = self.ask(route::PEER_CLAIM, &request).await?;
         self.own(answer.home)
     }

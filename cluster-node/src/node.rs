@@ -270,7 +270,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
         let places = Places::new(identity.node, chunk_size, settings.replicas, Arc::new(placer), seams.clock.clone());
         let told = settings.supernodes.clone();
         let supernodes = Supernodes::new(told, documents.clone(), peers.clone(), seams.clock.clone());
-        let homes = Homes::new(settings.cluster.clone(), supernodes.clone(), metadata.clone());
+        let homes = Homes::new(settings.cluster.clone(), identity.uuid, supernodes.clone(), metadata.clone());
         let (released, sequence) = (Released::default(), Sequence::default());
         let uploads = Uploads::new(Parts {
             node: identity.node,

@@ -94,7 +94,7 @@ impl Directory {
         home
     }
 
-    fn answer_claim(&self, ClaimRequest { name, cluster, refresh }: ClaimRequest) -> ClaimAnswer {
+    fn answer_claim(&self, ClaimRequest { name, cluster, uuid: _, refresh }: ClaimRequest) -> ClaimAnswer {
         let held = lock(&self.0).homes.get(&name).map(|granted| granted.home.clone());
         let home = match held {
             Some(home) if home.cluster == cluster && Some(home.epoch) == refresh => self.grant(&name, cluster),

@@ -330,6 +330,8 @@ pub struct ClaimRequest {
     pub name: FileName,
     /// For which cluster.
     pub cluster: ClusterName,
+    /// Its identity: of one that was forgotten, another cluster may have the name.
+    pub uuid: Uuid,
     /// A first commit under this epoch was refused by the sealed floor alone: grant a fresh one if it still stands.
     pub refresh: Option<Epoch>,
 }

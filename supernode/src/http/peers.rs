@@ -14,6 +14,7 @@ use flotilla_api::{
 use flotilla_http_server::{ApiError, Coded, read_all};
 use flotilla_member::membership::Register as _;
 use flotilla_raft_store::BODY_BYTES_MAX;
+use uuid::Uuid;
 
 use super::{
     PeerState, Service,
@@ -25,7 +26,10 @@ use super::{
     rpc,
 };
 use crate::{
-    directory::{Answer, Command, Refusal, rows::Stage},
+    directory::{
+        Answer, Command, Refusal,
+        rows::{ClusterRow, Stage},
+    },
     supernode::GROUP,
 };
 
@@ -144,8 +148,11 @@ pub(super) async fn claim(
     Coded(request): Coded<ClaimRequest>,
 ) -> Result<Coded<ClaimAnswer>, ApiError> {
     let service = state.service.ready()?;
-    let ClaimRequest { name, cluster, refresh } = request;
+    let ClaimRequest { name, cluster, uuid, refresh } = request;
     let directory = service.directory();
+    let row = directory.cluster(&cluster).map_err(|error| of_directory(&error))?;
+    let fenced = directory.is_fenced(uuid).map_err(|error| of_directory(&error))?;
+    may_claim(row.as_ref(), uuid, fenced)?;
     if directory.applied_home(&name).map_err(|error| of_directory(&error))?.is_none() {
         service.forwarder.may_grant()?;
     }
@@ -160,6 +167,16 @@ pub(super) async fn claim(
         // It is, or will be, or is of another directory.
         Err(Refusal::UnknownCluster) => Err(unregistered(&cluster)),
         Err(refusal) => Err(of_refusal(&refusal)),
+    }
+}
+
+/// Refuses a cluster that is not the one which has its name here: a home that is granted to the name is that one's.
+fn may_claim(row: Option<&ClusterRow>, uuid: Uuid, fenced: bool) -> Result<(), ApiError> {
+    match row {
+        _ if fenced => Err(forgotten()),
+        Some(row) if row.uuid != uuid => Err(of_refusal(&Refusal::ForeignCluster)),
+        // It may be registered in the log already.
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -226,4 +243,21 @@ pub(super) async fn has_bucket(
         return Err(other_directory());
     }
     Ok(Coded(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_cluster_claims_nothing_under_the_name_that_another_one_has_by_now() {
+        let [own, other] = [1, 2].map(Uuid::from_u128);
+        let row = ClusterRow::new(own);
+        let code = |row, uuid, fenced| may_claim(row, uuid, fenced).err().map(|error| error.code);
+        assert_eq!(code(Some(&row), own, false), None);
+        assert_eq!(code(None, own, false), None, "the log decides");
+        assert_eq!(code(Some(&row), other, true), Some(Code::DirectoryUnavailable), "forgotten, and its name is taken");
+        assert_eq!(code(None, other, true), Some(Code::DirectoryUnavailable));
+        assert_eq!(code(Some(&row), other, false), Some(Code::Conflict), "formed anew under the old name");
+    }
 }

@@ -194,7 +194,7 @@ impl Lab {
             chunk_size: CHUNK,
             replicas: 2,
             budget: budget.clone(),
-            homes: Homes::new("a".parse().expect("a good name"), supernodes, metadata.clone()),
+            homes: Homes::new("a".parse().expect("a good name"), Uuid::nil(), supernodes, metadata.clone()),
             released: Released::default(),
             sequence: Sequence::default(),
             clock,
