@@ -194,6 +194,10 @@ pub(super) async fn release(
     Coded(request): Coded<ReleaseRequest>,
 ) -> Result<Coded<()>, ApiError> {
     let service = state.service.ready()?;
+    if service.directory().cluster(&request.cluster).map_err(|error| of_directory(&error))?.is_none() {
+        // An emptied directory has none of its homes: "gone" would be said of those that stand in the one that was lost.
+        return Err(unregistered(&request.cluster));
+    }
     let released = request.homes.into_iter().take(HOMES_MAX).map(|(name, epoch)| {
         let (bits, release) = (service.forwarder.entropy.u128(), Command::Release { name, epoch });
         async move { service.directory().propose(bits, release).await }
