@@ -82,16 +82,16 @@ pub(super) fn apply(state: &mut Map, command: Command) -> Answer {
     answer
 }
 
-pub(super) fn cluster(name: &str) -> ClusterName {
+pub(crate) fn cluster(name: &str) -> ClusterName {
     name.parse().expect("a good name")
 }
 
-pub(super) fn name(key: &str) -> FileName {
+pub(crate) fn name(key: &str) -> FileName {
     FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
 }
 
 /// The identity of a cluster that [`with_clusters`] makes.
-pub(super) fn uuid(name: &str) -> Uuid {
+pub(crate) fn uuid(name: &str) -> Uuid {
     Uuid::from_u128(name.bytes().map(u128::from).sum())
 }
 
@@ -112,7 +112,7 @@ pub(super) fn claim(state: &mut Map, key: &str, by: &str) -> Answer {
     apply(state, Command::Claim { claims: vec![Claim { name: name(key), cluster: cluster(by) }] })
 }
 
-pub(super) fn home(by: &str, epoch: u64) -> Home {
+pub(crate) fn home(by: &str, epoch: u64) -> Home {
     Home { cluster: cluster(by), epoch: Epoch(epoch) }
 }
 
