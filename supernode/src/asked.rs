@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 use crate::clusters::Clusters;
 
+/// Clusters report twice a second, so whoever lives is heard within this time, also by a supernode that has just started.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// How long a node may take for a page: a read index, and a scan of 512 rows.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How often a cluster is asked: for ten seconds at least, in which a leader is elected several times, and for less than the minute
@@ -111,3 +113,6 @@ impl Asker {
         Err(Silent { cluster: of.name.clone(), why })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

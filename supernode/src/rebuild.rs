@@ -14,15 +14,13 @@ use flotilla_env::Entropy;
 use futures::{SinkExt, channel::mpsc};
 
 use crate::{
-    asked::{Asker, Silent, Target},
+    asked::{Asker, HEARD_WITHIN, Silent, Target},
     directory::{
         Answer as Applied, Command as Any, Directory, Refusal, read,
         rebuild::{ADOPTED_MAX, Answer, Clash, Command, DOCUMENTS_AT_ONCE_MAX, GRANTED_AHEAD_MAX},
     },
 };
 
-/// Clusters report twice a second, so whoever lives is heard within this time.
-const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// How often a step is proposed before the rebuild is given up; with the group's own patience about a minute.
 const TRIES_MAX: usize = 10;
 /// Between two tries.
@@ -88,12 +86,17 @@ impl Rebuild {
         self.clear().await?;
         tokio::time::sleep(HEARD_WITHIN).await;
         let reporting = self.asker.clusters.reporting();
-        let targets: Vec<Target> =
-            reporting.iter().filter(|target| !self.fence.contains(&target.name)).cloned().collect();
-        let highest = self.highest(&targets).await?;
+        if let Some(Target { name, .. }) = reporting.iter().find(|target| self.fence.contains(&target.name)) {
+            let detail = format!(
+                "cluster '{name}' reports, so it is not lost; stop its nodes for ever before it is given up, or leave --fence {name} out"
+            );
+            return Err(Stop::Failed(detail, true));
+        }
+        let highest = self.highest(&reporting).await?;
         let floor = self.floor(highest).await?;
-        let documents = self.fence_all(&targets, floor).await?;
+        let documents = self.fence_all(&reporting, floor).await?;
         let foreign = self.take_over(documents, &reporting).await?;
+        let targets = self.not_forgotten(&reporting).await?;
         let mut summary = Summary { findings: foreign, ..Summary::default() };
         for target in &targets {
             self.adopt(target, &mut summary).await?;
@@ -188,6 +191,19 @@ impl Rebuild {
             self.tell(Step::Documents, None, 0).await?;
         }
         Ok(findings)
+    }
+
+    /// Leaves clusters out that the documents say are refused for ever: their nodes may still run.
+    async fn not_forgotten(&self, targets: &[Target]) -> Result<Vec<Target>, Stop> {
+        self.directory.barrier().await?;
+        let mut standing = Vec::new();
+        for target in targets {
+            match self.directory.is_fenced(target.uuid)? {
+                true => self.asker.clusters.settled(target.uuid),
+                false => standing.push(target.clone()),
+            }
+        }
+        Ok(standing)
     }
 
     /// Takes over the homes of a cluster.
@@ -313,3 +329,6 @@ fn refused(refusal: &Refusal) -> Stop {
 fn unexpected(answer: &Answer) -> Stop {
     Stop::Failed(format!("the directory answered another step: {answer:?}"), false)
 }
+
+#[cfg(test)]
+mod tests;

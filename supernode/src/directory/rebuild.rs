@@ -201,7 +201,8 @@ fn take_over(
             Document::Cluster { name, uuid, retiring } => {
                 let stage = if retiring { Stage::Retiring { since: at.index } } else { Stage::Active };
                 match clusters::row(state, &name)? {
-                    None if clusters::is_fenced(state, uuid)? => {}
+                    // It may still run, and another one may have its name.
+                    _ if clusters::is_fenced(state, uuid)? => {}
                     None if count >= CLUSTERS_MAX => full = true,
                     None => {
                         count += 1;

@@ -246,6 +246,18 @@ fn what_was_decided_here_since_then_stays_and_the_rest_is_taken_over() {
 }
 
 #[test]
+fn a_forgotten_cluster_that_still_runs_is_not_taken_over_nor_in_the_way_of_another_one() {
+    let mut state = begun();
+    let forgotten = Document::Fenced { name: cluster("a"), uuid: uuid("old") };
+    let reported = Document::Cluster { name: cluster("a"), uuid: uuid("old"), retiring: false };
+    let taken = Applied::Rebuild(Answer::Taken { foreign: Vec::new(), full: false });
+    assert_eq!(take_over(&mut state, vec![forgotten, reported]), taken);
+    adopt(&mut state, "a", &[("k", 3)], true);
+    adopt(&mut state, "b", &[], true);
+    assert_eq!(finish(&mut state), done());
+}
+
+#[test]
 fn the_largest_steps_stay_within_the_row_bound() {
     let mut state = begun();
     let homes: Vec<_> = (0..ADOPTED_MAX + 1).map(|n| (name(&format!("k{n}")), Epoch(n as u64 + 1))).collect();
