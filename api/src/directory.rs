@@ -164,6 +164,9 @@ pub struct Summary {
     pub homes: u64,
     /// Claims that nobody has used yet; no findings.
     pub unused: u64,
+    /// Keys that changed whenever they were looked at, so that nothing is known of them; no findings.
+    #[serde(default)]
+    pub changing: u64,
     /// Findings; those of a rebuild keep it from its end.
     pub findings: u64,
 }

@@ -14,7 +14,7 @@ use flotilla_api::{
 use futures::{SinkExt, channel::mpsc};
 
 use crate::{
-    asked::{Asker, Silent, Target},
+    asked::{Asker, HEARD_WITHIN, Silent, Target},
     directory::{
         Directory,
         compare::{Found, Side, Sides, Sight},
@@ -25,7 +25,7 @@ use crate::{
 
 /// Keys that are looked at again together.
 const AGAIN_MAX: usize = 128;
-/// How often keys are looked at again that change in between: whatever changes is in use.
+/// How often keys are looked at again that change in between, before nothing is said of them.
 const LOOKS_MAX: usize = 3;
 
 /// One comparison.
@@ -70,6 +70,8 @@ impl Verify {
     }
 
     async fn compare(&mut self) -> Result<Summary, Stop> {
+        // A directory that was emptied knows no cluster, so without this wait there would be nothing that differs.
+        tokio::time::sleep(HEARD_WITHIN).await;
         let mut targets = Vec::new();
         for (name, row) in self.directory.fresh_clusters().await? {
             match row.stage {
@@ -155,7 +157,7 @@ impl Verify {
             }
             names = changing;
         }
-        summary.homes += names.len() as u64;
+        summary.changing += names.len() as u64;
         Ok(())
     }
 
@@ -180,3 +182,6 @@ impl Verify {
         self.out.send(Line::Finding(finding)).await.map_err(|_| Stop::Gone)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,13 +41,28 @@ async fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let session = Session::open(&args.client)?;
     let summary = follow(session.report, session.client.verify_directory().await?).await?;
     if !session.report.is_json() {
-        let Summary { clusters, homes, unused, findings } = &summary;
+        let Summary { clusters, homes, unused, changing: _, findings } = &summary;
         let clusters = clusters.len();
         output::line(format_args!(
             "{clusters} clusters, {homes} homes, {unused} claims not used yet, {findings} findings"
         ))?;
     }
-    Ok(if summary.findings > 0 { Exit::Verification } else { Exit::Ok })
+    verdict(&summary)
+}
+
+/// What a comparison has shown.
+///
+/// # Errors
+/// Some keys could not be compared, and of the others none differs.
+fn verdict(summary: &Summary) -> Result<Exit, Failure> {
+    match summary {
+        Summary { findings: 1.., .. } => Ok(Exit::Verification),
+        Summary { changing: changing @ 1.., .. } => {
+            let why = format!("{changing} keys changed whenever they were looked at, so they are not compared");
+            Err(Failure::new(Exit::Unavailable, why).hint("run it again; nothing is lost by that"))
+        }
+        Summary { .. } => Ok(Exit::Ok),
+    }
 }
 
 /// Tells lines as they come, up to the summary.
@@ -119,6 +134,17 @@ mod tests {
     fn a_finding_is_one_line() {
         assert_eq!(text(&finding()), "TWICE demo/k a,b: why");
         assert_eq!(text(&Finding { key: None, ..finding() }), "TWICE - a,b: why");
+    }
+
+    #[test]
+    fn both_sides_are_equal_only_if_all_was_compared() {
+        let exit = |changing, findings| {
+            let summary = Summary { changing, findings, ..Summary::default() };
+            verdict(&summary).unwrap_or_else(|failure| failure.exit())
+        };
+        assert_eq!(exit(0, 0), Exit::Ok);
+        assert_eq!(exit(3, 0), Exit::Unavailable);
+        assert_eq!(exit(3, 1), Exit::Verification);
     }
 
     #[tokio::test]
