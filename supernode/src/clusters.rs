@@ -160,6 +160,16 @@ impl Clusters {
         }
     }
 
+    /// Whether a cluster reports: waits for a report if there is no fresh one, for a supernode that just started has heard nobody.
+    pub async fn lives(&self, cluster: &ClusterName) -> bool {
+        let reports = |clusters: &Self| {
+            let now = clusters.clock.now();
+            let fresh = |known: &Known| now.duration_since(known.at) < FRESH_FOR;
+            clusters.lock().get(cluster).is_some_and(fresh).then_some(())
+        };
+        self.wait_for(reports).await.is_some()
+    }
+
     /// The applied index that a cluster's leader last reported; ids made for that cluster carry it.
     #[must_use]
     pub fn applied(&self, cluster: &ClusterName) -> Option<u64> {
@@ -258,4 +268,27 @@ impl Clusters {
 
 fn target(report: &ClusterReport) -> Target {
     Target { name: report.cluster.clone(), uuid: report.uuid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{asked::testing::Fleet, directory::testing::cluster};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_is_not_called_lost_before_it_could_report() {
+        let fleet = Fleet::new(&["a", "b"]);
+        let clusters = &fleet.asker.clusters;
+        let a = cluster("a");
+        let reports = async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            fleet.report_known("b");
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            fleet.report_known("a");
+        };
+        let (lives, ()) = futures::future::join(clusters.lives(&a), reports).await;
+        assert!(lives);
+        tokio::time::sleep(FRESH_FOR).await;
+        assert!(!clusters.lives(&a).await, "what was heard is too old");
+    }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use flotilla_api::{
     ClusterName, Code, FileName, Problem,
-    directory::{ClusterState, Forgotten, Retirement},
+    directory::{Forgotten, Retirement},
 };
 use flotilla_http_server::{ApiError, Caller};
 use serde::Deserialize;
@@ -145,12 +145,13 @@ impl Service {
 
     /// Refuses a cluster for ever and drops all its homes; gives how many there were.
     async fn give_up(&self, cluster: &ClusterName) -> Result<u64, ApiError> {
-        let names = [(cluster.clone(), ClusterState::Active)];
-        if self.forwarder.clusters.status(&names, |_| None).iter().any(|status| status.reachable) {
+        if self.forwarder.clusters.lives(cluster).await {
             let problem = Problem::new(Code::Conflict, format!("cluster '{cluster}' reports, so it is not lost"));
             return Err(problem.hint("retire it, or stop its nodes for ever first").into());
         }
         self.change(Command::Fence { cluster: cluster.clone() }).await?;
+        // Behind the fence nothing is granted to it: from here on all its homes are seen.
+        self.directory().barrier().await.map_err(|error| of_directory(&error))?;
         let (mut after, mut dropped): (Option<FileName>, u64) = (None, 0);
         loop {
             let page = self.directory().homes_in(cluster, after.as_ref(), DROPPED_MAX);
