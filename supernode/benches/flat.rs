@@ -84,7 +84,7 @@ async fn costs(directory: &Directory, keys: &mut usize) -> [f64; 3] {
         let began = cpu();
         for n in 0..PAGES {
             let after = name((round + n).wrapping_mul(104_729) % *keys);
-            assert!(directory.page(Some(&after), PAGE).expect("it can be read").len() <= PAGE);
+            assert!(directory.page(Some(after), PAGE).await.expect("it can be read").len() <= PAGE);
         }
         note(2, began, PAGES);
     }

@@ -114,7 +114,7 @@ impl Verify {
 
     async fn fill(&self, sides: &mut Sides, targets: &[Target]) -> Result<(), Stop> {
         if sides.directory.is_hungry() {
-            let page = self.directory.page(sides.directory.last(), HOME_RECORDS_MAX)?;
+            let page = self.directory.page(sides.directory.last().cloned(), HOME_RECORDS_MAX).await?;
             let ended = page.len() < HOME_RECORDS_MAX;
             sides.directory.fill(page, ended);
         }

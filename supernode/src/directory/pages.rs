@@ -45,18 +45,8 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::applied_home`].
-    pub fn page(&self, after: Option<&FileName>, limit: usize) -> Result<Vec<(FileName, Held)>, Error> {
-        let view = self.group().consistent_view()?;
-        let mut from = after.map_or_else(Vec::new, FileName::to_row);
-        if after.is_some() {
-            from.push(0);
-        }
-        let mut homes = Vec::new();
-        for (key, bytes) in view.scan(HOMES, &from, None, limit)? {
-            let HomeRow { home } = decode(HOMES, &bytes)?;
-            homes.push((name_of(&key)?, home));
-        }
-        held(&*view, homes)
+    pub async fn page(&self, after: Option<FileName>, limit: usize) -> Result<Vec<(FileName, Held)>, Error> {
+        self.apart(move |view| page(view, after.as_ref(), limit)).await
     }
 
     /// Reads the homes of these keys, as applied here.
@@ -79,26 +69,52 @@ impl Directory {
     /// Counts the homes of all clusters.
     ///
     /// # Bounds
-    /// Reads all homes, away from the tasks of requests: one to two seconds for a million.
+    /// Reads all homes: one to two seconds for a million.
     ///
     /// # Errors
     /// As [`Directory::applied_home`]; [`Error::Rebuilding`] while homes that are adopted later would not be counted.
     pub async fn tally(&self) -> Result<Tally, Error> {
-        let group = self.group().clone();
-        let counted = flotilla_env::blocking::spawn(move || tally(&*group.consistent_view()?)).await;
-        counted.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        self.apart(tally).await
     }
 
     /// Reads homes of one cluster, at most `limit`, among those behind `after`.
     ///
     /// # Errors
     /// As [`Directory::applied_home`].
-    pub fn homes_in(&self, cluster: &ClusterName, after: Option<&FileName>, limit: usize) -> Result<HomesPage, Error> {
-        let page = self.page(after, limit)?;
+    pub async fn homes_in(
+        &self,
+        cluster: &ClusterName,
+        after: Option<FileName>,
+        limit: usize,
+    ) -> Result<HomesPage, Error> {
+        let page = self.page(after, limit).await?;
         let last = page.last().map(|(name, _)| name.clone()).filter(|_| page.len() == limit);
         let own = page.into_iter().filter(|(_, held)| held.home.cluster == *cluster);
         Ok(HomesPage { homes: own.map(|(name, held)| (name, held.home.epoch)).collect(), last })
     }
+
+    /// Reads away from the tasks of requests: many rows that are on the disk alone take their time.
+    async fn apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let group = self.group().clone();
+        let done = flotilla_env::blocking::spawn(move || read(&*group.consistent_view()?)).await;
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+fn page(view: &dyn View, after: Option<&FileName>, limit: usize) -> Result<Vec<(FileName, Held)>, Error> {
+    let mut from = after.map_or_else(Vec::new, FileName::to_row);
+    if after.is_some() {
+        from.push(0);
+    }
+    let mut homes = Vec::new();
+    for (key, bytes) in view.scan(HOMES, &from, None, limit)? {
+        let HomeRow { home } = decode(HOMES, &bytes)?;
+        homes.push((name_of(&key)?, home));
+    }
+    held(view, homes)
 }
 
 fn tally(view: &dyn View) -> Result<Tally, Error> {

@@ -90,7 +90,8 @@ pub(super) async fn dump(
     let service = service.ready()?;
     for_root(&caller)?;
     let directory = service.directory().clone();
-    directory.barrier().await.map_err(|error| of_directory(&error))?;
+    // Refused while the directory is made anew: the last line would say that this was all.
+    directory.fresh_clusters().await.map_err(|error| of_directory(&error))?;
     let (mut out, entries) = mpsc::channel(LINES);
     tokio::spawn(async move {
         let last = match tell_all(&directory, &mut out).await {
@@ -107,7 +108,7 @@ pub(super) async fn dump(
 async fn tell_all(directory: &Directory, out: &mut mpsc::Sender<Entry>) -> Result<Option<u64>, read::Error> {
     let (mut after, mut homes) = (None, 0);
     loop {
-        let page = directory.page(after.as_ref(), DUMP_PAGE)?;
+        let page = directory.page(after.take(), DUMP_PAGE).await?;
         let ended = page.len() < DUMP_PAGE;
         for (name, held) in page {
             let entry = Entry::Home {

@@ -154,7 +154,7 @@ impl Service {
         self.directory().barrier().await.map_err(|error| of_directory(&error))?;
         let (mut after, mut dropped): (Option<FileName>, u64) = (None, 0);
         loop {
-            let page = self.directory().homes_in(cluster, after.as_ref(), DROPPED_MAX);
+            let page = self.directory().homes_in(cluster, after.take(), DROPPED_MAX).await;
             let HomesPage { homes, last } = page.map_err(|error| of_directory(&error))?;
             if !homes.is_empty() {
                 dropped += homes.len() as u64;

@@ -78,6 +78,8 @@ async fn a_rebuild_that_nobody_watches_any_more_is_begun_again_from_the_start_wh
         }
         let miss = directory.home(&name("unknown")).await;
         assert!(matches!(miss, Err(read::Error::Rebuilding)), "{lines_seen}: nothing is called absent");
+        let counted = directory.tally().await;
+        assert!(matches!(counted, Err(read::Error::Rebuilding)), "{lines_seen}: homes that are not adopted yet count");
         fleet.report_all();
         let last = ended(begun(&directory, &fleet, 2, &[]).await).await;
         assert_eq!(last, whole(2, &["a", "b"]), "{lines_seen}");
