@@ -31,8 +31,8 @@ pub trait Authenticator: Send + Sync {
     /// Finds the caller that a token belongs to. Compares hashes of the token, so that time tells nothing.
     fn authenticate(&self, token: &str) -> Option<Caller>;
 
-    /// Whether the principals are known yet. Until then every token answers 503 `not_ready`: a process that has just started must
-    /// not tell a good client that its token is bad.
+    /// Whether the principals are known yet. Until then every token that is not known answers 503 `not_ready`: a process that has
+    /// just started, or a directory that is not whole, must not tell a good client that its token is bad.
     fn is_ready(&self) -> bool {
         true
     }
@@ -122,7 +122,7 @@ pub(crate) fn caller(headers: &HeaderMap, authenticator: &dyn Authenticator) -> 
     match authenticator.authenticate(token) {
         Some(caller) => Ok(caller),
         None if authenticator.is_ready() => error("the token is not known"),
-        None => Err(ApiError::new(Code::NotReady, "the server is starting; it does not know the principals yet")),
+        None => Err(ApiError::new(Code::NotReady, "the server does not know all principals yet")),
     }
 }
 

@@ -4,7 +4,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use flotilla_api::{
@@ -31,6 +34,7 @@ struct Decoded {
 #[derive(Debug, Clone, Default)]
 pub struct DocumentCache {
     decoded: Arc<RwLock<Arc<Decoded>>>,
+    partial: Arc<AtomicBool>,
 }
 
 impl DocumentCache {
@@ -38,6 +42,12 @@ impl DocumentCache {
     pub fn replace(&self, documents: Documents) {
         let decoded = Arc::new(decode(documents));
         *self.decoded.write().unwrap_or_else(PoisonError::into_inner) = decoded;
+    }
+
+    /// Notes whether there may be principals that the documents lack, as in a directory that was lost and is not whole again: a
+    /// token that is not known is not called a bad one then.
+    pub fn set_partial(&self, partial: bool) {
+        self.partial.store(partial, Ordering::Relaxed);
     }
 
     /// The revision that was taken over last.
@@ -91,7 +101,7 @@ impl Authenticator for DocumentCache {
 
     /// Clusters are documents too, and can be there before the root is.
     fn is_ready(&self) -> bool {
-        self.has_principals()
+        self.has_principals() && !self.partial.load(Ordering::Relaxed)
     }
 }
 
@@ -116,4 +126,27 @@ fn decode(documents: Documents) -> Decoded {
     }
     decoded.supernodes.sort_by_key(|supernode| supernode.id);
     decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_api::peer::Principal;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_called_bad_before_all_is_known() {
+        let documents = DocumentCache::default();
+        assert!(!documents.is_ready());
+        let key_hash = *blake3::hash(b"good").as_bytes();
+        let root = Principal { name: "root".parse().expect("a good name"), key_hash, root: true, created_ms: 1 };
+        documents.replace(Documents { revision: 1, entries: vec![Document::Principal(root)], ..Documents::default() });
+        assert!(documents.is_ready());
+        documents.set_partial(true);
+        assert!(!documents.is_ready());
+        assert!(documents.authenticate("good").is_some(), "what is known is served");
+        assert!(documents.authenticate("other").is_none());
+        documents.set_partial(false);
+        assert!(documents.is_ready());
+    }
 }

@@ -164,6 +164,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         gate: gate.clone(),
         clock: seams.clock.clone(),
     };
+    let clusters = forwarder.clusters.clone();
     let claims = Claims {
         directory: directory.clone(),
         clusters: forwarder.clusters.clone(),
@@ -233,7 +234,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
                 found_root(supernode, &directory, root).await?;
             }
             tracing::info!(node = %identity.node, "supernode serves");
-            keep_fresh(&directory, documents).await;
+            keep_fresh(&directory, &clusters, documents).await;
             Ok::<_, Error>(())
         };
         let note = async {
@@ -277,9 +278,13 @@ fn last_start(kv: &dyn Kv, node: NodeId) -> Result<Option<u64>, Error> {
 }
 
 /// Brings the decoded documents up to date for as long as it is polled.
-async fn keep_fresh(directory: &Directory, documents: &DocumentCache) {
+async fn keep_fresh(directory: &Directory, clusters: &Clusters, documents: &DocumentCache) {
     loop {
+        // Principals of a directory that was lost are known to its clusters, until a rebuild has taken them over. Looked at before
+        // the documents are read, which are those of its end then.
+        let partial = clusters.has_foreign() || directory.rebuild().is_ok_and(|row| row.is_some());
         refresh(directory, documents);
+        documents.set_partial(partial);
         tokio::time::sleep(REFRESH_EVERY).await;
     }
 }
