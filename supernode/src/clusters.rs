@@ -44,7 +44,9 @@ pub struct Clusters {
 }
 
 fn is_older(known: &BTreeMap<ClusterName, Known>, report: &ClusterReport) -> bool {
-    known.get(&report.cluster).is_some_and(|before| before.report.term > report.term)
+    // A name can be another cluster's by now, whose terms begin anew.
+    let same = |before: &&Known| before.report.uuid == report.uuid;
+    known.get(&report.cluster).filter(same).is_some_and(|before| before.report.term > report.term)
 }
 
 /// A request that was sent to a node.
@@ -273,7 +275,21 @@ fn target(report: &ClusterReport) -> Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{asked::testing::Fleet, directory::testing::cluster};
+    use crate::{
+        asked::testing::{Fleet, report},
+        directory::testing::cluster,
+    };
+
+    #[test]
+    fn terms_are_compared_within_one_cluster() {
+        let clusters = Clusters::new(flotilla_env::clock::system(), flotilla_env::entropy::seeded(1));
+        let report_of = |uuid, term| ClusterReport { uuid: Uuid::from_u128(uuid), term, ..report("a") };
+        clusters.heard(report_of(1, 7));
+        assert!(clusters.is_older(&report_of(1, 6)), "of a leader that leads no more");
+        assert!(!clusters.is_older(&report_of(2, 1)), "another cluster has the name by now");
+        clusters.heard(ClusterReport { applied: 99, ..report_of(2, 1) });
+        assert_eq!(clusters.applied(&cluster("a")), Some(99));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_cluster_is_not_called_lost_before_it_could_report() {

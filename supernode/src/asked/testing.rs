@@ -111,7 +111,8 @@ fn host(name: &str) -> String {
     format!("{name}:1")
 }
 
-fn report(name: &str) -> ClusterReport {
+/// A cluster's report, with homes of the lost directory.
+pub(crate) fn report(name: &str) -> ClusterReport {
     let node = NodeReport {
         id: NodeId(1),
         peer: host(name),
