@@ -130,6 +130,17 @@ fn stored_shapes_are_pinned_by_bytes() {
     let begin = rebuild::Command::Begin { run: 300, fence: vec![cluster("a")] };
     assert_eq!(hex(&codec::encode(&Command::Rebuild(begin))), "010e00ac02010161");
     assert_eq!(hex(&codec::encode(&Command::Retire { cluster: cluster("a"), on: true })), "010a016101");
+    let step = |command| hex(&codec::encode(&Command::Rebuild(command)));
+    assert_eq!(step(rebuild::Command::Floor { run: 300, upto: Epoch(300) }), "010e02ac02ac02");
+    let documents = vec![Document::Bucket { name: "demo".parse().expect("a good name") }];
+    assert_eq!(step(rebuild::Command::Documents { run: 300, revision: 7, documents }), "010e03ac020701000464656d6f");
+    let (a, id, homes) = (cluster("a"), Uuid::from_u128(7), vec![(name("k"), Epoch(300))]);
+    let adopt = rebuild::Command::Adopt { run: 300, cluster: a.clone(), uuid: id, homes: homes.clone(), last: true };
+    assert_eq!(step(adopt), format!("010e04ac02016110{uuid}010464656d6f016bac0201"));
+    assert_eq!(step(rebuild::Command::Finish { run: 300 }), "010e05ac02");
+    assert_eq!(hex(&codec::encode(&Command::Drop { cluster: a.clone(), homes })), "010c0161010464656d6f016bac02");
+    assert_eq!(hex(&codec::encode(&Command::Forget { cluster: a, since: 300 })), "010d0161ac02");
+    assert_eq!(hex(&codec::encode(&Answer::Refused(Refusal::NotEmpty))), "01020c");
     let clear = Command::Ticket(tickets::Change::Clear { upto: 300 });
     assert_eq!(hex(&codec::encode(&clear)), "010f04ac02");
 }
