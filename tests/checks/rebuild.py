@@ -119,7 +119,7 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
     for key in gone:
         must(front.file("PUT", key, b"1"), 201, f"PUT {key}")
         must(front.file("DELETE", key), 204, f"DELETE {key}")
-    flotilla("key", "create", "ci")
+    guest = Client(dev.api, flotilla("key", "create", "ci")[0]["key"])
     a, b = dev.of_cluster("a")[0], dev.of_cluster("b")[0]
     taken = SlowUpload(dev, a, "late/taken", b"late " * 100)
     alone = SlowUpload(dev, a, "late/alone", b"late " * 100)
@@ -136,6 +136,8 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
 
     lose(dev, front, 1)
     emptied(dev, front, keys[0])
+    if not dev.wait(lambda: guest.file("GET", keys[0]).code() == "not_ready", WITHIN_S):
+        fail("a good key is called a bad one by the emptied directory")
     told = summary(flotilla("directory", "rebuild"))
     note(f"rebuilt: {told}")
     looked = summary(flotilla("directory", "verify"))
@@ -149,6 +151,7 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
         fail(f"the dump differs: {sorted(rest ^ rest_after)}")
 
     read_all(front, keys)
+    read_all(guest, keys[:1])
     for key in gone:
         must(front.file("GET", key), 404, f"GET {key}, which was deleted")
     must(front.file("PUT", keys[0], body_of(keys[0])), 200, "a PUT of a known key")
