@@ -8,12 +8,12 @@ use futures::{StreamExt, future::join};
 use super::*;
 use crate::{
     asked::testing::{Fleet, card},
-    directory::testing::{cluster, form, home, name, unformed},
+    directory::testing::{cluster, form_alone, home, name, unformed},
 };
 
 async fn emptied() -> Directory {
     let directory = unformed().await;
-    form(&directory).await;
+    form_alone(&directory).await;
     directory
 }
 

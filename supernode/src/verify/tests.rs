@@ -10,14 +10,14 @@ use crate::{
     asked::testing::{Fleet, card},
     directory::{
         Answer, Command,
-        testing::{cluster, form, name, unformed},
+        testing::{cluster, form_alone, name, unformed},
     },
 };
 
 /// A directory that knows these clusters, which report.
 async fn directory(fleet: &Fleet, names: &[&str]) -> Directory {
     let directory = unformed().await;
-    form(&directory).await;
+    form_alone(&directory).await;
     let entropy = entropy::seeded(7);
     for name in names {
         let (cluster, uuid) = card(name);
