@@ -36,5 +36,7 @@ pub const CHUNK_FACTS: &str = "flotilla-chunk-facts";
 pub const CHUNK_RESERVE: &str = "flotilla-chunk-reserve";
 /// Peers: the rest of a replication chain, `ID@HOST:PORT,ID@HOST:PORT`.
 pub const CHUNK_NEXT: &str = "flotilla-chunk-next";
+/// Peers: how long an answer took at its node, in microseconds.
+pub const TOOK: &str = "flotilla-took";
 /// Peers: CRC32C of the block sums of a chunk's bytes as answered, in decimal.
 pub const CHUNK_CRC: &str = "flotilla-chunk-crc";

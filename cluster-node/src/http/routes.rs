@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
     routing::{get, post},
 };
 use flotilla_api::{Code, NodeId, Problem, header, route};
@@ -16,7 +18,9 @@ use flotilla_raft_store::formation::Formation;
 use http::HeaderMap;
 
 use super::{
-    admin, chunks, cluster,
+    admin,
+    answer::set,
+    chunks, cluster,
     direct::{self, Direct},
     files::FileService,
     fsck, homes, peer_files,
@@ -65,7 +69,9 @@ pub fn public_router(state: Direct) -> Router {
 /// Makes the router of the peer listener.
 pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<FileService>) -> Router {
     let file = get(peer_files::get).put(peer_files::put).delete(peer_files::delete).head(peer_files::get);
+    let state = PeerState { formation, member: member.clone(), files };
     let file = file.post(peer_files::make).patch(peer_files::patch);
+    let file = file.layer(from_fn_with_state(state.clone(), timed));
     Router::new()
         .route(route::PEER_FILE, file)
         .route(route::PEER_LAYOUT, get(peer_files::get_layout))
@@ -88,8 +94,18 @@ pub fn peer_router(formation: Arc<Formation>, member: Late<Member>, files: Late<
         .route(route::PEER_GREET, post(cluster::greet))
         .route(&format!("{}/{{kind}}", route::PEER_RAFT), post(cluster::raft))
         .layer(DefaultBodyLimit::disable())
-        .with_state(PeerState { formation, member: member.clone(), files })
+        .with_state(state)
         .merge(chunks::routes(member))
+}
+
+/// Tells how long an answer took here, up to its head: how busy the supernode is that asks is not in it.
+async fn timed(State(state): State<PeerState>, request: Request, next: Next) -> Response {
+    let Ok(member) = state.member.ready() else { return next.run(request).await };
+    let begun = member.clock.now();
+    let mut answer = next.run(request).await;
+    let took = member.clock.now().duration_since(begun);
+    set(answer.headers_mut(), header::TOOK, took.as_micros().to_string());
+    answer
 }
 
 /// A question about another cluster than this node's.

@@ -300,8 +300,9 @@ impl Engine {
                 let queue_wait = self.settings.queue_wait;
                 let queue = self.side_mut(&door).queue_mut(lane);
                 queue.sample(now);
+                let patience = queue.patience(queue_wait, now);
                 let in_vain = |item: &Item<Spot>| lost && !item.what.movable;
-                let late = |item: &Item<Spot>| !item.what.patient && now.duration_since(item.at) >= queue_wait;
+                let late = |item: &Item<Spot>| !item.what.patient && now.duration_since(item.at) >= patience;
                 for item in queue.drain(|item| in_vain(item) || late(item), now) {
                     let waiting = self.taken(item.what);
                     if lost {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time over which the rate is smoothed: as long as a request waits at the most, so that it is the rate of its own
-/// wait.
-const SMOOTHED_OVER: Duration = Duration::from_secs(5);
+/// The time over which the rate is smoothed. A spike takes this supernode's own processor away within a second: an
+/// estimate that is slower lets thousands wait in vain, and each of them costs more than one that is refused at once.
+const SMOOTHED_OVER: Duration = Duration::from_secs(1);
+/// Where nobody waits for so long, a rate counts no more: what was measured in an outage says nothing of a later day.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// The least rate that is believed, in units per second: estimates stay finite where nothing comes back.
 const RATE_MIN: f64 = 0.01;
 /// The soonest and the latest appointment: below a second the header can't tell it, and nobody plans half a minute
@@ -43,8 +45,7 @@ impl Rate {
     /// Somebody waits from now on, or still does.
     pub fn begin(&mut self, now: Instant) {
         if self.since.is_none() {
-            // What was measured in an outage says nothing of a later day.
-            if self.paused.is_some_and(|paused| now.duration_since(paused) >= SMOOTHED_OVER) {
+            if self.paused.is_some_and(|paused| now.duration_since(paused) >= FORGOTTEN_AFTER) {
                 self.per_second = None;
             }
             self.since = Some(now);

@@ -159,11 +159,12 @@ impl Account {
         }
     }
 
-    /// How many more new keys may be claimed for it now: half of the credits at most. While the directory has no leader,
+    /// How many more new keys may be claimed for it now: three of four credits at most. While the directory has no leader,
     /// those that wait for it must not keep away what needs none.
     #[must_use]
     pub fn free_for_claims(&self, now: Instant) -> u32 {
-        (self.credits(now) / 2).max(1).saturating_sub(self.claiming)
+        let credits = self.credits(now);
+        (credits - credits.div_ceil(4)).max(1).saturating_sub(self.claiming)
     }
 
     /// How many wait for the directory.
@@ -326,9 +327,9 @@ mod tests {
     }
 
     #[test]
-    fn claims_under_way_take_half_at_most() {
+    fn claims_under_way_leave_a_quarter() {
         let now = Instant::now();
-        for (credits, most) in [(1, 1), (3, 1), (8, 4)] {
+        for (credits, most) in [(1, 1), (2, 1), (3, 2), (8, 6)] {
             let mut account = Account::new(now);
             account.heard(Some(offer(credits)), now);
             (0..most).for_each(|_| account.claims());

@@ -87,7 +87,7 @@ impl Engine {
         let queue = self.side(&waiting.door).queue(lane);
         let ahead = queue.fair().ahead(&waiting.ask.principal, units);
         let wait = queue.wait(ahead);
-        if !promised && self.is_hopeless(wait) {
+        if !promised && self.is_hopeless(queue, wait, turn.now) {
             self.shut_out(&waiting, Refusal::Hopeless, turn.now);
             return self.refuse(waiter, &waiting, Refusal::Hopeless, turn);
         }

@@ -17,7 +17,7 @@ use flotilla_api::{
 };
 use tokio::time::Instant;
 
-use super::{ADMITTED_WITHIN, Door, Engine, Turn, Waiting, side::Side};
+use super::{ADMITTED_WITHIN, Door, Engine, Turn, Waiting, queue::Queue, side::Side};
 use crate::admission::{
     class::{Ask, Place},
     fair::Measure,
@@ -87,9 +87,9 @@ impl Engine {
         }
     }
 
-    /// Whether a request that has to wait so long would wait in vain.
-    pub(super) fn is_hopeless(&self, wait: Duration) -> bool {
-        wait > self.settings.queue_wait.mul_f64(ADMITTED_WITHIN)
+    /// Whether a request that has to wait so long in a queue would wait in vain.
+    pub(super) fn is_hopeless(&self, queue: &Queue, wait: Duration, now: Instant) -> bool {
+        wait > queue.patience(self.settings.queue_wait, now).mul_f64(ADMITTED_WITHIN)
     }
 
     /// Whether a cluster would refuse a request that came now, whatever it announces.
@@ -98,7 +98,7 @@ impl Engine {
         if side.account.free(class.lane, now) > 0 {
             return false;
         }
-        if self.is_hopeless(queue.wait(queue.fair().ahead(principal, class.units))) {
+        if self.is_hopeless(queue, queue.wait(queue.fair().ahead(principal, class.units)), now) {
             return true;
         }
         let longest = Lane::ALL.iter().filter_map(|lane| side.queue(*lane).longest(Measure::Count));

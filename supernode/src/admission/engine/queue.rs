@@ -28,11 +28,21 @@ pub(super) struct Queue {
     movable: u32,
     /// The rate before any was measured.
     likely: f64,
+    /// How many wait for a bounded time.
+    hurried: u32,
+    /// Since when there is one of them at every moment.
+    stands: Option<Instant>,
 }
+
+/// What is left of the time that a request may wait, in a queue that was not empty for as long as that: whatever it
+/// serves then has waited in vain for most of it. A burst may use all of the time; a queue that stands is nothing but
+/// delay.
+const STANDING_PART: u32 = 5;
 
 impl Queue {
     pub(super) fn new(lines_max: usize, likely: f64) -> Self {
-        Self { fair: Fair::new(lines_max), rate: Rate::default(), book: Book::default(), movable: 0, likely }
+        let (fair, rate, book) = (Fair::new(lines_max), Rate::default(), Book::default());
+        Self { fair, rate, book, movable: 0, likely, hurried: 0, stands: None }
     }
 
     pub(super) fn fair(&self) -> &Fair<Spot> {
@@ -42,6 +52,12 @@ impl Queue {
     /// How many wait that other clusters could serve.
     pub(super) fn movable(&self) -> u32 {
         self.movable
+    }
+
+    /// How long a request may wait here now, of the time that it may wait anywhere.
+    pub(super) fn patience(&self, queue_wait: Duration, now: Instant) -> Duration {
+        let stands = self.stands.is_some_and(|since| now.duration_since(since) >= queue_wait);
+        if stands { queue_wait / STANDING_PART } else { queue_wait }
     }
 
     pub(super) fn set_likely(&mut self, likely: f64) {
@@ -64,6 +80,10 @@ impl Queue {
 
     pub(super) fn push(&mut self, item: Item<Spot>, now: Instant) {
         self.movable += u32::from(item.what.movable);
+        if !item.what.patient {
+            self.hurried += 1;
+            self.stands.get_or_insert(now);
+        }
         self.fair.push(item);
         self.rate.begin(now);
     }
@@ -117,6 +137,10 @@ impl Queue {
 
     fn took(&mut self, item: &Item<Spot>, now: Instant) {
         self.movable -= u32::from(item.what.movable);
+        self.hurried -= u32::from(!item.what.patient);
+        if self.hurried == 0 {
+            self.stands = None;
+        }
         if self.fair.is_empty() {
             self.rate.pause(now, self.likely);
         }

@@ -62,6 +62,37 @@ fn small_ones_wait_for_no_more_than_one_big_one_in_eight() {
 }
 
 #[test]
+fn a_queue_that_stands_is_cut_down_and_a_burst_is_not() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    let mut held = lab.granted(small(), home("a"));
+    // Each tenth of a second one is served, and so many come.
+    let mut serve = |lab: &mut Lab, come: usize| {
+        let served = grants(&lab.end(held))[0].0;
+        let mut refused = 0;
+        for _ in 0..come {
+            refused += refusals(&lab.arrive("p", small(), home("a")).1).len();
+        }
+        lab.offered("a", 1);
+        refused += refusals(&lab.pass(Duration::from_millis(100))).len();
+        held = PermitId(served.0);
+        refused
+    };
+    for _ in 0..60 {
+        lab.arrive("p", small(), home("a"));
+    }
+    for _ in 0..49 {
+        assert_eq!(serve(&mut lab, 0), 0, "a burst may take the time that it has");
+    }
+    let refused: usize = (0..100).map(|_| serve(&mut lab, 2)).sum();
+    let oldest = lab.engine.status(lab.now)[1].lanes[0].oldest_ms;
+    assert!(
+        refused > 90 && (500..=1100).contains(&oldest),
+        "{refused} refused, {oldest} ms of 5 s: it stood for longer"
+    );
+}
+
+#[test]
 fn big_ones_leave_half_of_the_credits_to_small_ones() {
     let mut lab = Lab::new();
     lab.offered("a", 4);
