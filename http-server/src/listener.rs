@@ -32,8 +32,9 @@ use crate::{
     wire::Wire,
 };
 
-/// Connections the kernel holds for us while all slots are taken or the loop is busy.
-const BACKLOG: u32 = 1024;
+/// Connections the kernel holds for us while all slots are taken or the loop is busy: as many as it holds for anybody unless it
+/// is told otherwise. Those of a spike come within a second, and who finds no room here is not even refused.
+const BACKLOG: u32 = 4096;
 
 /// Bytes of an answer that the kernel takes before they can be sent: enough to fill a fast link between two wake-ups, few enough
 /// that a client's progress shows within seconds instead of only after megabytes.
