@@ -46,6 +46,11 @@ impl Failure {
         name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     }
 
+    /// Whether the server gave a whole answer, so that its connection can be used again.
+    pub(crate) fn is_answer(self) -> bool {
+        matches!(self, Self::BusyWithRetryAfter | Self::Busy | Self::ServerError | Self::ClientError)
+    }
+
     /// Whether it says that a file is lost.
     pub(crate) fn is_loss(self) -> bool {
         self == Self::Lost

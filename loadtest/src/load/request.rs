@@ -143,7 +143,7 @@ impl Line {
     {
         let timed_out = || (Failure::Timeout, format!("no whole answer within {limit:?}"));
         let result = tokio::time::timeout(limit, request(self)).await.unwrap_or_else(|_| Err(timed_out()));
-        if result.is_err() {
+        if result.as_ref().is_err_and(|(failure, _)| !failure.is_answer()) {
             self.connection = None;
         }
         result
@@ -231,7 +231,41 @@ async fn refused(answer: Response<Incoming>) -> Failed {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeaderMap, HeaderValue, RETRY_AFTER, says_when};
+    use flotilla_env::clock;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_keeps_its_connection_and_a_broken_answer_does_not() {
+        const BUSY: &str = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("some port is free");
+        let endpoint = Endpoint::new(&format!("http://{}", listener.local_addr().expect("bound")), None);
+        let mut line = Line::new(endpoint.expect("an address"), clock::system(), Duration::from_secs(10));
+        let server = tokio::spawn(async move {
+            for answers in [&[BUSY, BUSY, "HTTP/1.1 429 Too"][..], &[BUSY]] {
+                let (mut socket, _) = listener.accept().await.expect("the client comes");
+                for answer in answers {
+                    let (mut head, mut byte) = (Vec::new(), [0]);
+                    while !head.ends_with(b"\r\n\r\n") {
+                        socket.read_exact(&mut byte).await.expect("a request on this connection");
+                        head.push(byte[0]);
+                    }
+                    socket.write_all(answer.as_bytes()).await.expect("the client listens");
+                }
+            }
+        });
+        let mut failures = Vec::new();
+        for _ in 0..4 {
+            failures.push(line.delete("/v1/files/demo/a").await.expect_err("refused").0);
+        }
+        let busy = Failure::BusyWithRetryAfter;
+        assert_eq!(failures, [busy, busy, Failure::Broken, busy]);
+        server.await.expect("both connections were used as expected");
+    }
 
     #[test]
     fn a_refusal_says_when_to_come_again_or_it_does_not() {
