@@ -68,13 +68,14 @@ class Fleet:
         self.wait_offers()
         self.limit()
 
-    def wait_offers(self, within_s: float = 30) -> None:
-        """Waits until every cluster has told the supernode how much it takes."""
+    def wait_offers(self, within_s: float = 30, alike: bool = False) -> None:
+        """Waits until every cluster has told the supernode how much it takes; if asked for, the same for all: a new leader offers
+        little at first, and who offers more gets more."""
 
         def offered() -> bool:
             told = loads.labelled(self.page(), "flotilla_credits")
-            heard = {dict(labels)["cluster"] for labels, count in told.items() if dict(labels).get("kind") == "offered" and count > 0}
-            return heard >= set(self.dev.clusters)
+            offers = {dict(labels)["cluster"]: count for labels, count in told.items() if dict(labels).get("kind") == "offered" and count > 0}
+            return offers.keys() >= set(self.dev.clusters) and (not alike or len(set(offers.values())) == 1)
 
         if not self.dev.wait(offered, within_s):
             fail(f"not every cluster has offered credits after {within_s} s")
