@@ -1,5 +1,6 @@
 """Takes copies away in several ways, each time until two good ones of every chunk lie on disks again."""
 
+import collections
 import json
 import os
 import subprocess
@@ -63,16 +64,17 @@ class Check:
 
     def loses_files(self) -> None:
         """A chunk's file is gone, a record and a file are damaged: found by looking, and by reading."""
-        client, node = self.dev.client(), self.dev.nodes[2]
-        own = [
-            (key, at, chunk, copy)
-            for key in self.contents
-            for at, chunk in chunks_of(client, key)
-            for copy in chunk["replicas"]
-            if copy["node"] == node.node_id
+        client = self.dev.client()
+        copies = [
+            (key, at, chunk, copy) for key in self.contents for at, chunk in chunks_of(client, key) for copy in chunk["replicas"]
         ]
-        files = [found for found in own if Path(found[3]["file"]).name == found[2]["id"]]
-        records = [found for found in own if Path(found[3]["file"]).name != found[2]["id"]]
+        is_file = lambda found: Path(found[3]["file"]).name == found[2]["id"]
+        # The one that has the most of them: what moved when nodes died may have left another one without any.
+        files_on = collections.Counter(found[3]["node"] for found in copies if is_file(found))
+        node = max(self.dev.nodes, key=lambda node: files_on[node.node_id])
+        own = [found for found in copies if found[3]["node"] == node.node_id]
+        files = [found for found in own if is_file(found)]
+        records = [found for found in own if not is_file(found)]
         Path(files[0][3]["file"]).unlink()
         for key, _, _, copy in [files[1], records[0]]:
             with open(copy["file"], "r+b") as file:
