@@ -91,9 +91,16 @@ class Check:
                     fail(f"{key}: read past a damaged copy as {answer.status}")
         self.until_whole("three copies damaged")
         for key, at, chunk, copy in [files[0], files[1], records[0]]:
-            now = [c for _, found in chunks_of(client, key) if found["id"] == chunk["id"] for c in found["replicas"]]
             want = self.contents[key][at : at + chunk["length"]]
-            if len(now) != COPIES or not all(holds(c, want) for c in now):
+            now: list[dict] = []
+
+            def exact() -> bool:
+                nonlocal now
+                now = [c for _, found in chunks_of(client, key) if found["id"] == chunk["id"] for c in found["replicas"]]
+                return len(now) == COPIES and all(holds(c, want) for c in now)
+
+            # A node that is busy may not say in time where its copies lie.
+            if not self.dev.wait(exact, SETTLED_S):
                 fail(f"{key}: copies of {chunk['id']} are {now} after {copy['file']} was damaged")
 
 
