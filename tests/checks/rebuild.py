@@ -2,60 +2,16 @@
 one of them."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
 import time
-import urllib.parse
 from pathlib import Path
 
-from dev import Answer, Client, Dev, Process, fail, note
+from dev import Answer, Client, Dev, Process, fail, flotilla_json, must, note
+from raw import SlowUpload
 
 WITHIN_S = 20
 # What a rebuild raises epochs by, at least.
 AHEAD = 1 << 32
-
-
-class SlowUpload:
-    """A PUT straight to a node, of which the second half of the body is still to come; the key is claimed by then."""
-
-    def __init__(self, dev: Dev, node: Process, key: str, body: bytes):
-        parts = urllib.parse.urlsplit(node.public)
-        self.body = body
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=60)
-        head = (
-            f"PUT /v1/files/demo/{key} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {dev.token}\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.socket.sendall(head.encode() + body[: len(body) // 2])
-
-    def finish(self) -> tuple[int, dict]:
-        self.socket.sendall(self.body[len(self.body) // 2 :])
-        answer = b""
-        while part := self.socket.recv(65536):
-            answer += part
-        self.socket.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), json.loads(body)
-
-    def give_up(self) -> None:
-        self.socket.close()
-
-
-def flotilla(*arguments: str, code: int = 0) -> list[dict]:
-    """Runs a command with --json to its end; gives its lines."""
-    command = [os.environ["FLOTILLA"], *arguments, "--json"]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False)
-    if ended.returncode != code:
-        fail(f"{' '.join(arguments)} ended with {ended.returncode}, not {code}: {(ended.stdout + ended.stderr).strip()[-600:]}")
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
-def must(answer: Answer, status: int, what: str) -> Answer:
-    if answer.status != status:
-        fail(f"{what}: answered {answer.status} {answer.code()}, not {status}")
-    return answer
 
 
 def unavailable(answer: Answer, what: str) -> None:
@@ -69,7 +25,7 @@ def body_of(key: str) -> bytes:
 
 def dump() -> tuple[dict[str, tuple[str, int]], set[str]]:
     """The homes by key, and everything else."""
-    lines = flotilla("directory", "dump")
+    lines = flotilla_json("directory", "dump")
     homes = {line["key"]: (line["cluster"], line["epoch"]) for line in lines if line["line"] == "home"}
     return homes, {json.dumps(line, sort_keys=True) for line in lines if line["line"] != "home"}
 
@@ -96,7 +52,7 @@ def emptied(dev: Dev, front: Client, key: str) -> None:
         fail("the emptied directory does not refuse new keys")
     unavailable(front.file("GET", key), "a GET of a key that the emptied directory does not know")
     unavailable(front.request("GET", "/v1/files/unknown/k"), "a GET in a bucket that it does not know")
-    findings = flotilla("directory", "verify", code=8)
+    findings = flotilla_json("directory", "verify", code=8)
     if not any(line.get("what") == "MISSING" for line in findings):
         fail(f"verify does not miss the clusters: {findings}")
 
@@ -119,7 +75,7 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
     for key in gone:
         must(front.file("PUT", key, b"1"), 201, f"PUT {key}")
         must(front.file("DELETE", key), 204, f"DELETE {key}")
-    guest = Client(dev.api, flotilla("key", "create", "ci")[0]["key"])
+    guest = Client(dev.api, flotilla_json("key", "create", "ci")[0]["key"])
     a, b = dev.of_cluster("a")[0], dev.of_cluster("b")[0]
     taken = SlowUpload(dev, a, "late/taken", b"late " * 100)
     alone = SlowUpload(dev, a, "late/alone", b"late " * 100)
@@ -138,9 +94,9 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
     emptied(dev, front, keys[0])
     if not dev.wait(lambda: guest.file("GET", keys[0]).code() == "not_ready", WITHIN_S):
         fail("a good key is called a bad one by the emptied directory")
-    told = summary(flotilla("directory", "rebuild"))
+    told = summary(flotilla_json("directory", "rebuild"))
     note(f"rebuilt: {told}")
-    looked = summary(flotilla("directory", "verify"))
+    looked = summary(flotilla_json("directory", "verify"))
     if (looked["findings"], looked["unused"]) != (0, 0):
         fail(f"verify after the rebuild: {looked}")
     homes_after, rest_after = dump()
@@ -172,7 +128,7 @@ def first_loss(dev: Dev, front: Client, count: int) -> list[str]:
         fail(f"a late upload of a key that nobody took answered {status} {answer}")
     if must(front.file("GET", "late/taken"), 200, "GET").body != body_of("late/taken"):
         fail("late/taken: the late commit came through")
-    flotilla("directory", "verify")
+    flotilla_json("directory", "verify")
     return keys
 
 
@@ -185,17 +141,17 @@ def second_loss(dev: Dev, front: Client, keys: list[str]) -> int:
     dev.kill_all([c])
     lose(dev, front, 2)
     emptied(dev, front, kept[0])
-    lines = flotilla("directory", "rebuild", code=4)
+    lines = flotilla_json("directory", "rebuild", code=4)
     if not any(line.get("what") == "MISSING" and line.get("clusters") == ["c"] for line in lines):
         fail(f"the rebuild does not miss cluster c: {lines}")
     unavailable(front.file("PUT", "newer", b"1"), "a PUT of a new key during a rebuild")
     unavailable(front.file("GET", lost[0]), "a GET of a key that is not known yet")
     unavailable(front.request("GET", "/v1/files/demo"), "a list during a rebuild")
     read_all(front, kept[:10])
-    flotilla("directory", "verify", code=6)
+    flotilla_json("directory", "verify", code=6)
 
-    flotilla("directory", "rebuild", "--fence", "c")
-    flotilla("directory", "verify")
+    flotilla_json("directory", "rebuild", "--fence", "c")
+    flotilla_json("directory", "verify")
     read_all(front, kept)
     must(front.file("GET", lost[0]), 404, "a GET of a key of the cluster that was given up")
     cluster = must(front.file("PUT", lost[0], b"anew"), 201, "a PUT of it").cluster()

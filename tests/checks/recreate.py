@@ -1,13 +1,12 @@
 """Homes that end and begin again elsewhere, with uploads that come too late for them."""
 
 import json
-import socket
 import sys
 import threading
 import time
-import urllib.parse
 
-from dev import Answer, Client, Dev, Process, fail
+from dev import Answer, Client, Dev, fail, must
+from raw import SlowUpload
 
 BODY = b"x" * 100_000
 WITHIN_S = 20
@@ -15,32 +14,6 @@ WITHIN_S = 20
 LATE_MS = 6000
 # Between a DELETE and the next copy: around the time after which the home is let go.
 COPY_WAITS_S = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.4)
-
-
-class SlowUpload:
-    """A PUT straight to a node, of which the second half of the body is still to come."""
-
-    def __init__(self, dev: Dev, node: Process, key: str, body: bytes = BODY):
-        parts = urllib.parse.urlsplit(node.public)
-        self.body = body
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=30)
-        head = (
-            f"PUT /v1/files/demo/{key} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {dev.token}\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.socket.sendall(head.encode() + body[: len(body) // 2])
-
-    def finish(self) -> tuple[int, dict]:
-        self.socket.sendall(self.body[len(self.body) // 2 :])
-        answer = b""
-        while part := self.socket.recv(65536):
-            answer += part
-        self.socket.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), json.loads(body)
-
-    def give_up(self) -> None:
-        self.socket.close()
 
 
 def put_until_taken(client: Client, key: str, body: bytes, refused: set[int]) -> Answer:
@@ -55,16 +28,10 @@ def put_until_taken(client: Client, key: str, body: bytes, refused: set[int]) ->
         time.sleep(0.1)
 
 
-def must(answer: Answer, status: int, what: str) -> Answer:
-    if answer.status != status:
-        fail(f"{what}: answered {answer.status} {answer.code()}, not {status}")
-    return answer
-
-
 def recreated_elsewhere(dev: Dev, front: Client, at: dict, n: int) -> None:
     key = f"recreated/{n}"
     first = json.loads(must(at["a"].file("PUT", key, b"first " + BODY), 201, "the first PUT").body)
-    late = SlowUpload(dev, dev.of_cluster("a")[1], key)
+    late = SlowUpload(dev, dev.of_cluster("a")[1], key, BODY)
     # The node asks for the home when it has read the head: it has to know the old one.
     time.sleep(0.3)
     must(front.file("DELETE", key), 204, "DELETE")
@@ -86,7 +53,7 @@ def renewed(dev: Dev, front: Client, at: dict, n: int) -> None:
     """Nobody else took the key: the late upload gets a fresh epoch and is committed."""
     key = f"renewed/{n}"
     first = json.loads(must(at["a"].file("PUT", key, BODY), 201, "the first PUT").body)
-    late = SlowUpload(dev, dev.of_cluster("a")[2], key)
+    late = SlowUpload(dev, dev.of_cluster("a")[2], key, BODY)
     time.sleep(0.3)
 
     def released() -> float:
@@ -107,7 +74,7 @@ def renewed(dev: Dev, front: Client, at: dict, n: int) -> None:
 def unused_claim(dev: Dev, front: Client, at: dict, n: int) -> None:
     """A claim whose upload broke off is released, though no cluster ever heard of the key."""
     key = f"unused/{n}"
-    upload = SlowUpload(dev, dev.of_cluster("a")[0], key)
+    upload = SlowUpload(dev, dev.of_cluster("a")[0], key, BODY)
     time.sleep(0.3)
     upload.give_up()
     must(front.file("GET", key), 404, "GET of a claimed key")

@@ -1,30 +1,13 @@
 """Lets a cluster retire while files are created, takes it back, empties it and forgets it."""
 
 import json
-import os
-import subprocess
 import threading
 from pathlib import Path
 
-from dev import Answer, Client, Dev, fail
+from dev import Client, Dev, fail, flotilla_json, must
 
 WITHIN_S = 30
 KEYS = 200
-
-
-def flotilla(*arguments: str, code: int = 0) -> list[dict]:
-    """Runs a command with --json to its end; gives its lines."""
-    command = [os.environ["FLOTILLA"], *arguments, "--json"]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    if ended.returncode != code:
-        fail(f"{' '.join(arguments)} ended with {ended.returncode}, not {code}: {(ended.stdout + ended.stderr).strip()[-600:]}")
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
-def must(answer: Answer, status: int, what: str) -> Answer:
-    if answer.status != status:
-        fail(f"{what}: answered {answer.status} {answer.code()}, not {status}")
-    return answer
 
 
 class Writer:
@@ -68,7 +51,7 @@ def retires(dev: Dev, front: Client) -> dict[str, str]:
         fail(f"the keys are all in {set(homes.values())}")
     writer = Writer(dev)
     dev.wait(lambda: len(writer.answers) > 20, WITHIN_S)
-    told = flotilla("cluster", "retire", "a", "--no-wait")[0]
+    told = flotilla_json("cluster", "retire", "a", "--no-wait")[0]
     after = len(writer.answers)
     if told["state"] != "retiring" or not told["homes"] or told["safe_to_forget"]:
         fail(f"retire says {told}")
@@ -93,13 +76,13 @@ def retires(dev: Dev, front: Client) -> dict[str, str]:
     if must(copied, 201, "a copy of a key that it has").cluster() != "b":
         fail("a copy stays in the cluster that retires")
 
-    flotilla("cluster", "retire", "a", "--undo")
+    flotilla_json("cluster", "retire", "a", "--undo")
     if "a" not in clusters_of(front, "undone", 50).values():
         fail("no new file goes to the cluster that was taken back")
-    flotilla("cluster", "forget", "a", code=4)
-    flotilla("cluster", "retire", "a", "--no-wait")
-    flotilla("cluster", "forget", "a", code=4)
-    flotilla("cluster", "forget", "b", "--fence", code=4)
+    flotilla_json("cluster", "forget", "a", code=4)
+    flotilla_json("cluster", "retire", "a", "--no-wait")
+    flotilla_json("cluster", "forget", "a", code=4)
+    flotilla_json("cluster", "forget", "b", "--fence", code=4)
     return homes
 
 
@@ -107,13 +90,13 @@ def empties(dev: Dev, front: Client) -> int:
     own = [item["key"] for item in listed(front) if item["cluster"] == "a"]
     for key in own:
         must(front.file("DELETE", key), 204, f"DELETE {key}")
-    told = flotilla("cluster", "retire", "a")[0]
+    told = flotilla_json("cluster", "retire", "a")[0]
     if not told["safe_to_forget"] or told["homes"] != 0:
         fail(f"retire ended with {told}")
-    flotilla("cluster", "forget", "a")
-    if [line["cluster"] for line in flotilla("cluster", "list")] != ["b"]:
+    flotilla_json("cluster", "forget", "a")
+    if [line["cluster"] for line in flotilla_json("cluster", "list")] != ["b"]:
         fail("the cluster that was forgotten is still listed")
-    flotilla("cluster", "retire", "a", code=3)
+    flotilla_json("cluster", "retire", "a", code=3)
     log = Path(dev.of_cluster("a")[0].log_file)
     if not dev.wait(lambda: "supernode refuses this cluster" in log.read_text(), WITHIN_S):
         fail("the reports of the cluster that was forgotten are not refused")
@@ -131,7 +114,7 @@ def main() -> None:
     if set(clusters_of(front, "after", 20).values()) != {"b"}:
         fail("a new file went to a cluster that was forgotten")
     listed(front)
-    flotilla("directory", "verify")
+    flotilla_json("directory", "verify")
     print(f"keys={KEYS} emptied={emptied} failed_puts=0")
 
 

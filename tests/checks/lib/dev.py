@@ -279,10 +279,24 @@ class Dev:
             time.sleep(POLL_S)
 
 
+def must(answer: Answer, status: int, what: str) -> Answer:
+    if answer.status != status:
+        fail(f"{what}: answered {answer.status} {answer.code()}, not {status}")
+    return answer
+
+
 def flotilla(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
     """Runs `flotilla …` to its end."""
     command = [os.environ["FLOTILLA"], *arguments]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False)
+
+
+def flotilla_json(*arguments: str, code: int = 0) -> list[dict]:
+    """Runs `flotilla … --json` to its end, which has to be `code`; gives its lines."""
+    ended = flotilla(*arguments, "--json", within_s=180)
+    if ended.returncode != code:
+        fail(f"{' '.join(arguments)} ended with {ended.returncode}, not {code}: {(ended.stdout + ended.stderr).strip()[-600:]}")
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 def node(*arguments: str, within_s: float = 30) -> subprocess.CompletedProcess:
