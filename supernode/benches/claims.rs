@@ -4,29 +4,18 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // its figures are its output
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod alone;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use flotilla_api::{ClusterName, FileName, NodeId};
-use flotilla_env::{clock, disk::RealDisk, entropy};
+use std::{sync::Arc, time::Duration};
+
+use flotilla_api::{ClusterName, FileName};
+use flotilla_env::clock;
 use flotilla_kv::{Kv, RocksKv};
-use flotilla_raft_store::{Group, Member, Options, Rpc, Settings, Transport, TransportError, families};
-use flotilla_supernode::directory::{Command, Directory, DirectoryMachine, machine::Claim};
-use uuid::Uuid;
+use flotilla_supernode::directory::{Command, Directory, machine::Claim};
 
 const TASKS: usize = 16;
 const CLAIMS: usize = 32_000;
 const ROUNDS: usize = 3;
-
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one supernode".into()))
-    }
-}
 
 /// Processor time of this process so far.
 fn cpu() -> Duration {
@@ -38,7 +27,7 @@ fn cpu() -> Duration {
 
 fn claim(round: usize, number: usize) -> (FileName, ClusterName) {
     let key = format!("bench/{round}/{number}").parse().expect("a good key");
-    (FileName { bucket: "demo".parse().expect("a good name"), key }, "a".parse().expect("a good name"))
+    (FileName { bucket: "demo".parse().expect("a good name"), key }, alone::cluster())
 }
 
 async fn measure(what: &str, directory: &Directory, kv: &Arc<RocksKv>, round: usize, together: bool) {
@@ -73,28 +62,7 @@ async fn measure(what: &str, directory: &Directory, kv: &Arc<RocksKv>, round: us
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let dir = tempfile::tempdir().expect("a folder");
-    let kv = RocksKv::open(flotilla_kv::Options::new(dir.path().join("db"), &families::<DirectoryMachine>()));
-    let kv = kv.expect("an empty folder");
-    let options = Options {
-        id: NodeId(1),
-        group: "supernodes".to_owned(),
-        uuid: Uuid::nil(),
-        elects: true,
-        settings: Settings::default(),
-        kv: kv.clone(),
-        disk: Arc::new(RealDisk),
-        snapshot_dir: dir.path().join("snapshots"),
-        machine: Arc::new(DirectoryMachine),
-        transport: Arc::new(Alone),
-        clock: clock::system(),
-        on_fatal: Arc::new(|why| eprintln!("{why}")),
-    };
-    let group = Group::open(options).await.expect("an empty database");
-    let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
-    group.form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
-    let directory = Directory::new(Uuid::nil(), group, clock::system(), entropy::system());
-    let register = Command::Register { cluster: "a".parse().expect("a good name"), uuid: Uuid::nil() };
-    directory.propose(rand::random(), register).await.expect("registered");
+    let (directory, kv) = alone::directory(dir.path()).await;
     for round in 0..ROUNDS {
         measure("together", &directory, &kv, 2 * round, true).await;
         measure("one by one", &directory, &kv, 2 * round + 1, false).await;

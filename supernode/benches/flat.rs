@@ -5,19 +5,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // its figures are its output
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+mod alone;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use flotilla_api::{ClusterName, FileName, NodeId};
-use flotilla_env::{clock, disk::RealDisk, entropy};
-use flotilla_kv::RocksKv;
-use flotilla_raft_store::{Group, Member, Options, Rpc, Settings, Transport, TransportError, families};
+use std::{fs, process::ExitCode, time::Duration};
+
+use flotilla_api::FileName;
 use flotilla_supernode::directory::{
-    Command, Directory, DirectoryMachine,
+    Command, Directory,
     machine::{CLAIMS_MAX, Claim},
 };
-use uuid::Uuid;
 
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 /// Each cost is the best of so many rounds: a compaction beside one is not what is asked about.
@@ -28,20 +24,17 @@ const PAGES: usize = 50;
 const PAGE: usize = 512;
 const RATIO_MAX: f64 = 1.5;
 
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one supernode".into()))
-    }
-}
-
-/// Processor time so far of the one thread that does all the work here: the disk of this machine is not what is asked about.
+/// Processor time so far of all threads but those of compactions: pages are read on threads of their own, and the disk of this
+/// machine is not what is asked about.
 fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").expect("Linux has it");
-    let nanos = stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).expect("a number");
-    Duration::from_nanos(nanos)
+    let threads =
+        fs::read_dir("/proc/self/task").expect("Linux has it").map(|thread| thread.expect("it can be listed").path());
+    let nanos = threads.filter_map(|thread| {
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        let stat = fs::read_to_string(thread.join("schedstat")).ok()?;
+        (!name.starts_with("rocksdb")).then(|| stat.split_whitespace().next()?.parse::<u64>().ok())?
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 /// Numbers are spread over the keys, as names of many folders are.
@@ -51,14 +44,10 @@ fn name(number: usize) -> FileName {
     FileName { bucket: "demo".parse().expect("a good name"), key }
 }
 
-fn cluster() -> ClusterName {
-    "a".parse().expect("a good name")
-}
-
 async fn claim(directory: &Directory, from: usize, count: usize) {
     for begin in (from..from + count).step_by(CLAIMS_MAX) {
         let end = (begin + CLAIMS_MAX).min(from + count);
-        let claims = (begin..end).map(|number| Claim { name: name(number), cluster: cluster() }).collect();
+        let claims = (begin..end).map(|number| Claim { name: name(number), cluster: alone::cluster() }).collect();
         directory.propose(rand::random(), Command::Claim { claims }).await.expect("applied");
     }
 }
@@ -91,34 +80,20 @@ async fn costs(directory: &Directory, keys: &mut usize) -> [f64; 3] {
     best
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // A thread that ended would take its time out of the sum.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_keep_alive(Duration::from_secs(24 * 3600)).build();
+    runtime.expect("a runtime").block_on(run())
+}
+
+async fn run() -> ExitCode {
     let sizes: Vec<usize> = match std::env::var("FLAT_KEYS") {
         Ok(text) => text.split(',').map(|size| size.parse().expect("FLAT_KEYS has numbers")).collect(),
         Err(_) => SIZES.to_vec(),
     };
     let dir = tempfile::tempdir().expect("a folder");
-    let kv = RocksKv::open(flotilla_kv::Options::new(dir.path().join("db"), &families::<DirectoryMachine>()));
-    let options = Options {
-        id: NodeId(1),
-        group: "supernodes".to_owned(),
-        uuid: Uuid::nil(),
-        elects: true,
-        settings: Settings::default(),
-        kv: kv.expect("an empty folder"),
-        disk: Arc::new(RealDisk),
-        snapshot_dir: dir.path().join("snapshots"),
-        machine: Arc::new(DirectoryMachine),
-        transport: Arc::new(Alone),
-        clock: clock::system(),
-        on_fatal: Arc::new(|why| eprintln!("{why}")),
-    };
-    let group = Group::open(options).await.expect("an empty database");
-    let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
-    group.form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
-    let directory = Directory::new(Uuid::nil(), group, clock::system(), entropy::system());
-    let register = Command::Register { cluster: cluster(), uuid: Uuid::nil() };
-    directory.propose(rand::random(), register).await.expect("registered");
+    let (directory, _) = alone::directory(dir.path()).await;
 
     let (mut keys, mut first, mut worst) = (0, None, 0.0f64);
     for size in sizes {
