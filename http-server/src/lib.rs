@@ -15,6 +15,7 @@ pub mod files;
 pub mod framing;
 pub mod late;
 pub mod listener;
+pub mod ndjson;
 pub mod operations;
 pub mod peers;
 pub mod problem;

@@ -2,20 +2,18 @@
 
 use axum::{
     Extension,
-    body::Body,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use bytes::Bytes;
 use flotilla_api::{
     ChunkId, ClusterName, Code,
     fsck::Line,
     peer::{Copy, Inspect, InspectRequest, InventoryRequest},
 };
 use flotilla_chunk_store::{Error as StoreError, Flaw};
-use flotilla_http_server::{ApiError, Caller, Coded, Late};
-use futures::{StreamExt, channel::mpsc};
-use http::{HeaderValue, Uri, header::CONTENT_TYPE};
+use flotilla_http_server::{ApiError, Caller, Coded, Late, ndjson};
+use futures::channel::mpsc;
+use http::Uri;
 
 use super::{
     files::FileService,
@@ -57,14 +55,7 @@ fn stream(files: &FileService, verify: bool) -> Response {
     let fsck = Fsck { cluster, metadata, peers: files.homes.peers().clone(), verify, out };
     // Ends with its reader: a line that nobody takes ends the comparison.
     tokio::spawn(fsck.run());
-    let lines = lines.map(|line| {
-        let mut text = serde_json::to_vec(&line)?;
-        text.push(b'\n');
-        Ok::<_, serde_json::Error>(Bytes::from(text))
-    });
-    let mut response = Body::from_stream(lines).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    response
+    ndjson::stream(lines)
 }
 
 /// Lists one page of the ids on this node's disk.

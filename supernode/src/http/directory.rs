@@ -2,20 +2,17 @@
 
 use axum::{
     Extension,
-    body::Body,
     extract::{Query, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use bytes::Bytes;
 use flotilla_api::{
     ClusterName, Code, Problem,
     directory::{ClusterState, Entry},
     peer::Document,
 };
-use flotilla_http_server::{ApiError, Caller};
-use futures::{SinkExt, Stream, StreamExt, channel::mpsc};
-use http::{HeaderValue, header::CONTENT_TYPE};
-use serde::{Deserialize, Serialize};
+use flotilla_http_server::{ApiError, Caller, ndjson};
+use futures::{SinkExt, channel::mpsc};
+use serde::Deserialize;
 
 use super::{
     Late, Service,
@@ -67,7 +64,7 @@ pub(super) async fn rebuild(
         answer => return Err(of_answer(&answer)),
     }
     tokio::spawn(rebuild.run());
-    Ok(stream(lines))
+    Ok(ndjson::stream(lines))
 }
 
 /// Compares the directory with the clusters; ends with its reader.
@@ -79,7 +76,7 @@ pub(super) async fn verify(
     for_root(&caller)?;
     let (out, lines) = mpsc::channel(LINES);
     tokio::spawn(Verify { directory: service.directory().clone(), asker: asker(service), out }.run());
-    Ok(stream(lines))
+    Ok(ndjson::stream(lines))
 }
 
 /// Tells all that the directory knows, but for keys' hashes.
@@ -101,7 +98,7 @@ pub(super) async fn dump(
         };
         let _ = out.send(last).await; // nobody listens any more
     });
-    Ok(stream(entries))
+    Ok(ndjson::stream(entries))
 }
 
 /// Gives the number of homes; none if nobody listens any more.
@@ -180,15 +177,4 @@ fn names(text: &str) -> Result<Vec<ClusterName>, ApiError> {
         true => Err(wrong(format!("there are at most {CLUSTERS_MAX} clusters"))),
         false => Ok(names),
     }
-}
-
-fn stream<T: Serialize + Send + 'static>(lines: impl Stream<Item = T> + Send + 'static) -> Response {
-    let lines = lines.map(|line| {
-        let mut text = serde_json::to_vec(&line)?;
-        text.push(b'\n');
-        Ok::<_, serde_json::Error>(Bytes::from(text))
-    });
-    let mut response = Body::from_stream(lines).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    response
 }

@@ -6,15 +6,12 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use flotilla_api::{Code, codec, route};
 use flotilla_client::{Lane, body};
-use flotilla_http_server::{ApiError, Caller};
-use http::{
-    HeaderMap, Method, Uri,
-    header::{CONTENT_TYPE, HeaderValue},
-};
+use flotilla_http_server::{ApiError, Caller, ndjson};
+use http::{HeaderMap, Method, Uri};
 
 use super::{Late, Service, admin::registered, ask::any_node};
 
@@ -41,7 +38,5 @@ pub(super) async fn fsck(
         peers.stream(Lane::Data, Method::POST, &node, route::PEER_FSCK, headers, body, Some(HEAD_DEADLINE)).await
     };
     let answer = any_node(forwarder, &cluster, ask).await?;
-    let mut response = Body::new(answer.into_body()).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    Ok(response)
+    Ok(ndjson::answer(Body::new(answer.into_body())))
 }
