@@ -10,44 +10,13 @@ from pathlib import Path
 
 from census import census, fill, fsck
 from dev import Dev, Process, fail, ledger_verdict, node, note
+from group import Group
 
 COPIES = 2
 SMALL, BIG = 40, 6
 CONFIG = 78
 JOIN_S, REMOVE_S, DRAIN_S, REPAIR_S = 60, 60, 120, 120
-
-
-def members() -> dict[int, dict]:
-    result = node("list", "--json")
-    if result.returncode != 0:
-        return {}  # between two leaders nobody tells
-    return {entry["id"]: entry for entry in map(json.loads, result.stdout.splitlines())}
-
-
-def voters() -> list[int]:
-    return sorted(id for id, entry in members().items() if entry["role"] != "learner")
-
-
-def expect_voters(dev: Dev, wanted: list[int], within_s: float) -> float:
-    begun = time.monotonic()
-    if not dev.wait(lambda: voters() == wanted, within_s):
-        fail(f"nodes {wanted} should vote, {voters()} do after {within_s} s; members are {list(members())}")
-    return time.monotonic() - begun
-
-
-def ordered(*arguments: str, within_s: float = 30) -> float:
-    begun = time.monotonic()
-    result = node(*arguments, within_s=within_s)
-    if result.returncode != 0:
-        said = " ".join(f"{result.stdout} {result.stderr}".split())
-        fail(f"node {arguments} ended with {result.returncode}: {said}")
-    return time.monotonic() - begun
-
-
-def refused(*arguments: str, says: str) -> None:
-    result = node(*arguments)
-    if result.returncode != 4 or says not in result.stderr:
-        fail(f"node {arguments} should be refused with '{says}': {result.returncode} {result.stderr}")
+NODES = Group("node")
 
 
 def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) -> None:
@@ -59,19 +28,19 @@ def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) 
 
 def wait_silent(dev: Dev, victim: Process) -> None:
     """Waits until a node may be removed as lost."""
-    dev.wait(lambda: members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+    dev.wait(lambda: NODES.members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
 
 
 def removed_unheard(dev: Dev, members_left: list[Process]) -> float:
     """A node is removed while it can't hear of it, by a leader that then dies: it has to find out from another one."""
     leader = dev.leader("a")
     victim = next(p for p in members_left if p is not leader)
-    ordered("drain", str(victim.node_id), within_s=DRAIN_S)
-    expect_voters(dev, [id for id in voters() if id != victim.node_id], 20)
+    NODES.ordered("drain", str(victim.node_id), within_s=DRAIN_S)
+    NODES.expect_voters(dev, [id for id in NODES.voters() if id != victim.node_id], 20)
     victim.kill(signal.SIGSTOP)
     try:
         wait_silent(dev, victim)
-        ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
+        NODES.ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         leader = dev.leader("a")
         dev.kill_all([leader])
     finally:
@@ -101,8 +70,8 @@ def main() -> None:
         for process in new:
             dev.start(process)
         dev.wait_ready(new, JOIN_S)
-        joined_s = expect_voters(dev, [1, 2, 3, 4, 5], JOIN_S)
-        ids = {entry["name"]: id for id, entry in members().items()}
+        joined_s = NODES.expect_voters(dev, [1, 2, 3, 4, 5], JOIN_S)
+        ids = {entry["name"]: id for id, entry in NODES.members().items()}
         for process in new:
             process.node_id = ids[process.name]
         note(f"two nodes joined and vote {joined_s:.1f} s after they were ready")
@@ -110,17 +79,17 @@ def main() -> None:
         dev.kill_all(new[:1])
         dev.start(new[0])
         dev.wait_ready([new[0]], JOIN_S)
-        if sorted(members()) != [1, 2, 3, 4, 5]:
-            fail(f"a node that started again is another one: {sorted(members())}")
+        if sorted(NODES.members()) != [1, 2, 3, 4, 5]:
+            fail(f"a node that started again is another one: {sorted(NODES.members())}")
 
         leader = dev.leader("a")
-        refused("remove", str(leader.node_id), says="still has data")
-        refused("remove", str(leader.node_id), "--lost", says="is up")
-        drained_s = ordered("drain", str(leader.node_id), within_s=DRAIN_S)
-        removed_s = ordered("remove", str(leader.node_id), within_s=REMOVE_S)
+        NODES.refused("remove", str(leader.node_id), says="still has data")
+        NODES.refused("remove", str(leader.node_id), "--lost", says="is up")
+        drained_s = NODES.ordered("drain", str(leader.node_id), within_s=DRAIN_S)
+        removed_s = NODES.ordered("remove", str(leader.node_id), within_s=REMOVE_S)
         dev.wait(lambda: not leader.alive(), 20)
         left = sorted({1, 2, 3, 4, 5} - {leader.node_id})
-        expect_voters(dev, left, 10)
+        NODES.expect_voters(dev, left, 10)
         note(f"the leader was drained in {drained_s:.1f} s and removed in {removed_s:.1f} s")
         dev.ends_with(leader, CONFIG, "was removed from its cluster")
 
@@ -140,13 +109,13 @@ def main() -> None:
         # As somebody does it who has put a new disk into the same machine.
         again = dev.newcomer(f"{victim.name}-again", victim, first, [p.peer for p in others])
         dev.ends_with(again, CONFIG, f"node {victim.node_id} is a member at {victim.peer} and has another disk")
-        ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
+        NODES.ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         dev.nodes.remove(victim)  # whoever answers at its address is another one
         dev.start(again)
         dev.wait_ready([again], JOIN_S)
         left = sorted(set(left) - {victim.node_id} | {6})
-        if sorted(members()) != left:
-            fail(f"the members are {sorted(members())}, not {left}")
+        if sorted(NODES.members()) != left:
+            fail(f"the members are {sorted(NODES.members())}, not {left}")
         again.node_id = 6
         begun = time.monotonic()
         gone = {leader.node_id, victim.node_id}

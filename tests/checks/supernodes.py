@@ -7,7 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from dev import Dev, Process, fail, flotilla, ledger_acked, ledger_verdict, note
+from dev import Dev, Process, fail, ledger_acked, ledger_verdict, note
+from group import Group
 
 CONFIG = 78
 KNOWN = 16
@@ -15,39 +16,7 @@ JOIN_S, REMOVE_S, REPORT_S = 60, 60, 20
 # The SDK asks for addresses twice a minute.
 LEARN_S = 32
 MORE_ACKED, ACKED_MIN = 50, 300
-
-
-def members() -> dict[int, dict]:
-    result = flotilla("supernode", "list", "--json")
-    if result.returncode != 0:
-        return {}  # between two leaders nobody tells
-    return {entry["id"]: entry for entry in map(json.loads, result.stdout.splitlines())}
-
-
-def voters() -> list[int]:
-    return sorted(id for id, entry in members().items() if entry["role"] != "learner")
-
-
-def expect_voters(dev: Dev, wanted: list[int], within_s: float) -> float:
-    begun = time.monotonic()
-    if not dev.wait(lambda: voters() == wanted, within_s):
-        fail(f"supernodes {wanted} should vote, {voters()} do after {within_s} s; members are {members()}")
-    return time.monotonic() - begun
-
-
-def removed(*arguments: str) -> float:
-    begun = time.monotonic()
-    result = flotilla("supernode", "remove", *arguments, within_s=REMOVE_S)
-    if result.returncode != 0:
-        said = " ".join(f"{result.stdout} {result.stderr}".split())
-        fail(f"supernode remove {arguments} ended with {result.returncode}: {said}")
-    return time.monotonic() - begun
-
-
-def refused(*arguments: str, says: str) -> None:
-    result = flotilla("supernode", "remove", *arguments)
-    if result.returncode != 4 or says not in result.stderr:
-        fail(f"supernode remove {arguments} should be refused with '{says}': {result.returncode} {result.stderr}")
+SUPERNODES = Group("supernode")
 
 
 def use(supernodes: list[Process]) -> None:
@@ -155,7 +124,7 @@ def last_word(process: Process) -> dict:
 def leaves(dev: Dev, first: Process) -> float:
     """The leader is removed: it hands over, ends by itself, and does not come back."""
     lead(dev, first)
-    took = removed("1")
+    took = SUPERNODES.ordered("remove", "1", within_s=REMOVE_S)
     if not dev.wait(lambda: not first.alive(), 30):
         fail(f"{first.name} was removed and lives on")
     last = last_word(first)
@@ -169,11 +138,11 @@ def replaced(dev: Dev, victim: Process, id: int, like: Process, others: list[Pro
     """One whose disk is gone is removed as lost; another one joins at its address."""
     dev.kill_all([victim])
     shutil.rmtree(victim.data_dir)
-    if not dev.wait(lambda: members().get(id, {"standing": "up"})["standing"] == "silent", 20):
+    if not dev.wait(lambda: SUPERNODES.members().get(id, {"standing": "up"})["standing"] == "silent", 20):
         fail(f"{victim.name} is dead and is not shown as silent")
-    refused(str(id), says="is silent")
-    dev.wait(lambda: members().get(id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
-    removed(str(id), "--lost")
+    SUPERNODES.refused("remove", str(id), says="is silent")
+    dev.wait(lambda: SUPERNODES.members().get(id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+    SUPERNODES.ordered("remove", str(id), "--lost", within_s=REMOVE_S)
     dev.supernodes.remove(victim)
     again = dev.newcomer(f"{victim.name}-again", victim, like, [p.peer for p in others])
     dev.start(again)
@@ -191,7 +160,7 @@ def main() -> None:
         contents[key] = os.urandom(3000 * number + 1)
         if (status := dev.client().file("PUT", key, contents[key]).status) != 201:
             fail(f"{key} was answered {status}")
-    refused("1", says="no other supernode would be left")
+    SUPERNODES.refused("remove", "1", says="no other supernode would be left")
     log = dev.work / "ledger"
     command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(log), "--clients", "4", "--seconds", "600"]
     load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -200,12 +169,12 @@ def main() -> None:
         for process in (second, third):
             dev.start(process)
         dev.wait_ready([second, third], JOIN_S)
-        joined_s = expect_voters(dev, [1, 2, 3], JOIN_S)
+        joined_s = SUPERNODES.expect_voters(dev, [1, 2, 3], JOIN_S)
         known_since = time.monotonic()
         note(f"two supernodes joined and vote {joined_s:.1f} s after they were ready")
         expect_reports(dev, [second, third])
         put_through_each(dev, [first, second, third], "three", contents)
-        ids = {entry["name"]: id for id, entry in members().items()}
+        ids = {entry["name"]: id for id, entry in SUPERNODES.members().items()}
         bad_disks(dev, second, ids[second.name], [first, third], contents)
 
         time.sleep(max(0.0, LEARN_S - (time.monotonic() - known_since)))
@@ -213,7 +182,7 @@ def main() -> None:
         dev.supernodes.remove(first)
         left = [second, third]
         use(left)
-        expect_voters(dev, sorted(ids[p.name] for p in left), 20)
+        SUPERNODES.expect_voters(dev, sorted(ids[p.name] for p in left), 20)
         note(f"the leader was removed in {removed_s:.1f} s")
         before = ledger_acked(log)
         if not dev.wait(lambda: ledger_acked(log) > before + MORE_ACKED, 30):
@@ -242,9 +211,9 @@ def main() -> None:
     dev.start(fourth)
     dev.wait_ready([fourth], JOIN_S)
     use([second, fourth])
-    expect_voters(dev, sorted([ids[second.name], ids[third.name], 4]), JOIN_S)
+    SUPERNODES.expect_voters(dev, sorted([ids[second.name], ids[third.name], 4]), JOIN_S)
     again = replaced(dev, third, ids[third.name], first, [second, fourth])
-    expect_voters(dev, sorted([ids[second.name], 4, 5]), JOIN_S)
+    SUPERNODES.expect_voters(dev, sorted([ids[second.name], 4, 5]), JOIN_S)
     everyone = [second, fourth, again]
     expect_reports(dev, everyone)
     put_through_each(dev, everyone, "replaced", contents)
