@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use flotilla_api::{ClusterName, peer::SUPERNODES};
 use flotilla_http_server::Limits;
 use flotilla_member::{Addresses, Error, Period, addresses, limits};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// More often than this, looking for garbage would be all that a node does.
 const PURGE_INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -59,8 +59,8 @@ pub struct Settings {
     /// How many synced copies every chunk has before a write is acked.
     #[serde(default = "Settings::default_replicas")]
     pub replicas: u32,
-    /// The node's zone; a node without one is a zone of its own.
-    #[serde(default)]
+    /// The node's zone; a node without one is a zone of its own, and an empty text is none.
+    #[serde(default, deserialize_with = "filled")]
     pub zone: Option<String>,
     /// How long a replaced or deleted version stays readable for downloads that began before.
     #[serde(default = "Settings::default_version_linger")]
@@ -179,6 +179,11 @@ impl Settings {
         let Self { header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max, .. } = *self;
         limits::checked(header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max)
     }
+}
+
+/// Takes an empty text for none: whoever passes on a label that is not there has no other way to say so.
+fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
 #[cfg(test)]

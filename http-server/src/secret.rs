@@ -1,8 +1,9 @@
-//! The fleet's secret in its file: read once at start, refused when others could read it too.
+//! The fleet's secret in its file: read once at start, refused when others could read it too; and which files of secrets are private.
 
 use std::{
+    fs::Metadata,
     io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -50,9 +51,8 @@ pub enum Error {
 pub fn read(path: &Path) -> Result<FleetSecret, Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let metadata = std::fs::metadata(path).map_err(io)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Error::Exposed { path: path.to_owned(), mode });
+    if !is_private(&metadata) {
+        return Err(Error::Exposed { path: path.to_owned(), mode: metadata.permissions().mode() & 0o777 });
     }
     let malformed = |length| Error::Malformed { path: path.to_owned(), length };
     if metadata.len() > LENGTH_MAX {
@@ -66,9 +66,42 @@ pub fn read(path: &Path) -> Result<FleetSecret, Error> {
     Ok(FleetSecret::new(secret))
 }
 
+/// Whether a file with a secret can be read by this process alone.
+///
+/// A file of root may be readable by its group, for a process that is not root: that is how a volume of secrets is mounted into
+/// a container, and there is no other way to give it to a user of its own.
+#[must_use]
+pub fn is_private(metadata: &Metadata) -> bool {
+    let reader = rustix::process::geteuid().as_raw();
+    private(metadata.permissions().mode(), metadata.uid(), reader)
+}
+
+/// `mode` is the file's, `owner` its user id and `reader` that of the process.
+fn private(mode: u32, owner: u32, reader: u32) -> bool {
+    let allowed = if owner == 0 && reader != 0 { 0o040 } else { 0 };
+    mode & 0o077 & !allowed == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_may_read_what_root_gives_to_a_user() {
+        for (mode, owner, reader, wanted) in [
+            (0o400, 7, 7, true),
+            (0o600, 0, 0, true),
+            (0o440, 0, 7, true),
+            (0o640, 0, 7, true),
+            (0o440, 0, 0, false),
+            (0o440, 7, 7, false),
+            (0o460, 0, 7, false),
+            (0o444, 0, 7, false),
+            (0o404, 0, 7, false),
+        ] {
+            assert_eq!(private(mode, owner, reader), wanted, "{mode:o} of {owner} for {reader}");
+        }
+    }
 
     #[test]
     fn a_secret_is_private_and_long_enough() {

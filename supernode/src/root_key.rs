@@ -9,6 +9,7 @@ use std::{
 
 use flotilla_api::{keys::PrincipalName, peer::Principal};
 use flotilla_env::Entropy;
+use flotilla_http_server::secret;
 use flotilla_member::Error;
 
 /// The shortest key that is taken from a file, in bytes.
@@ -97,8 +98,9 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata()?;
+    if !secret::is_private(&metadata) {
+        let mode = metadata.permissions().mode() & 0o777;
         let what = format!("others can read it (mode {mode:o}); run chmod 600 on it");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }

@@ -56,6 +56,12 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn an_empty_zone_is_none() {
+    let settings = with(None, &[("FLOTILLA_ZONE", "")], &[]).expect("the needed settings are enough");
+    assert_eq!(settings.zone, None);
+}
+
+#[test]
 fn a_later_flag_beats_an_earlier_one() {
     let settings = with(None, &[], &[("zone", "x"), ("zone", "y")]).expect("all settings are good");
     assert_eq!(settings.zone.as_deref(), Some("y"));
