@@ -175,16 +175,10 @@ impl Node {
 async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
     let Node { settings, addresses, seams, peers, formation, .. } = node;
     let others = FormPeers(peers.clone());
-    let place = async {
-        if formation.has_to_join() {
-            let (dir, group, name) = (&*settings.data_dir, settings.cluster.as_str(), &*settings.name);
-            let joiner = Joiner { dir, group, name, peer: &addresses.peer, members: &settings.join, peers, seams };
-            joiner.join(formation).await?;
-        }
-        Ok::<_, Error>(formation.run(&others).await?)
-    };
+    let (dir, group, name) = (&*settings.data_dir, settings.cluster.as_str(), &*settings.name);
+    let joiner = Joiner { dir, group, name, peer: &addresses.peer, members: &settings.join, peers, seams };
     let identity = tokio::select! {
-        identity = place => identity?,
+        identity = joiner.place(formation, &others) => identity?,
         () = stop.cancelled() => return Ok(()),
     };
     tokio::select! {

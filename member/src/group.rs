@@ -138,7 +138,9 @@ impl Seat<'_> {
     /// # Errors
     /// [`Error::Raft`]; [`Error::Refused`] if it was done, and the database that knew of it is gone.
     pub async fn form<M: Machine>(&self, group: &Group<M>, formation: &Formation) -> Result<(), Error> {
-        if !formation.is_first() || group.is_formed() {
+        // One that joined at the address of the first member, whose disk was lost, has another id.
+        let founder = formation.members().next().map(|(id, _)| id);
+        if !formation.is_first() || founder != Some(group.status().id) || group.is_formed() {
             return Ok(());
         }
         if !formation.is_forming()? {

@@ -115,16 +115,10 @@ impl Supernode {
     pub async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
         let Self { settings, addresses, seams, peers, formation, .. } = self;
         let others = FormPeers(peers.clone());
-        let place = async {
-            if formation.has_to_join() {
-                let (dir, name, members) = (&*settings.data_dir, &*settings.name, &*settings.join);
-                let joiner = Joiner { dir, group: GROUP, name, peer: &addresses.peer, members, peers, seams };
-                joiner.join(formation).await?;
-            }
-            Ok::<_, Error>(formation.run(&others).await?)
-        };
+        let (dir, name, members) = (&*settings.data_dir, &*settings.name, &*settings.join);
+        let joiner = Joiner { dir, group: GROUP, name, peer: &addresses.peer, members, peers, seams };
         let identity = tokio::select! {
-            identity = place => identity?,
+            identity = joiner.place(formation, &others) => identity?,
             () = stop.cancelled() => return Ok(()),
         };
         tokio::select! {

@@ -8,7 +8,11 @@ use flotilla_api::{
     route,
 };
 use flotilla_client::{Lane, PeerClient, peer};
-use flotilla_raft_store::{Group, Machine, Status, formation::Formation, identity};
+use flotilla_raft_store::{
+    Group, Machine, Status,
+    formation::{self, Formation, Peers},
+    identity::{self, Identity},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -48,6 +52,37 @@ pub struct Joiner<'a> {
 }
 
 impl Joiner<'_> {
+    /// Gives the process its place: what its folder says, what the group that forms gives it, or what it asks a running one for.
+    ///
+    /// An initial member with an empty folder asks, too, if its settings name members to ask and the group is at work: its disk
+    /// was replaced. The group refuses that until the lost member at this address was removed.
+    ///
+    /// # Errors
+    /// As [`Joiner::join`] and [`Formation::run`]; the process should end with its exit code.
+    ///
+    /// # Durability
+    /// Ok means: the identity is synced.
+    ///
+    /// # Cancel safety
+    /// Every step can be repeated; the place stays the same.
+    pub async fn place(&self, formation: &Formation, others: &dyn Peers) -> Result<Identity, Error> {
+        if formation.has_to_join() {
+            self.join(formation).await?;
+        }
+        match formation.run(others).await {
+            Err(formation::Error::EmptyButKnown { peer, .. }) if !self.members.is_empty() => {
+                tracing::warn!(
+                    group = self.group,
+                    told_by = peer,
+                    "the group is at work and the folder empty; joining"
+                );
+                self.join(formation).await?;
+                Ok(formation.run(others).await?)
+            }
+            placed => Ok(placed?),
+        }
+    }
+
     /// Asks until there is a place, and takes it.
     ///
     /// # Errors
