@@ -9,6 +9,7 @@ mod fsck;
 mod gateway;
 mod gauges;
 mod heartbeat;
+mod here;
 mod homes;
 mod http;
 mod life;
@@ -25,6 +26,7 @@ pub mod supernodes;
 mod under_way;
 
 pub use flotilla_member::{Databases, EXIT_CONFIG, EXIT_DISK, Error, Period, Seams};
+pub use here::{StopError, stop_here};
 pub use http::Service;
 pub use node::{Node, Sizes};
 pub use process::{accept_disk, run};

@@ -29,7 +29,9 @@ pub use server::{DrainArgs, NodeArgs, NodeCommand, NodeListArgs, NodeSettings, R
 pub use supernode::{SupernodeArgs, SupernodeCommand, SupernodeListArgs, SupernodeRemoveArgs, SupernodeSettings};
 #[cfg(feature = "failpoints")]
 pub use tools::FailpointsArgs;
-pub use tools::{CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, ManArgs, Whose};
+pub use tools::{
+    Asked, CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, HealthcheckArgs, ManArgs, Whose,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,6 +94,8 @@ pub enum Command {
     Loadtest(LoadtestArgs),
     /// Check what commands and servers need here, and say what to do about it
     Doctor(DoctorArgs),
+    /// Ask a server on this machine whether it lives, or is ready
+    Healthcheck(HealthcheckArgs),
     /// Show settings and where they came from
     Config(ConfigArgs),
     /// Print a script that completes the command line: bash, zsh, fish

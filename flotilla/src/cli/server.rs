@@ -211,15 +211,19 @@ pub struct RemoveArgs {
 #[command(after_help = "\
 Examples:
   flotilla node stop 3
+  flotilla node stop --here                   in a container's hook: the node that FLOTILLA_KEY in the environment describes
 
 It gives the leadership away, takes no new requests, ends what it has begun and exits with 0, as after SIGTERM.")]
 pub struct StopArgs {
     /// The node's id, as 'flotilla node list' shows it
-    #[arg(value_name = "ID")]
-    pub node: NodeId,
+    #[arg(value_name = "ID", required_unless_present = "here")]
+    pub node: Option<NodeId>,
     /// Its cluster; needed if there are several
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<ClusterName>,
+    /// The node that runs here with the settings of this environment; needs the fleet's secret in place of a token
+    #[arg(long, conflicts_with_all = ["node", "cluster"])]
+    pub here: bool,
     /// Which deployment, which output.
     #[command(flatten)]
     pub client: ClientArgs,

@@ -46,6 +46,10 @@ fn pinned_commands_parse() {
         "flotilla config show node --origin --config f --set zone=x",
         "flotilla node --config f --set zone=x",
         "flotilla node accept-disk d",
+        "flotilla node stop 3 --cluster a",
+        "flotilla node stop --here",
+        "flotilla healthcheck",
+        "flotilla healthcheck live --ops 127.0.0.1:7403",
         "flotilla supernode --name s",
         "flotilla supernode list --json",
         "flotilla supernode join 10.0.0.1:2,10.0.0.2:2 --config f --name s",
@@ -87,6 +91,8 @@ fn bad_arguments_are_usage_errors() {
         ("flotilla rm -r demo/x --if-match e", ErrorKind::ArgumentConflict),
         ("flotilla dev up --detach --live", ErrorKind::ArgumentConflict),
         ("flotilla explain no/id", ErrorKind::ValueValidation),
+        ("flotilla node stop", ErrorKind::MissingRequiredArgument),
+        ("flotilla node stop 3 --here", ErrorKind::ArgumentConflict),
     ] {
         assert_eq!(parse(line).expect_err(line).kind(), kind, "{line}");
     }

@@ -1,6 +1,6 @@
 //! Arguments of the commands about the command line itself and about this machine.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -100,6 +100,32 @@ pub struct DoctorArgs {
     /// Which deployment, which output.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// What a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Asked {
+    /// Whether it turns at all; restart it if not
+    Live,
+    /// Whether it can do its work; send it nothing if not
+    Ready,
+}
+
+/// Arguments of `healthcheck`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla healthcheck
+  flotilla healthcheck live --ops 127.0.0.1:7406
+
+For probes where there is neither a shell nor curl. The exit code is 0 if the answer is yes, else 6; the reasons go to stderr.")]
+pub struct HealthcheckArgs {
+    /// What is asked
+    #[arg(value_enum, default_value = "ready")]
+    pub asked: Asked,
+    /// The server's operations listener; FLOTILLA_OPS by default, else port 7403
+    #[arg(long, value_name = "IP:PORT")]
+    pub ops: Option<SocketAddr>,
 }
 
 /// Arguments of `failpoints`.

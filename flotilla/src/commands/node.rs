@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::{
     cli::{DrainArgs, NodeCommand, NodeListArgs, RemoveArgs, StopArgs},
     connect::Session,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, chain},
     output::{self, OfCluster, Report},
-    runtime,
+    runtime, settings,
 };
 
 /// How long an empty node may be needed as a voter until its drain is given up.
@@ -119,11 +119,28 @@ async fn drain(args: &DrainArgs) -> Result<Exit, Failure> {
 }
 
 async fn stop(args: &StopArgs) -> Result<Exit, Failure> {
+    let Some(id) = args.node else { return stop_here(args).await };
     let session = Session::open(&args.client)?;
     let cluster = one(&session, args.cluster.clone()).await?;
-    let node = find(&session, &cluster, args.node).await?;
-    session.client.stop(&cluster, args.node).await?;
+    let node = find(&session, &cluster, id).await?;
+    session.client.stop(&cluster, id).await?;
     tell(&session, &cluster, &node, "stops")
+}
+
+/// Has the node stop that was started with this environment.
+async fn stop_here(args: &StopArgs) -> Result<Exit, Failure> {
+    let config = |e: &settings::Error| Failure::new(Exit::Config, chain(e));
+    let sources = super::server::sources(None, &[], Vec::new()).map_err(|e| config(&e))?;
+    let settings: flotilla_cluster_node::Settings = settings::load(&sources).map_err(|e| config(&e))?;
+    flotilla_cluster_node::stop_here(&settings).await.map_err(|e| {
+        let exit = if e.is_of_settings() { Exit::Config } else { Exit::Unavailable };
+        Failure::new(exit, chain(&e)).about(&settings.name)
+    })?;
+    match args.client.json {
+        true => output::json(&serde_json::json!({"stops": settings.name}))?,
+        false => output::line(format_args!("{} of cluster {}: stops", settings.name, settings.cluster))?,
+    }
+    Ok(Exit::Ok)
 }
 
 /// Has a node leave, and waits until it has.

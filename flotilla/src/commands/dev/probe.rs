@@ -51,6 +51,11 @@ impl Probe {
         client.map(Self).map_err(|e| Failure::new(Exit::Other, chain(&e)))
     }
 
+    /// Says whether a process's event loop turns, whichever process it is.
+    pub async fn lives(&self, ops: &str) -> bool {
+        matches!(self.get(ops, flotilla_api::route::HEALTHZ).await, Some((200, _)))
+    }
+
     /// Asks for the process that answers at a process's address; none if nobody does, or another one.
     pub async fn health(&self, process: &Process) -> Option<Health> {
         let (status, body) = self.get(&process.ops, flotilla_api::route::HEALTHZ).await?;
