@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod bucket;
 mod client;
 mod cluster;
 mod dev;
@@ -15,6 +16,7 @@ mod supernode;
 mod tests;
 mod tools;
 
+pub use bucket::{BucketArgs, BucketCommand, BucketCreateArgs};
 pub use client::{
     ClientArgs, ConnectionArgs, CopyArgs, FsckArgs, GetArgs, LoadtestArgs, LsArgs, PutArgs, RmArgs, StatArgs,
     StatusArgs, TasksArgs, TransfersArgs,
@@ -82,6 +84,8 @@ pub enum Command {
     Tasks(TasksArgs),
     /// Show copies on their way between nodes
     Transfers(TransfersArgs),
+    /// Make buckets
+    Bucket(BucketArgs),
     /// Make, list and revoke keys of principals
     Key(KeyArgs),
     /// Show clusters, and let one retire

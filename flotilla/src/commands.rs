@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments in, exit code out.
 
+mod bucket;
 mod cluster;
 mod completions;
 mod config;
@@ -29,7 +30,7 @@ mod tasks;
 mod transfers;
 
 use crate::{
-    cli::{ClusterCommand, Command, DirectoryCommand, KeyCommand},
+    cli::{BucketCommand, ClusterCommand, Command, DirectoryCommand, KeyCommand},
     exit::{Exit, Failure},
     output::Report,
 };
@@ -52,6 +53,9 @@ pub async fn run(command: Command) -> u8 {
         Command::Fsck(args) => args.client.json,
         Command::Tasks(args) => args.client.json,
         Command::Transfers(args) => args.client.json,
+        Command::Bucket(args) => match &args.command {
+            BucketCommand::Create(args) => args.client.json,
+        },
         Command::Key(args) => match &args.command {
             KeyCommand::Create(args) | KeyCommand::Revoke(args) => args.client.json,
             KeyCommand::List(args) => args.client.json,
@@ -91,6 +95,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Fsck(args) => Box::pin(fsck::run(args)).await.map(Exit::code),
         Command::Tasks(args) => Box::pin(tasks::run(args)).await.map(Exit::code),
         Command::Transfers(args) => Box::pin(transfers::run(args)).await.map(Exit::code),
+        Command::Bucket(args) => Box::pin(bucket::run(args.command)).await.map(Exit::code),
         Command::Key(args) => Box::pin(key::run(args.command)).await.map(Exit::code),
         Command::Cluster(args) => Box::pin(cluster::run(args.command)).await.map(Exit::code),
         Command::Directory(args) => Box::pin(directory::run(args.command)).await.map(Exit::code),

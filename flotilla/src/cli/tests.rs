@@ -54,6 +54,7 @@ fn pinned_commands_parse() {
         "flotilla supernode list --json",
         "flotilla supernode join 10.0.0.1:2,10.0.0.2:2 --config f --name s",
         "flotilla supernode remove 2 --lost --no-wait",
+        "flotilla bucket create photos --json",
         "flotilla key create ci-2 --json",
         "flotilla key list",
         "flotilla key revoke ci-2",
