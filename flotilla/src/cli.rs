@@ -32,7 +32,8 @@ pub use supernode::{SupernodeArgs, SupernodeCommand, SupernodeListArgs, Supernod
 #[cfg(feature = "failpoints")]
 pub use tools::FailpointsArgs;
 pub use tools::{
-    Asked, CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, HealthcheckArgs, ManArgs, Whose,
+    Asked, CompletionsArgs, ConfigArgs, ConfigCommand, ConfigShowArgs, DoctorArgs, FleetSecretArgs, HealthcheckArgs,
+    ManArgs, Whose,
 };
 
 const EXAMPLES: &str = "\
@@ -98,6 +99,8 @@ pub enum Command {
     Loadtest(LoadtestArgs),
     /// Check what commands and servers need here, and say what to do about it
     Doctor(DoctorArgs),
+    /// Make the secret that all processes of a fleet share
+    FleetSecret(FleetSecretArgs),
     /// Ask a server on this machine whether it lives, or is ready
     Healthcheck(HealthcheckArgs),
     /// Show settings and where they came from

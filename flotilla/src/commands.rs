@@ -11,6 +11,7 @@ mod doctor;
 mod explain;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod fleet_secret;
 mod fsck;
 mod get;
 mod healthcheck;
@@ -76,7 +77,7 @@ pub async fn run(command: Command) -> u8 {
             let crate::cli::ConfigCommand::Show(args) = &args.command;
             args.client.json
         }
-        Command::Completions(_) | Command::Healthcheck(_) | Command::Man(_) => false,
+        Command::Completions(_) | Command::FleetSecret(_) | Command::Healthcheck(_) | Command::Man(_) => false,
         #[cfg(feature = "failpoints")]
         Command::Failpoints(args) => args.json,
         Command::Loadtest(_) | Command::Node(_) | Command::Supernode(_) => false,
@@ -101,6 +102,7 @@ pub async fn run(command: Command) -> u8 {
         Command::Directory(args) => Box::pin(directory::run(args.command)).await.map(Exit::code),
         Command::Dev(args) => Box::pin(dev::run(args)).await.map(Exit::code),
         Command::Doctor(args) => Box::pin(doctor::run(args)).await.map(Exit::code),
+        Command::FleetSecret(args) => fleet_secret::run(&args).map(Exit::code),
         Command::Healthcheck(args) => Box::pin(healthcheck::run(args)).await.map(Exit::code),
         Command::Config(args) => config::run(&args).map(Exit::code),
         Command::Completions(args) => completions::run(&args).map(Exit::code),

@@ -48,6 +48,7 @@ fn pinned_commands_parse() {
         "flotilla node accept-disk d",
         "flotilla node stop 3 --cluster a",
         "flotilla node stop --here",
+        "flotilla fleet-secret f",
         "flotilla healthcheck",
         "flotilla healthcheck live --ops 127.0.0.1:7403",
         "flotilla supernode --name s",

@@ -102,6 +102,19 @@ pub struct DoctorArgs {
     pub client: ClientArgs,
 }
 
+/// Arguments of `fleet-secret`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flotilla fleet-secret /etc/flotilla/fleet.secret
+
+Every process of a fleet has the same: copy the file. Whoever has it can do anything in the fleet.")]
+pub struct FleetSecretArgs {
+    /// The file; one that is there stays as it is
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// What a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Asked {

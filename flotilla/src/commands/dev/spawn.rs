@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     net::TcpListener,
-    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -18,7 +18,10 @@ use super::{
     plan::Member,
     process::Identity,
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    commands::fleet_secret,
+    exit::{Exit, Failure},
+};
 
 /// The file with the fleet's secret, in the deployment's folder.
 const FLEET_SECRET: &str = "fleet.secret";
@@ -77,32 +80,12 @@ pub fn check_ports(members: &[Member]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the fleet's secret if the folder has none: 32 random bytes in hex, readable by its owner alone.
+/// Makes the fleet's secret if the folder has none.
 ///
 /// # Errors
 /// The folder takes no file.
 pub fn fleet_secret(dir: &Path, entropy: &dyn Entropy) -> Result<(), Failure> {
-    let path = dir.join(FLEET_SECRET);
-    if path.exists() {
-        return Ok(());
-    }
-    let mut secret = [0; 32];
-    entropy.fill(&mut secret);
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let temporary = dir.join(format!("{FLEET_SECRET}.tmp"));
-    let write = || -> io::Result<()> {
-        // One that was left behind may be readable by others.
-        match std::fs::remove_file(&temporary) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)
-    };
-    write().map_err(|e| Failure::local(path.display(), &e))
+    fleet_secret::make(&dir.join(FLEET_SECRET), entropy).map(|_made| ())
 }
 
 /// Describes a process before its start; it has no number yet.

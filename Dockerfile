@@ -1,0 +1,54 @@
+# Flotilla as an image: the binary and the four libraries that it loads. No shell, no package manager, no root.
+#
+#   podman build --tag flotilla:0.1.0 .                                  builds everything (about half an hour on two cores)
+#   podman build --tag flotilla:0.1.0 --target prebuilt bin -f Dockerfile    takes bin/flotilla as it is; ci/image.sh does that
+#
+# A binary that is taken must have been linked on the same Debian release as DEBIAN, or an older one.
+
+ARG DEBIAN=docker.io/library/debian:bookworm-slim
+ARG RUST=docker.io/library/rust:1.95-slim-bookworm
+
+# hadolint ignore=DL3006
+FROM ${RUST} AS build
+# Versions are those of the Debian release, which is pinned by its name; security updates are wanted.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ git libclang-dev make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+ARG FLOTILLA_REV=unknown
+ENV FLOTILLA_REV=${FLOTILLA_REV} FLOTILLA_CACHE=/cache
+RUN ci/cargo.sh build --release --locked --package flotilla \
+    && strip --strip-debug -o /flotilla /cache/target/release/flotilla
+
+# hadolint ignore=DL3006
+FROM ${DEBIAN} AS files
+WORKDIR /out
+RUN cp --parents --dereference \
+        /lib/*-linux-gnu/libc.so.6 /lib/*-linux-gnu/libm.so.6 \
+        /lib/*-linux-gnu/libgcc_s.so.1 /lib/*-linux-gnu/libstdc++.so.6 \
+        /lib*/ld-linux-*.so.* . \
+    && mkdir -p etc usr/bin var/lib/flotilla \
+    && echo 'hosts: files dns' >etc/nsswitch.conf \
+    && echo 'flotilla:x:65532:65532::/var/lib/flotilla:/usr/sbin/nologin' >etc/passwd \
+    && echo 'flotilla:x:65532:' >etc/group \
+    && chown 65532:65532 var/lib/flotilla \
+    && chmod 0700 var/lib/flotilla
+
+FROM scratch AS runtime
+COPY --from=files /out/ /
+LABEL org.opencontainers.image.title="flotilla" \
+      org.opencontainers.image.description="A distributed file store: supernodes and clusters of nodes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/usr/bin
+USER 65532:65532
+WORKDIR /var/lib/flotilla
+EXPOSE 7401 7402 7403
+ENTRYPOINT ["/usr/bin/flotilla"]
+
+FROM runtime AS prebuilt
+COPY --chmod=0755 flotilla /usr/bin/flotilla
+
+FROM runtime AS full
+COPY --from=build --chmod=0755 /flotilla /usr/bin/flotilla

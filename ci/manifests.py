@@ -1,0 +1,157 @@
+"""Renders what k8s/ has and compares both ways of rendering: `manifests.py render OUT`, with kubectl and Helm's library beside it.
+
+OUT gets one file for each overlay and each set of chart values. They have to be the same objects, but for the namespace, which a
+chart does not make, its Secret, which is random, and its test.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+K8S = ROOT / "k8s"
+CHART = K8S / "helm" / "flotilla"
+RELEASE = NAMESPACE = "flotilla"
+OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
+ALONE = ["loadtest"]
+# Names that are not DNS names, groups that are too small, an image that moves: what the schema and the chart must refuse.
+REFUSED = [
+    {"clusters": [{"name": "A", "members": 3, "replicas": 3}]},
+    {"clusters": [{"name": "supernodes", "members": 3, "replicas": 3}]},
+    {"clusters": [{"name": "a", "members": 3, "replicas": 2}]},
+    {"clusters": [{"name": "a", "members": 5, "replicas": 4}]},
+    {"clusters": []},
+    {"supernodes": {"members": 2}},
+    {"supernodes": {"members": 3, "replicas": 2}},
+    {"image": {"tag": "latest"}},
+    {"nodes": {"storage": {"size": "10"}}},
+    {"secret": {"existing": "x"}},
+]
+
+
+def fail(text: str) -> None:
+    print(f"manifests: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def kustomized(folder: str) -> str:
+    """What `kubectl apply -k` would send."""
+    command = ["kubectl", "kustomize", str(K8S / folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        fail(f"k8s/{folder}: {result.stderr.strip()}")
+    return result.stdout
+
+
+def values(file: str | None) -> dict:
+    return yaml.safe_load((CHART / file).read_text()) if file else {}
+
+
+def rendered(chart, given: dict) -> str:
+    """What `helm install` would send."""
+    files = chart.render(values=given, name=RELEASE, namespace=NAMESPACE, is_install=True)
+    return "\n---\n".join(text for name, text in sorted(files.items()) if name.endswith(".yaml") and text.strip())
+
+
+def objects(text: str) -> dict:
+    """Objects by what they are called, without those that only one way makes."""
+    found = {}
+    for document in yaml.safe_load_all(text):
+        if document is None or document["kind"] in ("Namespace", "Secret"):
+            continue
+        if "helm.sh/hook" in document["metadata"].get("annotations", {}):
+            continue
+        name = (document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"])
+        if name in found:
+            fail(f"{name} is there twice")
+        found[name] = document
+    return found
+
+
+def settled(env: list[dict]) -> dict:
+    """What a container's variables are in the end: a variable may use those before it, so order counts only there."""
+    values = {}
+    for one in env:
+        value = one.get("value")
+        if value is None:
+            values[one["name"]] = f"<{json.dumps(one['valueFrom'], sort_keys=True)}>"
+        else:
+            values[one["name"]] = re.sub(r"\$\((\w+)\)", lambda m: values.get(m[1], m[0]), value)
+    return values
+
+
+def settle(value):
+    """The same object with the variables of its containers as they are in the end."""
+    if isinstance(value, dict):
+        return {key: settled(of) if key == "env" else settle(of) for key, of in value.items()}
+    return [settle(of) for of in value] if isinstance(value, list) else value
+
+
+def differences(left, right, path: str = "") -> list[str]:
+    """Where two objects differ, one line each."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        keys = sorted({*left, *right})
+        return [line for key in keys for line in differences(left.get(key), right.get(key), f"{path}.{key}")]
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        return [line for i, pair in enumerate(zip(left, right)) for line in differences(*pair, f"{path}[{i}]")]
+    return [] if left == right else [f"{path}: kustomize {json.dumps(left)}, Helm {json.dumps(right)}"]
+
+
+def compare(overlay: str, ours: str, theirs: str) -> None:
+    left, right = objects(ours), objects(theirs)
+    lines = [f"only kustomize has {name}" for name in left.keys() - right.keys()]
+    lines += [f"only Helm has {name}" for name in right.keys() - left.keys()]
+    for name in sorted(left.keys() & right.keys()):
+        lines += [f"{'/'.join(name)}{line}" for line in differences(settle(left[name]), settle(right[name]))]
+    if lines:
+        fail(f"{overlay}: kustomize and Helm differ:\n  " + "\n  ".join(lines))
+
+
+def refuses(chart, given: dict) -> bool:
+    # The library hands values to the templates as they are, so the schema is asked first, as Helm does.
+    try:
+        chart.validate_schema(given)
+        rendered(chart, given)
+    except helm_python.HelmError:
+        return True
+    return False
+
+
+def lint() -> None:
+    for file in OVERLAYS.values():
+        report = helm_python.lint(CHART, values(file), strict=True, namespace=NAMESPACE)
+        # 1 is a remark, such as that the chart has no icon.
+        bad = [message for message in report["messages"] if message["severity"] > 1]
+        if bad or report["errors"]:
+            fail(f"helm lint with {file or 'values.yaml'}: {bad or report['errors']}")
+
+
+def main() -> None:
+    if len(sys.argv) != 3 or sys.argv[1] != "render":
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    out = Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    lint()
+    with helm_python.Chart.load(CHART) as chart:
+        for overlay, file in OVERLAYS.items():
+            ours, theirs = kustomized(overlay), rendered(chart, values(file))
+            chart.validate_schema(values(file))
+            compare(overlay, ours, theirs)
+            (out / f"{overlay}.yaml").write_text(ours)
+            (out / f"helm-{overlay}.yaml").write_text(theirs)
+        for given in REFUSED:
+            if not refuses(chart, given):
+                fail(f"the chart takes {given}")
+    for folder in ALONE:
+        (out / f"{folder}.yaml").write_text(kustomized(folder))
+    for file in sorted((K8S / "examples").glob("*.yaml")):
+        (out / f"example-{file.name}").write_text(file.read_text())
+
+
+main()
