@@ -29,12 +29,12 @@ RUN cp --parents --dereference \
         /lib/*-linux-gnu/libc.so.6 /lib/*-linux-gnu/libm.so.6 \
         /lib/*-linux-gnu/libgcc_s.so.1 /lib/*-linux-gnu/libstdc++.so.6 \
         /lib*/ld-linux-*.so.* . \
-    && mkdir -p etc usr/bin var/lib/flotilla \
+    && mkdir -p etc/flotilla usr/bin var/lib/flotilla \
     && echo 'hosts: files dns' >etc/nsswitch.conf \
     && echo 'flotilla:x:65532:65532::/var/lib/flotilla:/usr/sbin/nologin' >etc/passwd \
     && echo 'flotilla:x:65532:' >etc/group \
-    && chown 65532:65532 var/lib/flotilla \
-    && chmod 0700 var/lib/flotilla
+    && chown 65532:65532 etc/flotilla var/lib/flotilla \
+    && chmod 0700 etc/flotilla var/lib/flotilla
 
 FROM scratch AS runtime
 COPY --from=files /out/ /

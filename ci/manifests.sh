@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Checks what deploys Flotilla without deploying it: manifests, chart, image, units. `ci/manifests.sh`.
+#
+# Every overlay and the chart are rendered, compared and validated against the oldest and the newest version of Kubernetes that is
+# supported; then come policies, the Dockerfile, the units of systemd and the examples. Nothing of it needs a cluster.
+set -euo pipefail
+# shellcheck source=env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ROOT"
+
+# ValidatingAdmissionPolicy and the pause of a preStop hook are on by default from 1.30 on.
+OLDEST=1.30
+NEWEST=1.37
+
+tools=$(ci/tool.sh manifests)
+checkov=$(ci/tool.sh checkov)
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+say() { echo "manifests: $*"; }
+
+PATH=$tools:$PATH "$tools/python" ci/manifests.py render "$out"
+say "kustomize and Helm make the same objects, and the chart refuses what it should"
+
+# A Secret of this run, so that its shape is checked, too.
+k8s/secrets.sh >"$out/secret.yaml"
+for version in "$OLDEST" "$NEWEST"; do
+  "$tools/kubernetes-validate" --strict --quiet -k "$version" "$out"/*.yaml
+  say "$(find "$out" -name '*.yaml' | wc -l) files are valid for Kubernetes $version"
+done
+
+# Validation that finds nothing may have looked at nothing.
+sed 's/replicas: 3/replikas: 3/' "$out/prod.yaml" >"$out/wrong"
+if "$tools/kubernetes-validate" --strict --quiet -k "$NEWEST" "$out/wrong" >/dev/null 2>&1; then
+  echo "manifests: kubernetes-validate takes a field that there is not" >&2
+  exit 1
+fi
+
+"$checkov" --config-file k8s/checkov.yaml --file "$out/prod.yaml" "$out/dev.yaml" "$out/loadtest.yaml" >"$out/checkov.log" 2>&1 ||
+  { cat "$out/checkov.log" >&2; exit 1; }
+say "checkov: $(grep -o 'Passed checks: .*' "$out/checkov.log")"
+
+"$tools/hadolint" Dockerfile
+say "hadolint has nothing to say"
+
+if command -v systemd-analyze >/dev/null; then
+  for unit in examples/systemd/*.service; do
+    # The program need not be installed here.
+    sed 's#^ExecStart=/usr/bin/flotilla#ExecStart=/bin/true#' "$unit" >"$out/$(basename "$unit")"
+    systemd-analyze verify "$out/$(basename "$unit")"
+    # 0 is closed and 100 open; most of what is left is that it has a network.
+    systemd-analyze security --offline=true --threshold=20 --no-pager "$out/$(basename "$unit")" >"$out/security.log" ||
+      { cat "$out/security.log" >&2; exit 1; }
+  done
+  say "the units are sound: $(tail -n 1 "$out/security.log" | sed 's/^[^O]*//')"
+else
+  say "there is no systemd-analyze here; the units were not looked at"
+fi
