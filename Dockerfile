@@ -1,26 +1,12 @@
 # Flotilla as an image: the binary and the four libraries that it loads. No shell, no package manager, no root.
 #
-#   podman build --tag flotilla:0.1.0 .                                  builds everything (about half an hour on two cores)
-#   podman build --tag flotilla:0.1.0 --target prebuilt bin -f Dockerfile    takes bin/flotilla as it is; ci/image.sh does that
+#   podman build --tag flotilla:0.1.0 .                       builds everything, for half an hour on two cores
+#   podman build --tag flotilla:0.1.0 --target prebuilt --file Dockerfile bin    takes bin/flotilla as it is
 #
-# A binary that is taken must have been linked on the same Debian release as DEBIAN, or an older one.
+# ci/image.sh does both. A binary that is taken must have been linked on the Debian release of DEBIAN, or on an older one.
 
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 ARG RUST=docker.io/library/rust:1.95-slim-bookworm
-
-# hadolint ignore=DL3006
-FROM ${RUST} AS build
-# Versions are those of the Debian release, which is pinned by its name; security updates are wanted.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++ git libclang-dev make \
-    && rm -rf /var/lib/apt/lists/*
-WORKDIR /src
-COPY . .
-ARG FLOTILLA_REV=unknown
-ENV FLOTILLA_REV=${FLOTILLA_REV} FLOTILLA_CACHE=/cache
-RUN ci/cargo.sh build --release --locked --package flotilla \
-    && strip --strip-debug -o /flotilla /cache/target/release/flotilla
 
 # hadolint ignore=DL3006
 FROM ${DEBIAN} AS files
@@ -47,8 +33,23 @@ WORKDIR /var/lib/flotilla
 EXPOSE 7401 7402 7403
 ENTRYPOINT ["/usr/bin/flotilla"]
 
+# Before the stages that compile: older builders carry out everything above the one that is asked for.
 FROM runtime AS prebuilt
 COPY --chmod=0755 flotilla /usr/bin/flotilla
+
+# hadolint ignore=DL3006
+FROM ${RUST} AS build
+# Versions are those of the Debian release, which its name pins; security updates are wanted.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends binutils g++ git libclang-dev make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+ARG FLOTILLA_REV=unknown
+ENV FLOTILLA_REV=${FLOTILLA_REV} FLOTILLA_CACHE=/cache CARGO_HOME=/usr/local/cargo
+RUN ci/cargo.sh build --release --locked --package flotilla \
+    && strip --strip-debug -o /flotilla /cache/target/release/flotilla
 
 FROM runtime AS full
 COPY --from=build --chmod=0755 /flotilla /usr/bin/flotilla

@@ -10,7 +10,7 @@ CARGO := ci/cargo.sh
 ONE_BUILD := --workspace --features flotilla/failpoints
 
 # make demo DIR=… ARGS=…, make check NAME=…, make bench PROFILE=… REV=… ROUNDS=…,
-# make loadtest LOADS=…, make chaos ROW=…, make sim SEEDS=…
+# make image KIND=…, make loadtest LOADS=…, make chaos ROW=…, make sim SEEDS=…
 DIR ?=
 ARGS ?=
 NAME ?=
@@ -20,6 +20,7 @@ REV ?=
 ROW ?=
 SEEDS ?= 0..1000
 ROUNDS ?= 3
+KIND ?= prebuilt
 
 .PHONY: help
 help: ## lists the targets
@@ -78,11 +79,21 @@ clippy: setup-build ## runs clippy; a warning is an error
 tidy: ## checks layers, file budgets, headers, links and words
 	$(CARGO) xtask tidy
 
+.PHONY: manifests
+manifests: ## checks the manifests, the chart, the Dockerfile and the units; needs no cluster
+	@ci/setup.sh lint
+	@ci/manifests.sh
+
+.PHONY: image
+image: ## builds the image flotilla:0.1.0 from bin/flotilla with podman; KIND=full compiles everything in it (root)
+	@ci/setup.sh containers
+	@ci/image.sh "$(KIND)"
+
 .PHONY: shell
 shell: ## checks the shell and Python scripts
 	@ci/setup.sh lint
-	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh tests/chaos/*.sh tests/chaos/lib/*.sh tests/chaos/rows/*.sh
-	python3 -m compileall -q ci tests/checks tests/chaos
+	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh tests/chaos/*.sh tests/chaos/lib/*.sh tests/chaos/rows/*.sh k8s/*.sh
+	python3 -m compileall -q ci tests/checks tests/chaos tests/containers
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error

@@ -20,6 +20,10 @@ trap 'rm -rf "$out"' EXIT
 say() { echo "manifests: $*"; }
 
 PATH=$tools:$PATH "$tools/python" ci/manifests.py render "$out"
+as_json() { "$tools/python" -c 'import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)'; }
+as_json <"$out/prod.yaml" >"$out/prod.json"
+(cd tests/containers && MANIFESTS=$out/prod.json PYTHONDONTWRITEBYTECODE=1 "$tools/python" -m unittest --quiet test_pods)
+say "pods that are made of them find each other"
 say "kustomize and Helm make the same objects, and the chart refuses what it should"
 
 # A Secret of this run, so that its shape is checked, too.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine that has a Rust toolchain: `ci/setup.sh GROUP…`.
 #
-# Groups: build (to compile), test (the test runner), checks (for tests/checks), lint. What is there is left alone, so a
+# Groups: build (to compile), test (the test runner), checks (for tests/checks), containers (for images and pods), lint. What is there is left alone, so a
 # second call does nothing and needs neither root nor a network.
 set -euo pipefail
 
@@ -41,12 +41,21 @@ for group in "${@:-build}"; do
       command_from nft nftables
       command_from nsenter util-linux
       ;;
+    containers)
+      command_from podman podman
+      command_from buildah buildah
+      command_from runc runc
+      command_from catatonit catatonit
+      command_from debootstrap debootstrap
+      command_from strip binutils
+      [ -d /usr/lib/cni ] || [ -x /usr/lib/podman/netavark ] || missing+=(containernetworking-plugins)
+      ;;
     lint)
       command_from shellcheck shellcheck
       python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
       ;;
     *)
-      echo "setup: '$group' is none of build, test, checks, lint" >&2
+      echo "setup: '$group' is none of build, test, checks, containers, lint" >&2
       exit 2
       ;;
   esac

@@ -1,0 +1,295 @@
+"""Three supernodes and two clusters as pods: they form, serve, are killed, restarted, scaled, and lose a disk, under the ledger.
+
+MANIFESTS and JOB name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
+PREFIX what the pods' names begin with. LIMITS=no leaves out limits of memory where control groups can't set them, LOAD=yes also
+runs the load test's Job.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import pods  # noqa: E402
+from dev import Client, fail, flotilla, ledger_acked, ledger_verdict, note  # noqa: E402
+from kubelet import Kubelet, Pod  # noqa: E402
+
+# Nine servers start on few processors.
+FORM_S, READY_S = 120, 60
+DRAIN_S, REMOVE_S, JOIN_S = 120, 60, 90
+CONFIG = 78
+LOST_AFTER_MS = 5_500
+# The promise of a rolling restart.
+GAP_MAX_S = 3
+ACKED_MIN = 300
+DEMO_BYTES = 20 << 20
+# A pod that was away is not missed at once by everyone; the kubelet waits so long, too, before it starts a container again.
+AWAY_S = 1
+
+
+class Ledger:
+    """Clients that write until they are told to end, and what they were told."""
+
+    def __init__(self, work: Path, name: str):
+        self.file, self.begun_ns = work / f"ledger-{name}", time.time_ns()
+        command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(self.file), "--clients", "4"]
+        with open(work / f"ledger-{name}.log", "wb") as log:
+            self.run = subprocess.Popen(command + ["--seconds", "3600"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def still_runs(self) -> None:
+        if self.run.poll() is not None:
+            fail(f"the ledger ended with {self.run.returncode} too early")
+
+    def end(self) -> None:
+        if self.run.poll() is None:
+            self.run.send_signal(signal.SIGINT)
+            try:
+                self.run.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.run.kill()
+                self.run.wait()
+
+    def gap_s(self, begin_ns: int, end_ns: int) -> float:
+        """The longest time without a write that succeeded."""
+        at = [begin_ns, end_ns]
+        for text in self.file.read_text(errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if 200 <= (line.get("status") or 0) < 300 and begin_ns <= line["answered_ns"] <= end_ns:
+                at.append(line["answered_ns"])
+        at.sort()
+        return max(later - earlier for earlier, later in zip(at, at[1:])) / 1e9
+
+
+def members(cluster: str) -> dict[int, dict]:
+    """The members of a cluster by their ids."""
+    result = flotilla("node", "list", "--cluster", cluster, "--json")
+    if result.returncode != 0:
+        return {}
+    return {entry["id"]: entry for entry in map(json.loads, result.stdout.splitlines())}
+
+
+def id_of(pod: Pod) -> int:
+    for number, entry in members(pod.cluster).items():
+        if entry["peer"] == pod.peer:
+            return number
+    fail(f"{pod.name} is no member of {pod.cluster}: {members(pod.cluster)}")
+
+
+def ordered(*arguments: str, within_s: float) -> None:
+    result = flotilla("node", *arguments, within_s=within_s)
+    if result.returncode != 0:
+        fail(f"node {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
+
+
+def form(kubelet: Kubelet) -> float:
+    """All pods at once, in no order, and nothing else is done."""
+    begun = time.monotonic()
+    for pod in reversed(kubelet.pods):
+        pod.create()
+    for pod in kubelet.pods:
+        pod.wait_ready(FORM_S)
+    return time.monotonic() - begun
+
+
+def looks_as_told(kubelet: Kubelet) -> None:
+    """Probes without a shell, a root that can't be written, a user that is not root."""
+    for pod in (kubelet.supernodes[0], kubelet.of_cluster("a")[0]):
+        for asked in ("live", "ready"):
+            result = pod.run("healthcheck", asked)
+            if result.returncode != 0:
+                fail(f"{pod.name}: healthcheck {asked} ended with {result.returncode}: {result.stderr.strip()}")
+        if not (pod.probe("startup") and pod.probe("liveness")):
+            fail(f"{pod.name} is ready, and its other probes fail")
+        if pod.run("fleet-secret", "/etc/other.secret").returncode == 0:
+            fail(f"{pod.name} can write outside of its volume")
+        for shell in ("/bin/sh", "/bin/bash", "/usr/bin/sh"):
+            if subprocess.run(["podman", "exec", pod.container, shell, "-c", "true"], capture_output=True, check=False).returncode == 0:
+                fail(f"the image has {shell}")
+        status = Path(f"/proc/{process_of(pod)}/status").read_text()
+        if "Uid:\t65532" not in status or "CapEff:\t0000000000000000" not in status or "NoNewPrivs:\t1" not in status:
+            fail(f"{pod.name} has more rights than it should:\n{status}")
+
+
+def process_of(pod: Pod) -> int:
+    return int(subprocess.run(["podman", "inspect", "--format", "{{.State.Pid}}", pod.container], capture_output=True, text=True, check=True).stdout)
+
+
+def serves_the_demo(kubelet: Kubelet, token: str, content: bytes) -> None:
+    """A bucket by the image's own command line, then a file in by one supernode and out by each."""
+    made = kubelet.supernodes[0].run("bucket", "create", "demo", "--api", "http://127.0.0.1:7401", "--token-file", "/etc/flotilla/root.key")
+    if made.returncode != 0:
+        fail(f"bucket create ended with {made.returncode}: {made.stderr.strip()}")
+    put = Client(kubelet.supernodes[0].url(), token).file("PUT", "pods/demo", content)
+    if put.status != 201:
+        fail(f"the demo file is answered with {put.status} {put.body[:200]}")
+    still_there(kubelet, token, content)
+    clusters = {entry["name"]: len(entry["nodes"]) for entry in map(json.loads, flotilla("status", "--json").stdout.splitlines())}
+    if clusters != {"a": 3, "b": 3}:
+        fail(f"the supernodes know the clusters {clusters}")
+
+
+def still_there(kubelet: Kubelet, token: str, content: bytes) -> None:
+    for pod in kubelet.supernodes:
+        got = Client(pod.url(), token).file("GET", "pods/demo")
+        if got.status != 200 or got.body != content:
+            fail(f"{pod.name} answers the demo file with {got.status} and {len(got.body)} bytes")
+
+
+def kills(kubelet: Kubelet, ledger: Ledger) -> float:
+    """Each pod in turn; the kubelet starts its container again."""
+    begun = time.time_ns()
+    for pod in list(kubelet.pods):
+        led = pod.leads()
+        pod.kill()
+        time.sleep(AWAY_S)
+        pod.restart()
+        took = pod.wait_ready(READY_S)
+        note(f"{pod.name}{' (leader)' if led else ''} killed, ready {took:.1f} s after its restart")
+        ledger.still_runs()
+    return ledger.gap_s(begun, time.time_ns())
+
+
+def rolling_restart(kubelet: Kubelet, ledger: Ledger) -> tuple[float, float]:
+    """As the StatefulSet controller does it: the last pod first, and the next one when that was ready for a while."""
+    begun, slowest = time.time_ns(), 0.0
+    for of in pods.sets(kubelet.documents):
+        for pod in reversed([pod for pod in kubelet.pods if pod.set is of]):
+            led = pod.leads()
+            ended = pod.delete()
+            pod.create()
+            ready = pod.wait_ready(READY_S)
+            slowest = max(slowest, ended)
+            note(f"{pod.name}{' (leader)' if led else ''} ended in {ended:.1f} s, its successor is ready after {ready:.1f} s")
+            time.sleep(of["spec"]["minReadySeconds"])
+            ledger.still_runs()
+    gap = ledger.gap_s(begun, time.time_ns())
+    if gap > GAP_MAX_S:
+        fail(f"a rolling restart kept all writes waiting for {gap:.2f} s, {GAP_MAX_S} s are promised")
+    return gap, slowest
+
+
+def scale(kubelet: Kubelet, ledger: Ledger) -> None:
+    """One node more, and one node less, as docs/OPERATIONS.md says."""
+    of = kubelet.of_cluster("a")[0].set
+    more = kubelet.more(of, of["spec"]["replicas"])
+    took = more.wait_ready(JOIN_S)
+    number = id_of(more)
+    note(f"{more.name} joined as node {number} and is ready after {took:.1f} s")
+    ordered("drain", str(number), "--cluster", "a", within_s=DRAIN_S)
+    ordered("remove", str(number), "--cluster", "a", within_s=REMOVE_S)
+    if not more.wait(lambda: more.state() == "exited", 30) or more.exit_code() != CONFIG:
+        fail(f"{more.name} was removed; it is {more.state()}: {more.last_words()}")
+    more.remove()
+    kubelet.pods.remove(more)
+    kubelet.empty(more)
+    left = members("a")
+    if number in left or len(left) != of["spec"]["replicas"]:
+        fail(f"after the drain the members of a are {sorted(left)}")
+    ledger.still_runs()
+
+
+def new_disk(kubelet: Kubelet, ledger: Ledger) -> None:
+    """The first member of a cluster loses its volume; with the same settings its pod joins as a new node."""
+    pod = kubelet.of_cluster("b")[0]
+    number = id_of(pod)
+    pod.kill()
+    pod.remove()
+    kubelet.empty(pod)
+    pod.create()
+    if not pod.wait(lambda: pod.state() == "exited", 60) or pod.exit_code() != CONFIG:
+        fail(f"{pod.name} has a new disk and the old one's place; it is {pod.state()}: {pod.last_words()}")
+    if "has another disk" not in pod.last_words():
+        fail(f"{pod.name} does not say what to do: {pod.last_words()}")
+    # One that was heard a moment ago is not taken for lost.
+    if not pod.wait(lambda: members("b").get(number, {}).get("silent_ms", 0) > LOST_AFTER_MS, READY_S):
+        fail(f"node {number} of b has no disk, and is heard of: {members('b')}")
+    ordered("remove", str(number), "--cluster", "b", "--lost", within_s=REMOVE_S)
+    pod.restart()
+    took = pod.wait_ready(JOIN_S)
+    new = id_of(pod)
+    if new == number:
+        fail(f"{pod.name} has the id {number} of the lost node")
+    if not pod.wait(lambda: members("b").get(new, {}).get("role") in ("voter", "leader"), JOIN_S):
+        fail(f"{pod.name} gets no vote: {members('b')}")
+    note(f"{pod.name} joined as node {new} in place of {number}, ready after {took:.1f} s")
+    ledger.still_runs()
+
+
+def main() -> None:
+    work = Path(os.environ["WORK"])
+    documents = json.loads(Path(os.environ["MANIFESTS"]).read_text())
+    token = (work / "secrets" / "fleet.secret+root.key" / "root.key").read_text().strip()
+    place = pods.Place(
+        os.environ["PREFIX"],
+        os.environ["IMAGE"],
+        str(work / "volumes"),
+        str(work / "secrets"),
+        pods.addresses(documents, os.environ["SUBNET"]),
+        os.environ.get("LIMITS") != "no",
+    )
+    kubelet = Kubelet(documents, place, os.environ["NETWORK"], work, token)
+    os.environ["FLOTILLA_API"] = ",".join(pod.url() for pod in kubelet.supernodes)
+    os.environ["FLOTILLA_TOKEN"] = token
+    content = os.urandom(DEMO_BYTES)
+    figures, files = {}, []
+    try:
+        figures["formed_s"] = form(kubelet)
+        note(f"{len(kubelet.pods)} pods are ready after {figures['formed_s']:.1f} s")
+        looks_as_told(kubelet)
+        serves_the_demo(kubelet, token, content)
+        for name, phase in (("kills", kills), ("rolling", rolling_restart), ("scale", scale), ("disk", new_disk)):
+            ledger = Ledger(work, name)
+            files.append(ledger.file)
+            try:
+                # Some writes before anything happens.
+                if not Pod.wait(lambda: ledger.file.exists() and ledger_acked(ledger.file) >= 20, 30):
+                    fail(f"nothing is written before {name}")
+                result = phase(kubelet, ledger)
+            finally:
+                ledger.end()
+            if name == "kills":
+                figures["kills_gap_s"] = result
+            elif name == "rolling":
+                figures["rolling_gap_s"], figures["slowest_end_s"] = result
+            still_there(kubelet, token, content)
+        if os.environ.get("LOAD") == "yes":
+            load(kubelet, place, work)
+        acked = 0
+        for file in files:
+            ledger_verdict(file, 1)
+            acked += ledger_acked(file)
+        if acked < ACKED_MIN:
+            fail(f"only {acked} acked operations, {ACKED_MIN} are needed to mean something")
+        checked = flotilla("fsck", within_s=300)
+        if checked.returncode != 0:
+            fail(f"fsck ended with {checked.returncode}: {checked.stdout[-600:]}")
+    finally:
+        kubelet.end()
+    print(f"pods={len(kubelet.pods)} acked={acked} lost=0 " + " ".join(f"{name}={value:.2f}" for name, value in figures.items()))
+
+
+def load(kubelet: Kubelet, place: pods.Place, work: Path) -> None:
+    """The Job of the load test, step by step; a Service's port is not there, so it is told the pod's."""
+    documents = json.loads(Path(os.environ["JOB"]).read_text())
+    job = next(document for document in documents if document["kind"] == "Job")
+    reports = work / "volumes" / job["metadata"]["name"] / "reports"
+    reports.mkdir(parents=True)
+    os.chown(reports, 65532, 65532)
+    place.env = {"FLOTILLA_API": kubelet.supernodes[0].url()}
+    for document in pods.steps(job, kubelet.documents, place):
+        kubelet.step(document)
+    place.env = {}
+    listed = flotilla("ls", "-r", "loadtest/reports", "--json")
+    if listed.returncode != 0 or "spike" not in listed.stdout or "burst" not in listed.stdout:
+        fail(f"the reports are not stored: {listed.stdout[-400:]} {listed.stderr[-400:]}")
+
+
+main()

@@ -1,0 +1,178 @@
+"""Pods out of rendered manifests, as the StatefulSet controller and the kubelet would make them. Pure: plain data in, plain data out.
+
+What podman does not do is done here: names and labels of pods, variables that name other variables or the pod's fields, names in
+DNS, and volumes of secrets that a group may read. Probes and hooks are left out of the pods; who runs them asks for them here.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+# Variables in braces of a value, and the doubled sign that stands for one that is meant.
+REFERENCE = re.compile(r"\$\$|\$\((\w+)\)")
+# How many pods of a StatefulSet have an address from the start, so that those that come later find and are found.
+ADDRESSES_PER_SET = 5
+
+
+@dataclass
+class Place:
+    """Where the pods of a test lie: a prefix of their names for podman, folders, addresses, and what is said of each container."""
+
+    prefix: str
+    image: str
+    volumes: str
+    secrets: str
+    addresses: dict[str, str]
+    limits: bool = True
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def sets(documents: list[dict]) -> list[dict]:
+    """The StatefulSets, in the order of their names."""
+    found = [document for document in documents if document["kind"] == "StatefulSet"]
+    return sorted(found, key=lambda document: document["metadata"]["name"])
+
+
+def name_of(statefulset: dict, ordinal: int) -> str:
+    return f"{statefulset['metadata']['name']}-{ordinal}"
+
+
+def addresses(documents: list[dict], network: str) -> dict[str, str]:
+    """An address for each pod that there is or may be; `network` is the first three numbers of a /24."""
+    names = [name_of(of, ordinal) for of in sets(documents) for ordinal in range(ADDRESSES_PER_SET)]
+    return {name: f"{network}.{number}" for number, name in enumerate(names, start=10)}
+
+
+def aliases(documents: list[dict], given: dict[str, str]) -> list[dict]:
+    """The names that DNS has for pods, as lines of /etc/hosts."""
+    lines = []
+    for of in sets(documents):
+        service, namespace = of["spec"]["serviceName"], of["metadata"]["namespace"]
+        headless(documents, service)
+        for ordinal in range(ADDRESSES_PER_SET):
+            pod = name_of(of, ordinal)
+            short = f"{pod}.{service}"
+            lines.append({"ip": given[pod], "hostnames": [short, f"{short}.{namespace}.svc"]})
+    return lines
+
+
+def headless(documents: list[dict], name: str) -> dict:
+    """The service that gives pods their names; it has to give them before they are ready, or no group ever forms."""
+    for document in documents:
+        if document["kind"] == "Service" and document["metadata"]["name"] == name:
+            spec = document["spec"]
+            if spec.get("clusterIP") != "None" or not spec.get("publishNotReadyAddresses"):
+                raise ValueError(f"service {name} does not publish pods that are not ready")
+            return document
+    raise ValueError(f"there is no service {name}")
+
+
+def labels(statefulset: dict, ordinal: int) -> dict[str, str]:
+    """A pod's labels, those of the controller too."""
+    own = {"statefulset.kubernetes.io/pod-name": name_of(statefulset, ordinal), "apps.kubernetes.io/pod-index": str(ordinal)}
+    return statefulset["spec"]["template"]["metadata"]["labels"] | own
+
+
+def variables(env: list[dict], fields: dict[str, str]) -> dict[str, str]:
+    """A container's variables with their values; one may name those before it, and one that it does not know stays as it is."""
+    values: dict[str, str] = {}
+    for one in env:
+        if "value" in one:
+            found = lambda match: "$" if match[0] == "$$" else values.get(match[1], match[0])  # noqa: E731
+            values[one["name"]] = REFERENCE.sub(found, one["value"])
+        else:
+            # A label that is not there is an empty text.
+            values[one["name"]] = fields.get(one["valueFrom"]["fieldRef"]["fieldPath"], "")
+    return values
+
+
+def fields(metadata: dict) -> dict[str, str]:
+    """What a container may ask of its pod, by the path that it asks with."""
+    plain = {"metadata.name": metadata["name"], "metadata.namespace": metadata["namespace"]}
+    return plain | {f"metadata.labels['{key}']": value for key, value in metadata["labels"].items()}
+
+
+def expanded(arguments: list[str], values: dict[str, str]) -> list[str]:
+    return [REFERENCE.sub(lambda match: values.get(match[1], match[0]), argument) for argument in arguments]
+
+
+def container(of: dict, values: dict[str, str], place: Place) -> dict:
+    made = {
+        "name": of["name"],
+        "image": place.image,
+        "imagePullPolicy": "Never",
+        "args": expanded(of["args"], values),
+        "env": [{"name": name, "value": value} for name, value in (values | place.env).items()],
+        "securityContext": of["securityContext"],
+        "volumeMounts": of["volumeMounts"],
+    }
+    if place.limits:
+        made["resources"] = {"limits": of["resources"]["limits"]}
+    return made
+
+
+def folder(volume: dict, pod: str, place: Place) -> dict:
+    """A volume as a folder of this machine: the claim's own, or the one with the keys of the Secret."""
+    if "secret" in volume:
+        source = volume["secret"]
+        if source["defaultMode"] != 0o440:
+            raise ValueError(f"volume {volume['name']}: mode {source['defaultMode']:o}; the group of a pod has to read it, and nobody else")
+        path = f"{place.secrets}/{'+'.join(sorted(item['key'] for item in source['items']))}"
+    else:
+        path = f"{place.volumes}/{pod}/{volume['name']}"
+    return {"name": volume["name"], "hostPath": {"path": path, "type": "Directory"}}
+
+
+def pod(metadata: dict, spec: dict, claims: list[str], documents: list[dict], place: Place) -> dict:
+    """The pod that podman is to run."""
+    values = [variables(of["env"], fields(metadata)) for of in spec["containers"]]
+    volumes = spec.get("volumes", []) + [{"name": claim} for claim in claims]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{place.prefix}-{metadata['name']}", "labels": metadata["labels"]},
+        "spec": {
+            # The kubelet restarts containers; here the test does, to see what happens meanwhile.
+            "restartPolicy": "Never",
+            "hostAliases": aliases(documents, place.addresses),
+            "securityContext": {key: spec["securityContext"][key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup")},
+            "containers": [container(of, given, place) for of, given in zip(spec["containers"], values)],
+            "volumes": [folder(volume, metadata["name"], place) for volume in volumes],
+        },
+    }
+
+
+def member(statefulset: dict, ordinal: int, documents: list[dict], place: Place) -> dict:
+    """One pod of a StatefulSet."""
+    metadata = {
+        "name": name_of(statefulset, ordinal),
+        "namespace": statefulset["metadata"]["namespace"],
+        "labels": labels(statefulset, ordinal),
+    }
+    claims = [claim["metadata"]["name"] for claim in statefulset["spec"]["volumeClaimTemplates"]]
+    return pod(metadata, statefulset["spec"]["template"]["spec"], claims, documents, place)
+
+
+def steps(job: dict, documents: list[dict], place: Place) -> list[dict]:
+    """The containers of a Job as pods, one for each, to be run one after the other."""
+    template = job["spec"]["template"]
+    found = []
+    for of in template["spec"].get("initContainers", []) + template["spec"]["containers"]:
+        metadata = {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"], "labels": template["metadata"]["labels"]}
+        made = pod(metadata, template["spec"] | {"containers": [of]}, [], documents, place)
+        made["metadata"]["name"] += f"-{of['name']}"
+        found.append(made)
+    return found
+
+
+def secrets(spec: dict) -> list[str]:
+    """The keys of the Secret that the pod mounts together, as `folder` names their folder."""
+    return ["+".join(sorted(item["key"] for item in volume["secret"]["items"])) for volume in spec.get("volumes", []) if "secret" in volume]
+
+
+def hook(statefulset: dict) -> dict:
+    """What is done before a container is asked to end."""
+    return statefulset["spec"]["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]
+
+
+def grace_s(statefulset: dict) -> int:
+    return statefulset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]

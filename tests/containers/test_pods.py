@@ -1,0 +1,83 @@
+"""Pods are made as Kubernetes would; MANIFESTS names the rendered ones, as JSON."""
+
+import json
+import os
+import unittest
+from pathlib import Path
+
+import pods
+
+
+class Made(unittest.TestCase):
+    def setUp(self) -> None:
+        self.documents = json.loads(Path(os.environ["MANIFESTS"]).read_text())
+        given = pods.addresses(self.documents, "10.1.2")
+        self.place = pods.Place("t", "flotilla:test", "/volumes", "/secrets", given)
+        self.sets = {of["metadata"]["name"]: of for of in pods.sets(self.documents)}
+
+    def env(self, name: str, ordinal: int) -> dict[str, str]:
+        made = pods.member(self.sets[name], ordinal, self.documents, self.place)
+        return {one["name"]: one["value"] for one in made["spec"]["containers"][0]["env"]}
+
+    def test_every_pod_finds_every_address_that_it_is_told(self) -> None:
+        known = {name for line in pods.aliases(self.documents, self.place.addresses) for name in line["hostnames"]}
+        for name in self.sets:
+            for ordinal in (0, 2, 4):
+                env = self.env(name, ordinal)
+                told = ["FLOTILLA_INITIAL_MEMBERS", "FLOTILLA_JOIN", "FLOTILLA_ADVERTISE_PEER"]
+                told += ["FLOTILLA_SUPERNODES"] if "FLOTILLA_SUPERNODES" in env else []
+                for key in told:
+                    for address in env[key].split(","):
+                        host, port = address.rsplit(":", 1)
+                        self.assertEqual((host in known, port), (True, "7402"), f"{name}-{ordinal}: {key}={env[key]}")
+                public = env["FLOTILLA_ADVERTISE_PUBLIC"].removeprefix("http://").removesuffix(":7401")
+                self.assertIn(public, known)
+                self.assertFalse([value for value in env.values() if "$(" in value])
+
+    def test_the_first_pods_are_the_members_and_later_ones_are_not(self) -> None:
+        for name in self.sets:
+            members = self.env(name, 0)["FLOTILLA_INITIAL_MEMBERS"].split(",")
+            own = [self.env(name, ordinal)["FLOTILLA_ADVERTISE_PEER"] for ordinal in range(4)]
+            self.assertEqual(members, own[:3])
+            self.assertNotIn(own[3], members)
+
+    def test_clusters_are_told_apart_by_their_label_alone(self) -> None:
+        a, b = self.env("flotilla-a", 1), self.env("flotilla-b", 1)
+        self.assertEqual((a["FLOTILLA_CLUSTER"], b["FLOTILLA_CLUSTER"]), ("a", "b"))
+        self.assertEqual(a["FLOTILLA_SUPERNODES"], b["FLOTILLA_SUPERNODES"])
+        self.assertEqual(a["FLOTILLA_NAME"], "flotilla-a-1")
+        self.assertEqual(a["FLOTILLA_ZONE"], "", "a machine without a zone")
+
+    def test_supernodes_are_the_ones_that_form_their_group(self) -> None:
+        wanted = self.env("flotilla-supernodes", 0)["FLOTILLA_INITIAL_MEMBERS"]
+        self.assertEqual(self.env("flotilla-a", 0)["FLOTILLA_SUPERNODES"], wanted)
+
+    def test_nodes_get_no_root_key_and_nobody_gets_a_shell(self) -> None:
+        for name, of in self.sets.items():
+            keys = pods.secrets(of["spec"]["template"]["spec"])
+            self.assertEqual(keys, ["fleet.secret+root.key" if name == "flotilla-supernodes" else "fleet.secret"])
+            made = pods.member(of, 0, self.documents, self.place)["spec"]
+            security = made["containers"][0]["securityContext"]
+            self.assertTrue(security["readOnlyRootFilesystem"] and security["capabilities"]["drop"] == ["ALL"])
+            self.assertFalse(security["allowPrivilegeEscalation"])
+            command = pods.hook(of).get("exec", {}).get("command", ["flotilla"])
+            self.assertEqual(command[0], "flotilla")
+
+    def test_variables_are_expanded_as_kubernetes_does(self) -> None:
+        env = [
+            {"name": "LATE", "value": "$(EARLY)"},
+            {"name": "EARLY", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['x']"}}},
+            {"name": "BOTH", "value": "$(EARLY)-$$(EARLY)-$(NONE)"},
+        ]
+        values = pods.variables(env, {"metadata.labels['x']": "1"})
+        self.assertEqual(values, {"LATE": "$(EARLY)", "EARLY": "1", "BOTH": "1-$(EARLY)-$(NONE)"})
+
+    def test_a_service_that_hides_pods_is_found(self) -> None:
+        for document in self.documents:
+            document.get("spec", {}).pop("publishNotReadyAddresses", None)
+        with self.assertRaises(ValueError):
+            pods.aliases(self.documents, self.place.addresses)
+
+
+if __name__ == "__main__":
+    unittest.main()
