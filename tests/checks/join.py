@@ -108,6 +108,9 @@ def main() -> None:
         wait_silent(dev, victim)
         # As somebody does it who has put a new disk into the same machine.
         again = dev.newcomer(f"{victim.name}-again", victim, first, [p.peer for p in others])
+        if victim not in new:
+            # As an initial member that it was, with the same settings and somebody to ask: `node join` knows no initial members.
+            again.argv = again.argv[:2] + again.argv[4:] + ["--set", f"join={','.join(p.peer for p in others)}"]
         dev.ends_with(again, CONFIG, f"node {victim.node_id} is a member at {victim.peer} and has another disk")
         NODES.ordered("remove", str(victim.node_id), "--lost", within_s=REMOVE_S)
         dev.nodes.remove(victim)  # whoever answers at its address is another one
