@@ -44,7 +44,7 @@ case $kind in
     [ -x bin/flotilla ] || { echo "image: there is no bin/flotilla; run make build or make release" >&2; exit 1; }
     have_debian
     mkdir "$work/bin"
-    strip --strip-debug -o "$work/bin/flotilla" bin/flotilla
+    strip -o "$work/bin/flotilla" bin/flotilla
     build --target prebuilt --file Dockerfile --tag "$tag" "$work/bin"
     ;;
   full)

@@ -19,6 +19,9 @@ use uuid::Uuid;
 use super::Kind;
 use crate::{Error, Seams};
 
+#[cfg(test)]
+mod tests;
+
 /// Between two rounds of questions.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long a member may take: joining is two commits.
