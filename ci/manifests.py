@@ -29,6 +29,8 @@ REFUSED = [
     {"supernodes": {"members": 2}},
     {"supernodes": {"members": 3, "replicas": 2}},
     {"image": {"tag": "latest"}},
+    {"nodes": {"settings": {"cache_bytes": 1048576}}},
+    {"nodes": {"settings": {"cache-bytes": "1MiB"}}},
     {"nodes": {"storage": {"size": "10"}}},
     {"secret": {"existing": "x"}},
 ]
@@ -145,6 +147,9 @@ def main() -> None:
             compare(overlay, ours, theirs)
             (out / f"{overlay}.yaml").write_text(ours)
             (out / f"helm-{overlay}.yaml").write_text(theirs)
+        env = rendered(chart, {"nodes": {"settings": {"cache_bytes": "256MiB"}}})
+        if env.count('name: FLOTILLA_CACHE_BYTES\n              value: "256MiB"') != 2:
+            fail("a setting of the chart does not reach the nodes of both clusters")
         for given in REFUSED:
             if not refuses(chart, given):
                 fail(f"the chart takes {given}")

@@ -97,7 +97,7 @@ spec:
 {{- end }}
 
 {{/*
-A StatefulSet: as above, with "members", "replicas", "resources", "storage", "env" (lines), "preStop" (lines), "files" (keys of the
+A StatefulSet: as above, with "members", "replicas", "resources", "storage", "settings", "env" (lines), "preStop" (lines), "files" (keys of the
 Secret). k8s/base says why each thing is as it is.
 */}}
 {{- define "flotilla.set" -}}
@@ -165,6 +165,10 @@ spec:
                 fieldRef:
                   fieldPath: metadata.namespace
             {{- .env | nindent 12 }}
+            {{- range $key, $value := .settings }}
+            - name: FLOTILLA_{{ upper $key }}
+              value: {{ $value | quote }}
+            {{- end }}
           ports:
             - name: public
               containerPort: 7401
