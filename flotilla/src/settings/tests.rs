@@ -148,3 +148,16 @@ fn a_pair_is_split_at_its_first_sign() {
     assert_eq!(pair("a=b=c").expect("a pair"), ("a".to_owned(), "b=c".to_owned()));
     assert!(pair("zone").is_err() && pair("=x").is_err());
 }
+
+#[test]
+fn the_example_files_are_settings_that_the_servers_take() {
+    let example = |name: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/config").join(name);
+        Sources { file: Some(path), ..Sources::default() }
+    };
+    let node: flotilla_cluster_node::Settings = load(&example("node.toml")).expect("a node takes them");
+    assert_eq!(node.check().expect("they make sense").peer, node.initial_members[0]);
+    let supernode: flotilla_supernode::Settings = load(&example("supernode.toml")).expect("a supernode takes them");
+    assert_eq!(supernode.check().expect("they make sense").peer, supernode.initial_members[0]);
+    assert_eq!(node.supernodes, supernode.initial_members);
+}
