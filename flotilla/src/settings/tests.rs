@@ -155,9 +155,9 @@ fn the_example_files_are_settings_that_the_servers_take() {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/config").join(name);
         Sources { file: Some(path), ..Sources::default() }
     };
-    let node: flotilla_cluster_node::Settings = load(&example("node.toml")).expect("a node takes them");
+    let node: Node = load(&example("node.toml")).expect("a node takes them");
     assert_eq!(node.check().expect("they make sense").peer, node.initial_members[0]);
-    let supernode: flotilla_supernode::Settings = load(&example("supernode.toml")).expect("a supernode takes them");
+    let supernode: Supernode = load(&example("supernode.toml")).expect("a supernode takes them");
     assert_eq!(supernode.check().expect("they make sense").peer, supernode.initial_members[0]);
     assert_eq!(node.supernodes, supernode.initial_members);
 }
