@@ -208,7 +208,7 @@ impl Teller {
         // While it can't be read, as during a snapshot, the store goes on as it was told last.
         let drains = self.metadata.is_draining(self.card.node);
         let _ = drains.as_ref().map(|on| self.store.drain(*on));
-        self.gauges.show(&usage, inflight_bytes);
+        self.gauges.show(&usage, inflight_bytes, &host);
         NodeStats {
             cpu_busy: host.cpu_busy,
             memory_free_bytes: host.memory_free_bytes,

@@ -1,4 +1,4 @@
-//! The operations routes: alive, ready, metrics. They answer while everything else drains.
+//! The operations routes: alive, ready, metrics. They answer while everything else drains. Readiness is shown in the metrics, too.
 //!
 //! It must not know what readiness means for a node or a supernode; [`Readiness`] does.
 
@@ -14,8 +14,9 @@ use axum::{
 use flotilla_api::route::{HEALTHZ, METRICS, READYZ};
 use flotilla_env::Clock;
 use http::{Method, StatusCode, header};
+use metrics::gauge;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 
 /// How long readiness may take in all; a read index that needs longer means that there is no quorum to speak of.
 pub const READY_WITHIN: Duration = Duration::from_secs(1);
+/// How often readiness is looked at for the metrics: three times per scrape at the usual 15 s, and a read index each is no load.
+pub const SHOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a process is not ready. The set is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +46,25 @@ pub enum Reason {
     HandingOver,
     /// The cluster's lease ran out.
     Lease,
+}
+
+impl Reason {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::NoQuorum, Self::DiskFull, Self::DiskFailed, Self::CatchingUp, Self::HandingOver, Self::Lease];
+
+    /// Its pinned name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoQuorum => "no_quorum",
+            Self::DiskFull => "disk_full",
+            Self::DiskFailed => "disk_failed",
+            Self::CatchingUp => "catching_up",
+            Self::HandingOver => "handing_over",
+            Self::Lease => "lease",
+        }
+    }
 }
 
 /// Tells whether a process can do its work, without writing anything.
@@ -102,6 +124,9 @@ impl Operations {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Self {
+        // The wall clock, for people: two starts have two values.
+        #[allow(clippy::cast_precision_loss)] // gauges are floats; milliseconds of our time stay below 2^53
+        gauge!("flotilla_start_time_seconds").set(clock.wall_ms() as f64 / 1000.0);
         Self { name: name.into(), role, started: clock.now(), clock, readiness, metrics, scrapers: None, stop }
     }
 
@@ -109,6 +134,35 @@ impl Operations {
     #[must_use]
     pub fn scrapers(self, authenticator: Arc<dyn Authenticator>) -> Self {
         Self { scrapers: Some(authenticator), ..self }
+    }
+
+    /// Shows in the metrics what keeps the process from its work, until it stops: looked at every [`SHOWN_EVERY`], so that no
+    /// scrape waits for a quorum.
+    pub async fn show_readiness(self) {
+        let shown = Reason::ALL.map(|reason| (reason, gauge!("flotilla_not_ready", "reason" => reason.as_str())));
+        let show = |reasons: &[Reason]| {
+            for (reason, gauge) in &shown {
+                gauge.set(if reasons.contains(reason) { 1.0 } else { 0.0 });
+            }
+        };
+        let mut ticks = tokio::time::interval(SHOWN_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            show(&self.reasons().await);
+        }
+        // What else there is to say of a process that ends, nobody scrapes any more.
+        show(&[Reason::HandingOver]);
+    }
+
+    /// Gives what keeps the process from its work, sorted, each reason once.
+    async fn reasons(&self) -> Vec<Reason> {
+        let asked = tokio::time::timeout(READY_WITHIN, self.readiness.reasons()).await;
+        let mut reasons = asked.unwrap_or_else(|_elapsed| vec![Reason::NoQuorum]);
+        // No new requests come in: whoever routes them should know before connections are refused.
+        reasons.extend(self.stop.is_cancelled().then_some(Reason::HandingOver));
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
     }
 
     /// Gives the routes.
@@ -145,12 +199,7 @@ async fn healthz(State(operations): State<Arc<Operations>>) -> Json<Health> {
 }
 
 async fn readyz(State(operations): State<Arc<Operations>>) -> (StatusCode, Json<Ready>) {
-    let asked = tokio::time::timeout(READY_WITHIN, operations.readiness.reasons()).await;
-    let mut reasons = asked.unwrap_or_else(|_elapsed| vec![Reason::NoQuorum]);
-    // No new requests come in: whoever routes them should know before connections are refused.
-    reasons.extend(operations.stop.is_cancelled().then_some(Reason::HandingOver));
-    reasons.sort_unstable();
-    reasons.dedup();
+    let reasons = operations.reasons().await;
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready, reasons }))

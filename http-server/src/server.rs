@@ -59,9 +59,11 @@ impl Site {
         Self { listener, router, limits: limits.within_files() }
     }
 
-    /// Makes the operations site, whose connections are its own, however many clients there are.
+    /// Makes the operations site, whose connections are its own, however many clients there are. From now on the metrics show
+    /// readiness, until the stop that `operations` has.
     #[must_use]
     pub fn operations(listener: TcpListener, operations: Operations, edge: &Edge) -> Self {
+        tokio::spawn(operations.clone().show_readiness());
         let edge = Edge { op: operations::op, ..edge.quiet() };
         let limits = Limits { connections: OPERATIONS_CONNECTIONS_MAX, ..Limits::default() };
         Self { listener, router: edge.wrap(operations.router()), limits }

@@ -259,6 +259,18 @@ impl Clusters {
         registered.iter().map(status).collect()
     }
 
+    /// Counts clusters by what is heard of them, under the names that metrics have for that: of those that `expected` names, and of
+    /// those whose homes are of another directory.
+    #[must_use]
+    pub fn tally(&self, expected: &[ClusterName]) -> [(&'static str, usize); 3] {
+        let foreign = self.strangers().len();
+        let now = self.clock.now();
+        let known = self.lock();
+        let heard = expected.iter().filter_map(|name| known.get(name)).map(|known| known.at);
+        let reachable = heard.filter(|at| now.duration_since(*at) < FRESH_FOR).count();
+        [("reachable", reachable), ("silent", expected.len() - reachable), ("foreign", foreign)]
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ClusterName, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -273,38 +285,4 @@ fn target(report: &ClusterReport) -> Target {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        asked::testing::{Fleet, report},
-        directory::testing::cluster,
-    };
-
-    #[test]
-    fn terms_are_compared_within_one_cluster() {
-        let clusters = Clusters::new(flotilla_env::clock::system(), flotilla_env::entropy::seeded(1));
-        let report_of = |uuid, term| ClusterReport { uuid: Uuid::from_u128(uuid), term, ..report("a") };
-        clusters.heard(report_of(1, 7));
-        assert!(clusters.is_older(&report_of(1, 6)), "of a leader that leads no more");
-        assert!(!clusters.is_older(&report_of(2, 1)), "another cluster has the name by now");
-        clusters.heard(ClusterReport { applied: 99, ..report_of(2, 1) });
-        assert_eq!(clusters.applied(&cluster("a")), Some(99));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cluster_is_not_called_lost_before_it_could_report() {
-        let fleet = Fleet::new(&["a", "b"]);
-        let clusters = &fleet.asker.clusters;
-        let a = cluster("a");
-        let reports = async {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            fleet.report_known("b");
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            fleet.report_known("a");
-        };
-        let (lives, ()) = futures::future::join(clusters.lives(&a), reports).await;
-        assert!(lives);
-        tokio::time::sleep(FRESH_FOR).await;
-        assert!(!clusters.lives(&a).await, "what was heard is too old");
-    }
-}
+mod tests;

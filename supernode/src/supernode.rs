@@ -21,6 +21,7 @@ use flotilla_raft_store::{
     formation::{Formation, Plan},
     identity::Identity,
 };
+use metrics::gauge;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ use crate::{
     clusters::Clusters,
     directory::{
         Answer, Command, Directory, DirectoryMachine, Refusal,
-        rows::{MEMBERS, MemberRow, member_key},
+        rows::{MEMBERS, MemberRow, Stage, member_key},
     },
     http::{Forwarder, KEPT_BUDGET_BYTES, Others, POLLS_MAX, Service, Tallies},
     membership::{Membership, Roster},
@@ -161,7 +162,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
     let clusters = forwarder.clusters.clone();
     let claims = Claims {
         directory: directory.clone(),
-        clusters: forwarder.clusters.clone(),
+        clusters: clusters.clone(),
         peers: peers.clone(),
         clock: seams.clock.clone(),
         entropy: seams.entropy.clone(),
@@ -271,7 +272,7 @@ fn last_start(kv: &dyn Kv, node: NodeId) -> Result<Option<u64>, Error> {
     Ok(row.and_then(|row| row.start))
 }
 
-/// Brings the decoded documents up to date for as long as it is polled.
+/// Brings the decoded documents and what is shown of clusters up to date for as long as it is polled.
 async fn keep_fresh(directory: &Directory, clusters: &Clusters, documents: &DocumentCache) {
     loop {
         // Principals of a directory that was lost are known to its clusters, until a rebuild has taken them over. Looked at before
@@ -279,6 +280,7 @@ async fn keep_fresh(directory: &Directory, clusters: &Clusters, documents: &Docu
         let partial = clusters.has_foreign() || directory.rebuild().is_ok_and(|row| row.is_some());
         refresh(directory, documents);
         documents.set_partial(partial);
+        show_clusters(directory, clusters);
         tokio::time::sleep(REFRESH_EVERY).await;
     }
 }
@@ -290,6 +292,20 @@ fn refresh(directory: &Directory, documents: &DocumentCache) {
             Ok(fresh) => documents.replace(fresh),
             Err(error) => tracing::error!(%error, "documents can't be read"),
         }
+    }
+}
+
+/// Shows how many clusters are heard of those that should be. While the registered ones can't be read, what was shown last stands.
+#[allow(clippy::cast_precision_loss)] // gauges are floats
+fn show_clusters(directory: &Directory, clusters: &Clusters) {
+    let Ok(registered) = directory.clusters() else { return };
+    let expected = registered.into_iter().filter_map(|(name, row)| match row.stage {
+        Stage::Active | Stage::Retiring { .. } => Some(name),
+        Stage::Fenced { .. } => None,
+    });
+    let expected: Vec<_> = expected.collect();
+    for (state, count) in clusters.tally(&expected) {
+        gauge!("flotilla_clusters", "state" => state).set(count as f64);
     }
 }
 

@@ -8,10 +8,11 @@ use flotilla_api::Code;
 use flotilla_env::clock;
 use flotilla_http_server::{
     Metrics, Operations, Readiness, Reason, RequestMetrics, install_metrics,
-    operations::{Health, READY_WITHIN, op},
+    operations::{Health, READY_WITHIN, SHOWN_EVERY, op},
     telemetry::{OPS_MAX, Observation},
 };
 use http::{Method, StatusCode};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio_util::sync::CancellationToken;
 
 use crate::common::{ask, authenticator, edge, get, problem};
@@ -93,6 +94,43 @@ async fn readiness_that_does_not_answer_is_no_quorum() {
     let response = asked.expect("readiness is bounded");
     assert_eq!(response.status().as_u16(), 503);
     assert_eq!(response.body().as_ref(), br#"{"ready":false,"reasons":["no_quorum"]}"#);
+}
+
+#[test]
+fn reasons_have_one_name_each_in_answers_and_metrics() {
+    for reason in Reason::ALL {
+        assert_eq!(serde_json::to_value(reason).expect("a text"), reason.as_str());
+    }
+    assert!(Reason::ALL.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_show_what_keeps_a_process_from_its_work_until_it_ends() {
+    // Of its own, since other tests of this process show readiness, too.
+    let (metrics, recorder) = (metrics(), PrometheusBuilder::new().build_recorder());
+    let _ours = metrics::set_default_local_recorder(&recorder);
+    let stop = CancellationToken::new();
+    let fixed = Arc::new(Fixed(vec![Reason::DiskFailed, Reason::NoQuorum]));
+    let operations = Operations::new("a-n1", "node", clock::system(), fixed, metrics, stop.clone());
+    let render = || recorder.handle().render();
+    let shown = || {
+        let text = render();
+        let set =
+            text.lines().filter_map(|line| line.strip_prefix("flotilla_not_ready{reason=\"")?.strip_suffix("\"} 1"));
+        let mut set: Vec<String> = set.map(str::to_owned).collect();
+        set.sort_unstable();
+        set
+    };
+    let shows = tokio::spawn(operations.show_readiness());
+    tokio::time::sleep(SHOWN_EVERY * 2).await;
+    assert_eq!(shown(), ["disk_failed", "no_quorum"]);
+    let all = render().lines().filter(|line| line.starts_with("flotilla_not_ready{")).count();
+    assert_eq!(all, Reason::ALL.len(), "the others are there, as 0");
+    stop.cancel();
+    shows.await.expect("it ends with the process");
+    assert_eq!(shown(), ["handing_over"]);
+    let started = render().lines().any(|line| line.starts_with("flotilla_start_time_seconds 1"));
+    assert!(started, "the start is shown in seconds since 1970");
 }
 
 #[tokio::test]

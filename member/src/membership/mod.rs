@@ -22,6 +22,7 @@ use flotilla_api::{
 };
 use flotilla_env::Clock;
 use flotilla_raft_store::Member;
+use metrics::gauge;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -178,6 +179,7 @@ impl<R: Register> Membership<R> {
             }
         });
         let seats: Vec<Seat> = seats.collect();
+        show(&seats);
         let is_up = |id| seats.iter().any(|seat| seat.node == id && seat.standing == Standing::Up);
         if let [_, .., last] = &status.voter_sets[..] {
             // A change that was cut between its two steps; nothing else can be changed before its end.
@@ -310,5 +312,13 @@ impl<R: Register> Membership<R> {
         // One that does not lead any more may not have heard of one that joined.
         self.register.barrier().await?;
         Ok(self.register.group().status().is_leader && !is_member())
+    }
+}
+
+/// Shows how the members stand, as this leader sees them.
+#[allow(clippy::cast_precision_loss)] // gauges are floats
+fn show(seats: &[Seat]) {
+    for (standing, count) in rules::tally(seats) {
+        gauge!("flotilla_members", "standing" => standing).set(count as f64);
     }
 }

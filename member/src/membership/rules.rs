@@ -37,6 +37,13 @@ pub enum Standing {
     Away,
 }
 
+/// Counts members by how they stand, under the names that metrics have for that.
+#[must_use]
+pub fn tally(seats: &[Seat]) -> [(&'static str, usize); 3] {
+    let count = |standing| seats.iter().filter(|seat| seat.standing == standing).count();
+    [("up", count(Standing::Up)), ("silent", count(Standing::Silent)), ("away", count(Standing::Away))]
+}
+
 /// A change of the members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -238,6 +245,15 @@ mod tests {
         pair[1].leaves = true;
         pair[1].standing = Standing::Away;
         assert_eq!(next(&pair), None, "two of two have to agree that one goes");
+    }
+
+    #[test]
+    fn members_are_counted_by_how_they_stand() {
+        let mut seats = seats(3, 2);
+        seats[1].standing = Standing::Away;
+        seats[4].standing = Standing::Silent;
+        assert_eq!(tally(&seats), [("up", 3), ("silent", 1), ("away", 1)]);
+        assert_eq!(tally(&[]), [("up", 0), ("silent", 0), ("away", 0)]);
     }
 
     #[test]
