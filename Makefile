@@ -61,7 +61,7 @@ sim: ## runs simulations of a cluster, each from a seed: SEEDS=FROM..TO
 	SIM_SEEDS="$(SEEDS)" $(CARGO) nextest run $(ONE_BUILD) -E "binary(seeds)" --no-fail-fast $(ARGS)
 
 .PHONY: lint
-lint: fmt-check clippy tidy shell docs deny ## all of fmt-check, clippy, tidy, shell, docs, deny
+lint: fmt-check clippy tidy shell monitoring-check docs deny ## all of fmt-check, clippy, tidy, shell, monitoring-check, docs, deny
 
 .PHONY: fmt
 fmt: ## formats the Rust code
@@ -103,6 +103,14 @@ docs: setup-build ## builds the API documentation; a broken link is an error
 deny: ## checks licenses, banned crates and sources of all dependencies
 	@ci/setup.sh lint
 	$$(ci/tool.sh cargo-deny) --log-level error check --hide-inclusion-graph licenses bans sources
+
+.PHONY: monitoring
+monitoring: ## writes what is made of alert rules and dashboards, and checks all of k8s/monitoring
+	@ci/monitoring.sh write check
+
+.PHONY: monitoring-check
+monitoring-check:
+	@ci/monitoring.sh check
 
 .PHONY: checks
 checks: ## lists the named checks of a running deployment

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of a tool and installs it into the cache when it is missing: `ci/tool.sh b3sum|cargo-deny|manifests|checkov`.
+# Prints the path of a tool and installs it into the cache when it is missing: `ci/tool.sh NAME`; the names stand below.
 set -euo pipefail
 # shellcheck source=env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -39,8 +39,34 @@ case ${1:-} in
       "$TOOLS/checkov-3.3.30/bin/pip" --quiet install checkov==3.3.30 >&2
     fi
     ;;
+  prometheus | promtool)
+    # Debian's package has both. It is unpacked here and not installed, since that would start a server.
+    tool=$(command -v "$1" || true)
+    if [ -z "$tool" ]; then
+      tool=$TOOLS/prometheus/usr/bin/$1
+      if [ ! -x "$tool" ]; then
+        package=$(mktemp -d)
+        trap 'rm -rf "$package"' EXIT
+        # As root the lists may never have been fetched; for others they are what they are.
+        [ "$(id -u)" != 0 ] || apt-get -qq update >&2
+        (cd "$package" && apt-get -qq download prometheus) >&2
+        dpkg -x "$package"/prometheus_*.deb "$TOOLS/prometheus" >&2
+      fi
+    fi
+    ;;
+  yaml-python)
+    # A Python that has PyYAML.
+    tool=$(command -v python3)
+    if ! "$tool" -c 'import yaml' 2>/dev/null; then
+      tool=$TOOLS/yaml/bin/python3
+      if ! "$tool" -c 'import yaml' 2>/dev/null; then
+        python3 -m venv "$TOOLS/yaml" >&2
+        "$TOOLS/yaml/bin/pip" --quiet install PyYAML==6.0.3 >&2
+      fi
+    fi
+    ;;
   *)
-    echo "usage: ci/tool.sh b3sum|cargo-deny|manifests|checkov" >&2
+    echo "usage: ci/tool.sh b3sum|cargo-deny|manifests|checkov|prometheus|promtool|yaml-python" >&2
     exit 2
     ;;
 esac
