@@ -32,7 +32,6 @@ metadata:
   name: flotilla
   labels:
     app.kubernetes.io/name: flotilla
-    app.kubernetes.io/part-of: flotilla
 spec:
 """
 
