@@ -29,4 +29,5 @@ def main() -> None:
     raise SystemExit("no free range of ports")
 
 
-main()
+if __name__ == "__main__":
+    main()
