@@ -127,7 +127,10 @@ impl<R: Register> Membership<R> {
                 }
             }
             if !status.is_leader || status.catching_up {
-                led = None;
+                if led.take().is_some() {
+                    // Another one tells from now on.
+                    show(&[]);
+                }
                 continue;
             }
             let since = match led {
