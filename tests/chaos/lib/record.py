@@ -33,7 +33,8 @@ def revision(work: Path) -> str:
 
 def main() -> None:
     row, size, seed, status, work = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5])
-    if size == "full" and any(os.environ.get(name) for name in NARROWING):
+    of = " ".join(f"{name}={value}" for name in NARROWING if (value := os.environ.get(name))) if size == "full" else ""
+    if of:
         size = "part"
     out = (work / "out").read_text(errors="replace").strip().splitlines() if (work / "out").exists() else []
     line = out[-1] if out else f"ended with status {status} and no word"
@@ -46,7 +47,7 @@ def main() -> None:
         told = json.loads((work / "verdict.json").read_text())
     except (OSError, ValueError):
         told = {"figures": {}, "problems": [] if status in (0, SKIPPED) else [line]}
-    entry = {"row": row, "size": size, "seed": seed, "verdict": verdict, "line": line, "revision": revision(work)}
+    entry = {"row": row, "size": size, "seed": seed, "verdict": verdict, "line": line, "revision": revision(work), "of": of}
     entry |= {"figures": told["figures"], "problems": told["problems"], "at": int(time.time())}
     results = Path(os.environ["RESULTS"])
     results.parent.mkdir(parents=True, exist_ok=True)
