@@ -71,6 +71,8 @@ pub struct Considered {
     pub in_flight: u32,
     /// Units that waited for it.
     pub queued_units: u64,
+    /// How long it would take to serve those that waited in the request's lane.
+    pub wait_ms: u64,
     /// How busy the processors of its live nodes were.
     pub cpu_milli: u32,
     /// How much of their disks was free.

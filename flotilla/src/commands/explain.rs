@@ -76,12 +76,13 @@ fn candidate(one: &Considered) -> String {
     };
     let able = if one.takes_new { "" } else { ", takes no new files" };
     format!(
-        "cluster {}: score {:.3}, {report}, {} of {} credits in flight, {} units queued, processors {} % busy, disks {} % free{able}",
+        "cluster {}: score {:.3}, {report}, {} of {} credits in flight, {} units queued for {}, processors {} % busy, disks {} % free{able}",
         one.cluster,
         f64::from(one.score_milli) / 1000.0,
         one.in_flight,
         one.credits,
         one.queued_units,
+        output::seconds(one.wait_ms),
         one.cpu_milli / 10,
         one.disk_free_milli / 10,
     )
@@ -181,6 +182,7 @@ mod tests {
             credits: 8,
             in_flight: 8,
             queued_units: 40,
+            wait_ms: 250,
             cpu_milli: 350,
             disk_free_milli: 800,
         };

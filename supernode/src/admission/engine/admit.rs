@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
-    RequestId,
+    ClusterName, RequestId,
     explain::{Considered, Refusal, What},
     queue::{Class, Lane},
 };
@@ -38,7 +38,7 @@ struct Longest {
 impl Engine {
     pub(super) fn arrived(&mut self, waiter: WaiterId, ask: Ask, turn: &mut Turn<'_>) {
         debug_assert!(!self.waiting.contains_key(&waiter), "every waiter has a number of its own");
-        let candidates = if ask.place == Place::Any { self.considered(turn.now) } else { Vec::new() };
+        let candidates = if ask.place == Place::Any { self.considered(ask.class.lane, turn.now) } else { Vec::new() };
         self.records.arrived(&ask, candidates, turn.now);
         let door = match &ask.place {
             Place::Everywhere => Some(Door::Lists),
@@ -213,8 +213,9 @@ impl Engine {
     }
 
     /// The clusters as they are for a new key, the best first, for the record.
-    fn considered(&mut self, now: Instant) -> Vec<Considered> {
-        let mut all: Vec<Considered> = self.sides.iter_mut().map(|(name, side)| side.considered(name, now)).collect();
+    fn considered(&mut self, lane: Lane, now: Instant) -> Vec<Considered> {
+        let told = |(name, side): (&ClusterName, &mut Side)| side.considered(name, lane, now);
+        let mut all: Vec<Considered> = self.sides.iter_mut().map(told).collect();
         all.sort_by_key(|one| std::cmp::Reverse((one.takes_new, one.score_milli)));
         all.truncate(CANDIDATES_MAX);
         all

@@ -14,6 +14,9 @@ use crate::{
     route::{self, Candidate},
 };
 
+/// Waits that differ by no more than this part are the same: they are estimates.
+const AS_LONG_PART: u32 = 10;
+
 impl Engine {
     /// Lets those through that wait at a door, as far as there are credits.
     pub(super) fn dispatch(&mut self, door: &Door, turn: &mut Turn<'_>) {
@@ -57,14 +60,20 @@ impl Engine {
         })
     }
 
-    /// Chooses the cluster for a request that any can serve; while none is heard, the one that was heard last of those
-    /// that took new keys. None if there is no such cluster.
+    /// Chooses the cluster for a request that any can serve: the best of those that have a credit, or, where it has to
+    /// wait anyway, of those where it waits the shortest. While none is heard, it is the one that was heard last of
+    /// those that took new keys. None if there is no such cluster.
     pub(super) fn route(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Option<Door> {
         let now = turn.now;
         let free = |side: &Side| side.free(lane, true, now) > 0;
-        let any_free = self.sides.values().any(|side| side.is_able(now) && free(side));
-        // One with a credit goes before all that have none, however good they are.
-        let able = self.sides.values_mut().filter(|side| side.is_able(now) && free(side) == any_free);
+        let able = || self.sides.values().filter(|side| side.is_able(now));
+        let any_free = able().any(free);
+        // A report tells how busy a cluster is, and not how fast it gets done with what stands here.
+        let wait = |side: &Side| side.queue(lane).wait_for_all();
+        let shortest = able().map(wait).min().unwrap_or_default();
+        let as_short = shortest.saturating_add(shortest / AS_LONG_PART);
+        let fits = |side: &Side| if any_free { free(side) } else { wait(side) <= as_short };
+        let able = self.sides.values_mut().filter(|side| side.is_able(now) && fits(side));
         let candidates: Vec<Candidate> = able.filter_map(|side| side.candidate().cloned()).collect();
         if let Some(chosen) = route::cluster(&candidates, &mut *turn.random) {
             return Some(Door::Cluster(chosen.cluster.clone()));

@@ -226,7 +226,7 @@ impl Side {
         }
     }
 
-    pub(super) fn considered(&mut self, cluster: &ClusterName, now: Instant) -> Considered {
+    pub(super) fn considered(&mut self, cluster: &ClusterName, lane: Lane, now: Instant) -> Considered {
         let score_milli = milli(self.score());
         let nodes = self.candidate.as_ref().map(|candidate| &*candidate.nodes).unwrap_or_default();
         let alive = || nodes.iter().filter(|node| node.alive).map(|node| &node.stats);
@@ -242,6 +242,7 @@ impl Side {
             credits: self.account.credits(now),
             in_flight: self.account.in_flight(),
             queued_units: self.units(),
+            wait_ms: millis(self.queue(lane).wait_for_all()),
             cpu_milli: if count > 0.0 { milli(f64::from(busy / count)) } else { 0 },
             disk_free_milli: if total > 0.0 { milli(free / total) } else { 0 },
         }

@@ -153,3 +153,34 @@ fn people_are_told_who_waits_where() {
     let told = lab.engine.explain(&request(mine), lab.now).expect("it is remembered");
     assert_eq!((told.principal.as_str(), told.home, told.age_ms), ("p", Some(cluster("a")), 1000));
 }
+
+#[test]
+fn a_new_key_waits_where_it_is_served_soonest() {
+    let mut lab = Lab::new();
+    lab.offered("a", 8);
+    lab.offered("b", 2);
+    let mut next = lab.granted(small(), home("a"));
+    for name in ["a", "a", "a", "a", "a", "a", "a", "b", "b"] {
+        lab.granted(small(), home(name));
+    }
+    for _ in 0..50 {
+        lab.waits("p", small(), Place::Any);
+    }
+    let waiting = |lab: &Lab, name: &str| lab.engine.side(&Door::Cluster(cluster(name))).waiting(Lane::Small);
+    // As many for each credit.
+    let (at_a, at_b) = (waiting(&lab, "a"), waiting(&lab, "b"));
+    assert!((38..=42).contains(&at_a), "{at_a} wait for a, {at_b} for b");
+    // What was measured counts more than what was offered.
+    for _ in 0..20 {
+        lab.pass(Duration::from_millis(100));
+        let [(waiter, ..)] = grants(&lab.end(next))[..] else { panic!("somebody waits") };
+        next = PermitId(waiter.0);
+    }
+    let before = (waiting(&lab, "a"), waiting(&lab, "b"));
+    lab.waits("p", small(), Place::Any);
+    assert_eq!((waiting(&lab, "a"), waiting(&lab, "b")), (before.0 + 1, before.1), "b has served nobody");
+    let (waiter, _) = lab.arrive("p", small(), Place::Any);
+    let told = lab.engine.records.explain(&request(waiter), lab.now).expect("it is remembered");
+    let wait = |name: &str| told.candidates.iter().find(|one| one.cluster.as_str() == name).expect("it is told").wait_ms;
+    assert!(wait("a") > 0 && wait("b") > wait("a"), "a {} ms, b {} ms", wait("a"), wait("b"));
+}
