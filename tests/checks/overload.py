@@ -3,7 +3,8 @@
 usage: overload.py short|full
 
 PHASES="herd spike slow clogged soak" picks some of them; RATE=300 is the capacity in uploads per second, instead of a search for
-it; SOAK_S=3600 is how long the soak lasts; STEALING=never is a control, where stealing is never on.
+it, and STEAL_RATE= that of the rounds with and without stealing; SOAK_S=3600 is how long the soak lasts; STEALING=never is a
+control, where stealing is never on.
 """
 
 import os
@@ -20,6 +21,8 @@ from loads import OK, REFUSED, Load, Part, Phase
 
 # Content of up to 4 KiB is a part of its commit: a node alone can hold it, and processor time is all that there is too little of.
 SIZE, TIMEOUT_S = "2KB", 20
+# With stealing, it is the clusters that have to be short, and not the supernode, whose work doesn't grow with the content as theirs does.
+LARGER = "64KB"
 MIX = {"put": 1}
 # Of the capacity: a calm that leaves room, the spike, and what bursts stand on.
 CALM, SPIKE, BASE = 0.7, 10, 0.5
@@ -92,7 +95,7 @@ class Check:
     def connections(self) -> int:
         return min(CONNECTIONS_MAX, max(CONNECTIONS_MIN, int(self.rate * CONNECTIONS_PER_RATE)))
 
-    def send(self, name: str, tail: str, connections: int, over=lambda: None, mix: dict[str, int] | None = None, within_s: float = 600) -> tuple[Load, dict, dict]:
+    def send(self, name: str, tail: str, connections: int, over=lambda: None, mix: dict[str, int] | None = None, size: str = SIZE, within_s: float = 600) -> tuple[Load, dict, dict]:
         """Sends a load to servers that are short of time until its last answer is there; gives the supernode's metrics before and
         after it, too. Everything is read back at full speed."""
         pages = [self.fleet.sure_page()]
@@ -104,7 +107,7 @@ class Check:
 
         self.fleet.limit()
         self.seed += 1
-        text = loads.profile(f"{name} of the overload check", connections, tail, mix or MIX, SIZE, TIMEOUT_S)
+        text = loads.profile(f"{name} of the overload check", connections, tail, mix or MIX, size, TIMEOUT_S)
         load = loads.run(self.folder, name, text, at_end, self.seed, within_s)
         if len(pages) < 2:
             fail(f"{name}: the runner ended with {load.code} before its last answer; see {self.folder}/{name}.log")
@@ -138,12 +141,12 @@ class Check:
         if most > HERD_MAX:
             self.bad(f"of {HERD} uploads at once {most} went to one of three idle clusters: {dict(got)}")
 
-    def knee(self) -> None:
-        """Finds the capacity: the highest rate of uploads at which none is refused and no queue grows."""
+    def knee(self, content: str) -> float:
+        """Finds the capacity: the highest rate of uploads of this size at which none is refused and no queue grows."""
         size = self.size
         # A queue that grows by a tenth of the rate is a quarter of a second long at the end of a trial of a few seconds.
         tail = f'[knee]\nfrom = 60\nto = 20000\nfor = "{size.trial}s"\np99_ms = 250\nfailed_percent = 1\nprecision_percent = {size.precision}\n'
-        load, before, after = self.send("knee", tail, 512)
+        load, before, after = self.send(f"knee-{content}-{self.seed}", tail, 512, size=content)
         found = load.report["knee"]
         for row in found["trials"]:
             note(f"knee: {row['rate']:.0f}/s {'borne' if row['borne'] else 'too much'}, failed {row['failed']}, p99 {row['p99_ms'] or 0:.0f} ms{', the runner was late' if row['runner_late'] else ''}")
@@ -151,7 +154,7 @@ class Check:
         self.tell_counts("knee", before, after)
         if not found["highest_borne"]:
             fail("void: not even the first rate of the search for the capacity is borne")
-        self.rate = found["highest_borne"]
+        return found["highest_borne"]
 
     def spike(self) -> None:
         """Ten times the capacity: refusals are honest, and soon after it nobody notices any more."""
@@ -201,7 +204,7 @@ class Check:
         if clog:
             time.sleep(WARM_S)
         told = f"{name}-{number}-{'on' if stealing else 'off'}"
-        load, before, after = self.send(told, part.text(), self.connections, clog.end if clog else lambda: None)
+        load, before, after = self.send(told, part.text(), self.connections, clog.end if clog else lambda: None, size=LARGER)
         self.tell(load, load.phases([part]))
         self.tell_counts(told, before, after)
         if clog:
@@ -212,8 +215,13 @@ class Check:
         use = sum(used[cluster] for cluster in self.dev.clusters if cluster != SHORT)
         return loads.quantile(warm.latencies(), 0.99), use, dict(loads.grown(before, after, "flotilla_stolen_total", "from", "to"))
 
-    def stealing(self, name: str, can: float, keys: list[str]) -> None:
-        """Uploads with bursts while one cluster is short: who takes from its queue, and what that is worth."""
+    def stealing(self, name: str, share: float, keys: list[str]) -> None:
+        """Uploads with bursts while one cluster is short, of a share of what the fleet can do as it stands now: who takes from its
+        queue, and what that is worth."""
+        can = float(os.environ.get("STEAL_RATE", 0)) or self.knee(LARGER)
+        self.figures[f"{name}_rate"] = round(can)
+        note(f"{name}: capacity: {can:.0f} uploads of {LARGER} per second")
+        can *= share
         found: dict[bool, list[tuple[float, float, dict[str, int]]]] = {True: [], False: []}
         for number, stealing in enumerate(self.size.rounds):
             found[stealing].append(self.one_round(name, number, stealing, can, keys))
@@ -243,12 +251,11 @@ class Check:
 
     def slow(self) -> None:
         """One cluster has a tenth of a processor instead of a quarter."""
-        clusters = len(self.dev.clusters)
         self.fleet.shares[SHORT] = SLOW_SHARE
         # What the short one lacks the supernode has, one processor in all: else its own delay would hide what waits for the clusters.
         self.fleet.shares[FRONT] = SHARE + SHARE - SLOW_SHARE
         try:
-            self.stealing("slow", self.rate * ((clusters - 1) * SHARE + SLOW_SHARE) / (clusters * SHARE), [])
+            self.stealing("slow", 1, [])
         finally:
             self.fleet.shares |= {SHORT: SHARE, FRONT: SHARE}
 
@@ -257,7 +264,7 @@ class Check:
         self.fleet.lift()
         keys = self.fleet.keys_of(SHORT, CLOG)
         clusters = len(self.dev.clusters)
-        self.stealing("clogged", self.rate * (clusters - 1) / clusters, keys)
+        self.stealing("clogged", (clusters - 1) / clusters, keys)
 
     def soak(self) -> None:
         """A steady load for long: nothing grows."""
@@ -309,10 +316,10 @@ class Check:
         self.fleet.wait_offers(alike="herd" in phases)
         if "herd" in phases:
             known["herd"]()
-        if not self.rate:
-            self.knee()
+        if not self.rate and {"spike", "soak"} & set(phases):
+            self.rate = self.knee(SIZE)
         self.figures["rate"] = round(self.rate)
-        note(f"capacity: {self.rate:.0f} uploads per second")
+        note(f"capacity: {self.rate:.0f} uploads of {SIZE} per second")
         for name in phases:
             if name != "herd":
                 begun = time.monotonic()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Ten times what a fleet can do: it refuses honestly, loses nothing, and is itself again soon; idle clusters help the one that is short.
 #
-# SIZE=full takes some ten minutes, and more with SOAK_S=; PHASES="herd spike slow clogged soak" picks some; RATE= is the capacity in
-# uploads per second, instead of a search for it. KEEP=1 keeps the reports of all loads, in loads/.
+# SIZE=full takes some ten minutes, and more with SOAK_S=; PHASES="herd spike slow clogged soak" picks some; RATE= and STEAL_RATE= are capacities in
+# uploads per second, instead of a search for them. KEEP=1 keeps the reports of all loads, in loads/.
 #
 # check: three clusters of a quarter of a processor each, ten times their capacity: only 429 and 503 with Retry-After, goodput back, nothing lost
 # ci: no
@@ -14,5 +14,5 @@ check_begin overload
 ulimit -n "$(ulimit -Hn)"
 python3 "$LIB/cpu.py" sweep
 on_end "python3 '$LIB/cpu.py' sweep"
-dev_up --clusters 3 --nodes 1
+dev_up --clusters 3 --nodes 1 --set replicas=1
 python_part overload.py "${SIZE:-short}"
