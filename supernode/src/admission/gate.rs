@@ -29,7 +29,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    class::{Ask, Place},
+    class::Ask,
     engine::{Action, Engine, Event, PermitId, Settings, TICK_EVERY, WaiterId},
 };
 
@@ -182,6 +182,8 @@ impl Gate {
     /// A cluster for a request that nobody counts.
     #[cfg(feature = "failpoints")]
     fn anyone(&self, ask: &Ask) -> Option<ClusterName> {
+        use super::class::Place;
+
         match &ask.place {
             Place::Home(cluster) => Some(cluster.clone()),
             Place::Everywhere => None,
