@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use flotilla_api::{Code, Problem, keys::KeyId};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{capabilities::Capabilities, problem::ApiError};
 
@@ -86,7 +86,7 @@ async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     match caller(request.headers(), &*guard.authenticator) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            challenged(next.run(request).await)
         }
         Err(error) => refuse(error),
     }
@@ -94,10 +94,15 @@ async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> 
 
 /// Makes the answer, a 401 with its challenge.
 pub(crate) fn refuse(error: ApiError) -> Response {
-    if error.code != Code::Unauthenticated {
-        return error.into_response();
+    challenged(error.into_response())
+}
+
+/// Puts the challenge on a 401: also where a handler found that the key was revoked meanwhile.
+fn challenged(mut response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    ([(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response()
+    response
 }
 
 /// Finds the caller of a request.
@@ -105,11 +110,7 @@ pub(crate) fn refuse(error: ApiError) -> Response {
 /// # Errors
 /// 401 `unauthenticated`; the client must send another credential.
 pub(crate) fn caller(headers: &HeaderMap, authenticator: &dyn Authenticator) -> Result<Caller, ApiError> {
-    let error = |detail: &str| {
-        let hint =
-            "send the header 'Authorization: Bearer TOKEN'; 'flotilla dev' writes the root token to DIR/root.key";
-        Err(Problem::new(Code::Unauthenticated, detail).hint(hint).into())
-    };
+    let error = |detail: &str| Err(unauthenticated(detail));
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) => return error("the request carries no credential"),
@@ -119,11 +120,20 @@ pub(crate) fn caller(headers: &HeaderMap, authenticator: &dyn Authenticator) -> 
     let Some(token) = value.to_str().ok().and_then(bearer) else {
         return error("the credential is not a bearer token");
     };
-    match authenticator.authenticate(token) {
-        Some(caller) => Ok(caller),
-        None if authenticator.is_ready() => error("the token is not known"),
-        None => Err(ApiError::new(Code::NotReady, "the server does not know all principals yet")),
+    authenticator.authenticate(token).ok_or_else(|| unknown(authenticator))
+}
+
+/// The answer to a token that is not known, or not any more.
+pub(crate) fn unknown(authenticator: &dyn Authenticator) -> ApiError {
+    match authenticator.is_ready() {
+        true => unauthenticated("the token is not known"),
+        false => ApiError::new(Code::NotReady, "the server does not know all principals yet"),
     }
+}
+
+fn unauthenticated(detail: &str) -> ApiError {
+    let hint = "send the header 'Authorization: Bearer TOKEN'; 'flotilla dev' writes the root token to DIR/root.key";
+    Problem::new(Code::Unauthenticated, detail).hint(hint).into()
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -18,7 +18,10 @@ use flotilla_api::{
 };
 use uuid::Uuid;
 
-use crate::credentials::{Authenticator, Caller};
+use crate::{
+    credentials::{Authenticator, Caller, unknown},
+    problem::ApiError,
+};
 
 #[derive(Debug, Default)]
 struct Decoded {
@@ -88,6 +91,18 @@ impl DocumentCache {
         held.keys.contains(&holder.key) || held.revision < holder.revision
     }
 
+    /// Looks again at the key that a caller showed, after it has waited: one that was revoked meanwhile is answered as one that never
+    /// was. A caller without one came with a capability, which is judged by itself.
+    ///
+    /// # Errors
+    /// 401 `unauthenticated`; 503 `not_ready` while there may be principals that the documents lack.
+    pub fn recheck(&self, key: Option<KeyId>) -> Result<(), ApiError> {
+        match key {
+            Some(key) if !self.held().keys.contains(&key) => Err(unknown(self)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn held(&self) -> Arc<Decoded> {
         Arc::clone(&self.decoded.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -130,7 +145,7 @@ fn decode(documents: Documents) -> Decoded {
 
 #[cfg(test)]
 mod tests {
-    use flotilla_api::peer::Principal;
+    use flotilla_api::{Code, peer::Principal};
 
     use super::*;
 
@@ -148,5 +163,28 @@ mod tests {
         assert!(documents.authenticate("other").is_none());
         documents.set_partial(false);
         assert!(documents.is_ready());
+    }
+
+    #[test]
+    fn a_key_is_known_until_it_is_revoked_whoever_has_its_name_then() {
+        let documents = DocumentCache::default();
+        let of = |revision, keys: &[&str]| {
+            let principal = |key: &&str| Principal {
+                name: "backup".parse().expect("a good name"),
+                key_hash: *blake3::hash(key.as_bytes()).as_bytes(),
+                root: false,
+                created_ms: 1,
+            };
+            let entries = keys.iter().map(|key| Document::Principal(principal(key))).collect();
+            Documents { revision, entries, ..Documents::default() }
+        };
+        documents.replace(of(1, &["old"]));
+        let key = documents.authenticate("old").expect("it is known").key;
+        assert!(key.is_some() && documents.recheck(key).is_ok() && documents.recheck(None).is_ok());
+        documents.replace(of(2, &["new"]));
+        let said = |documents: &DocumentCache| documents.recheck(key).map_err(|error| error.code);
+        assert_eq!(said(&documents), Err(Code::Unauthenticated));
+        documents.set_partial(true);
+        assert_eq!(said(&documents), Err(Code::NotReady), "it may be one that the documents lack");
     }
 }

@@ -150,7 +150,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
     let start = starts.told(start, &group)?;
     let directory = Directory::new(identity.uuid, group, seams.clock.clone(), seams.entropy.clone());
     let roster = Roster::new(identity.node, directory.clone(), seams.clock.clone(), seams.entropy.clone());
-    let gate = Gate::new(admission, seams.clock.clone(), seams.entropy.clone());
+    let gate = Gate::new(admission, documents.clone(), seams.clock.clone(), seams.entropy.clone());
     let forwarder = Forwarder {
         directory: directory.clone(),
         clusters: Clusters::new(seams.clock.clone(), seams.entropy.clone()),

@@ -289,7 +289,8 @@ fn ask(head: &Head, place: Place, patience: Patience) -> Ask {
     // Its secret is for nobody who looks at the queue.
     let request: RequestId = format!("ticket-{}", head.number).parse().expect("a word, a dash and digits are an id");
     let principal = head.row.principal.as_str().into();
-    Ask { request, principal, op: "ticket", class, place, first: None, patience }
+    // The request that uses it brings a key; tickets of principals that are no more end by themselves.
+    Ask { request, principal, key: None, op: "ticket", class, place, first: None, patience }
 }
 
 /// How many ended.

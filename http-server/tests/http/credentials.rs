@@ -2,7 +2,7 @@
 
 use axum::{Extension, Router, body::Body, http::Request, routing::put};
 use flotilla_api::Code;
-use flotilla_http_server::{Caller, Guard, credentials::require, problem::with_fallbacks};
+use flotilla_http_server::{ApiError, Caller, Guard, credentials::require, problem::with_fallbacks};
 use http::header;
 
 use crate::common::{ask, authenticator, edge, problem};
@@ -46,4 +46,15 @@ async fn anything_else_is_unauthenticated_on_every_route_with_the_body_unread() 
             assert!(problem.hint.is_some_and(|hint| hint.contains("Authorization: Bearer")));
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_later_is_challenged_as_one_that_is_refused_at_once() {
+    let late = async || -> Result<(), ApiError> { Err(ApiError::new(Code::Unauthenticated, "it was revoked")) };
+    let router = edge().wrap(require(Router::new().route("/", put(late)), Guard::tokens(authenticator())));
+    let request = Request::put("/").header(header::AUTHORIZATION, "Bearer good").body(Body::empty());
+    let response = ask(&router, request.expect("valid request")).await;
+    assert_eq!(response.status().as_u16(), 401);
+    assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    assert_eq!(problem(&response).code, Code::Unauthenticated);
 }

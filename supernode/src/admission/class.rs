@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flotilla_api::{
     ClusterName, RequestId,
+    keys::KeyId,
     queue::{Class, Lane},
 };
 use http::Method;
@@ -53,6 +54,8 @@ pub struct Ask {
     pub request: RequestId,
     /// Whose it is.
     pub principal: Arc<str>,
+    /// The key that it came with, which is looked at again when it is let through; a ticket that stands in a queue has none.
+    pub key: Option<KeyId>,
     /// What it asks for, for its record.
     pub op: &'static str,
     /// How much it is.

@@ -3,6 +3,8 @@
 //! What is decided is the engine's affair; here are the tasks that wait for it, and what is counted.
 
 mod permit;
+#[cfg(test)]
+mod tests;
 
 pub use permit::Permit;
 
@@ -22,7 +24,7 @@ use flotilla_api::{
     queue::{EntryStatus, Lane, QueueCounts, SideStatus},
 };
 use flotilla_env::{Clock, Entropy};
-use flotilla_http_server::ApiError;
+use flotilla_http_server::{ApiError, DocumentCache};
 use http::StatusCode;
 use metrics::{counter, gauge, histogram};
 use tokio::{sync::oneshot, time::Instant};
@@ -39,6 +41,7 @@ pub struct Gate(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
+    documents: DocumentCache,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     begun: Instant,
@@ -81,13 +84,13 @@ pub enum Kind {
 }
 
 impl Gate {
-    /// Makes a gate that knows no cluster.
+    /// Makes a gate that knows no cluster. `documents` tell which keys are good still.
     #[must_use]
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(settings: Settings, documents: DocumentCache, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let begun = clock.now();
         let engine = Engine::new(settings, begun);
         let state = Mutex::new(State { engine, next: 0, waiters: HashMap::new(), felt: BTreeMap::new() });
-        Self(Arc::new(Inner { state, clock, entropy, begun, shut_until_us: Default::default() }))
+        Self(Arc::new(Inner { state, documents, clock, entropy, begun, shut_until_us: Default::default() }))
     }
 
     /// Lets time pass for those who wait, until `stop`; refuses all of them then.
@@ -128,7 +131,8 @@ impl Gate {
     /// Waits until a request may be sent to a cluster.
     ///
     /// # Errors
-    /// 429 `queue_full`, 503 `queue_timeout`, `cluster_unavailable` or `not_ready`, each with a Retry-After. Nothing was done.
+    /// 429 `queue_full`, 503 `queue_timeout`, `cluster_unavailable` or `not_ready`, each with a Retry-After; 401 `unauthenticated`
+    /// if its key was revoked while it waited. Nothing was done.
     ///
     /// # Cancel safety
     /// A dropped future leaves the queue, or gives the permit back.
@@ -160,7 +164,7 @@ impl Gate {
             ask.clone()
         ))));
         flotilla_env::failpoint!("supernode.queued");
-        let came = ask.first.unwrap_or_else(|| self.0.clock.now());
+        let (came, key) = (ask.first.unwrap_or_else(|| self.0.clock.now()), ask.key);
         let (waiter, told) = self.arrive(ask.clone());
         let mut left = LeaveOnDrop { gate: self, waiter: Some(waiter) };
         // The sender is dropped without a word only if the engine forgets a waiter.
@@ -168,7 +172,10 @@ impl Gate {
         left.waiter = None;
         match told {
             Told::Granted { cluster, stolen } => {
-                let permit = Permit::new(self.clone(), PermitId(waiter.0), cluster, Ask { first: Some(came), ..ask });
+                let ask = Ask { first: Some(came), ..ask };
+                let mut permit = Permit::new(self.clone(), PermitId(waiter.0), cluster, ask);
+                // Here, where all that wait come by: a key that was revoked meanwhile opens nothing, and its place is another's.
+                permit.note(self.0.documents.recheck(key))?;
                 flotilla_env::failpoint!("supernode.granted");
                 if stolen {
                     flotilla_env::failpoint!("supernode.stolen");

@@ -189,7 +189,7 @@ mod tests {
     fn ask(n: usize) -> Ask {
         let class = Class { lane: Lane::Small, units: 1, bytes: 0 };
         let (request, principal, place) = (id(n), "p".into(), Place::Any);
-        Ask { request, principal, op: "put", class, place, first: None, patience: Patience::Queue }
+        Ask { request, principal, key: None, op: "put", class, place, first: None, patience: Patience::Queue }
     }
 
     #[test]

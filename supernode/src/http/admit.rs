@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use flotilla_api::{ClusterName, FileName, RequestId, TicketId, explain, header, peer::Home, queue::Class};
+use flotilla_api::{
+    ClusterName, FileName, RequestId, TicketId, explain, header, keys::KeyId, peer::Home, queue::Class,
+};
 use flotilla_http_server::{ApiError, Caller, conditions::WriteConditions, prefers_async};
 use http::HeaderMap;
 
@@ -25,6 +27,7 @@ use crate::{
 pub(super) struct Asker {
     request: RequestId,
     principal: Arc<str>,
+    key: Option<KeyId>,
     op: &'static str,
     class: Class,
     patience: Patience,
@@ -65,6 +68,7 @@ impl Asker {
         Self {
             request: request.clone(),
             principal: caller.principal.as_str().into(),
+            key: caller.key,
             op,
             class,
             patience: Patience::Queue,
@@ -84,8 +88,8 @@ impl Asker {
     }
 
     fn asks(self, place: Place) -> Ask {
-        let Self { request, principal, op, class, patience, .. } = self;
-        Ask { request, principal, op, class, place, first: None, patience }
+        let Self { request, principal, key, op, class, patience, .. } = self;
+        Ask { request, principal, key, op, class, place, first: None, patience }
     }
 }
 

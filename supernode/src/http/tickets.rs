@@ -74,6 +74,8 @@ pub(super) async fn look(
     };
     loop {
         changes.borrow_and_update();
+        // Its key may have been revoked while it waited.
+        service.documents.recheck(caller.key)?;
         let row = service.ticket(id, &principal).await?;
         let waits = row.state == rows::TicketState::Waiting;
         // The channel ends with the supernode: the client asks another one.

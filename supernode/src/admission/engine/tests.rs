@@ -91,6 +91,7 @@ impl Lab {
         let ask = Ask {
             request: request(waiter),
             principal: principal.into(),
+            key: None,
             op: "put",
             class,
             place,
@@ -105,7 +106,7 @@ impl Lab {
         self.next += 1;
         let waiter = WaiterId(self.next);
         let (request, principal) = (request(waiter), "p".into());
-        let ask = Ask { request, principal, op: "put", class, place, first: None, patience };
+        let ask = Ask { request, principal, key: None, op: "put", class, place, first: None, patience };
         (waiter, self.apply(Event::Arrived(waiter, ask)))
     }
 
@@ -128,7 +129,7 @@ impl Lab {
         self.next += 1;
         let (request, random) = (request(WaiterId(self.next)), self.random);
         let (principal, place, patience) = (principal.into(), Place::Any, Patience::Queue);
-        let ask = Ask { request, principal, op: "put", class, place, first: None, patience };
+        let ask = Ask { request, principal, key: None, op: "put", class, place, first: None, patience };
         self.engine.early(&ask, self.now, &mut || random)
     }
 

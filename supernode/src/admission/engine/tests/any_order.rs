@@ -121,7 +121,7 @@ impl Model {
                 let at = first.unwrap_or(self.lab.now);
                 self.known.insert(waiter, Known { principal, class, place: place.clone(), at, patience, fate: None });
                 let (request, principal) = (request(waiter), principal.into());
-                let ask = Ask { request, principal, op: "put", class, place, first, patience };
+                let ask = Ask { request, principal, key: None, op: "put", class, place, first, patience };
                 Event::Arrived(waiter, ask)
             }
             Step::End(nth) => Event::Ended(self.held(nth), Outcome::Answered(200)),
