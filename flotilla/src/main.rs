@@ -50,8 +50,11 @@ fn usage(error: &clap::Error) -> u8 {
 
 fn client(command: Command) -> u8 {
     logging::client();
-    // These two end in their own way when they are interrupted: with a report, or with all processes ended.
-    let own_end = matches!(command, Command::Dev(_) | Command::Loadtest(_));
+    // These end in their own way when they are interrupted: with a report, with all processes ended, or with tickets given back.
+    let own_end = match &command {
+        Command::Put(args) => args.queue,
+        command => matches!(command, Command::Dev(_) | Command::Loadtest(_)),
+    };
     // Only a download to a file can be gone on with.
     let hint = matches!(&command, Command::Get(args) if args.local != std::path::Path::new("-"))
         .then_some("what has arrived is kept; the same command goes on from there");

@@ -13,6 +13,7 @@ pub mod sink;
 pub mod source;
 pub mod store;
 pub mod target;
+pub mod tickets;
 pub mod walk;
 
 use crate::exit::{Exit, Failure, chain};

@@ -76,7 +76,8 @@ impl Client {
     ///
     /// # Bounds
     /// Bytes are sent again, a stream only if nothing was taken from it, a bounded number of times and always under the same key.
-    /// With a ticket it waits for its turn however long that takes; a ticket that is lost is replaced, three times at most.
+    /// With a ticket it waits for its turn however long that takes; a ticket that is lost is replaced, three times at most, and one
+    /// that can't be waited for is given back.
     ///
     /// # Errors
     /// See [`Error::kind`]. [`Error::Source`]: the stream failed or its length is not the announced one; nothing is stored.
@@ -84,7 +85,8 @@ impl Client {
     /// [`Error::Granted`]: the turn of its ticket has come, and the stream was begun; send it anew under the ticket.
     ///
     /// # Cancel safety
-    /// A dropped PUT may have been stored if its whole body was sent.
+    /// A dropped PUT may have been stored if its whole body was sent. One that waits leaves its ticket, whose turn others wait for:
+    /// see [`Queue::Told`] and [`Client::cancel_ticket`].
     pub async fn put(&self, name: &FileName, body: PutBody, options: &PutOptions) -> Result<Put, Error> {
         let body = check_empty(body).await?;
         let content = Content::new(body, self.0.clock.clone());

@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(20);
 const LOOK_TOLD: Duration = Duration::from_secs(2);
 /// Between two looks, for a server that does not wait because it stops.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long giving a ticket back may take where something has failed: its turn comes and goes otherwise.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(2);
 
 /// Is told how a ticket stands.
 type OnTicket = dyn Fn(&TicketAnswer) + Send + Sync;
@@ -91,8 +93,19 @@ impl Client {
         self.run(&call, &content, |response| async move { whole(response, ANSWER_MAX_BYTES).await.map(drop) }).await
     }
 
-    /// Waits until a ticket's turn has come.
-    pub(super) async fn wait_for_turn(&self, mut ticket: TicketAnswer, queue: &Queue) -> Result<(), Error> {
+    /// Waits until a ticket's turn has come. One that can't be waited for is given back: others would wait behind it.
+    pub(super) async fn wait_for_turn(&self, ticket: TicketAnswer, queue: &Queue) -> Result<(), Error> {
+        let id = ticket.id;
+        let waited = self.look_until_turn(ticket, queue).await;
+        if waited.as_ref().is_err_and(|error| !is_lost(error))
+            && let Ok(Err(error)) = tokio::time::timeout(GIVE_BACK_MAX, self.cancel_ticket(id)).await
+        {
+            tracing::debug!(%id, %error, "the ticket was not given back");
+        }
+        waited
+    }
+
+    async fn look_until_turn(&self, mut ticket: TicketAnswer, queue: &Queue) -> Result<(), Error> {
         loop {
             queue.tell(&ticket);
             if ticket.state != TicketState::Waiting {

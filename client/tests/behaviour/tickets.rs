@@ -97,6 +97,35 @@ async fn a_ticket_that_is_lost_is_replaced_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ticket_that_can_not_be_waited_for_is_given_back() {
+    let network = network();
+    let (seen, _) = serve(&network, |_| refuse(Code::Forbidden));
+    let options = PutOptions { queue: Queue::Ticket, ..PutOptions::default() };
+    let put = client(&network, &[HOST], 0).put(&name(), Bytes::from_static(b"abc").into(), &options).await;
+    assert!(matches!(&put, Err(Error::Problem(problem)) if problem.code == Code::Forbidden), "{put:?}");
+    let expect = [(Method::PUT, String::new(), true), (Method::GET, id(1), false), (Method::DELETE, id(1), false)];
+    assert_eq!(seen.all(), expect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_given_up_unless_it_was_used() {
+    let network = network();
+    network.serve(
+        HOST,
+        router(|r: Request| async move {
+            let (method, ticket, _) = asked(&r);
+            assert_eq!(method, Method::DELETE);
+            let given_up = Response::builder().status(StatusCode::NO_CONTENT).body(AxumBody::empty());
+            if ticket == id(1) { given_up.expect("the parts are good") } else { refuse(Code::Conflict) }
+        }),
+    );
+    let client = client(&network, &[HOST], 0);
+    client.cancel_ticket(TicketId { number: 1, secret: 7 }).await.expect("it waits");
+    let used = client.cancel_ticket(TicketId { number: 2, secret: 7 }).await;
+    assert!(matches!(&used, Err(Error::Problem(problem)) if problem.code == Code::Conflict), "{used:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_was_begun_is_given_back_with_its_ticket() {
     let network = network();
     network.serve(

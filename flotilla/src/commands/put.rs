@@ -23,7 +23,10 @@ use crate::{
     connect::Session,
     exit::{Exit, Failure},
     output::{self, Report},
-    transfer::{batch, blocking, file_failure, join, keys, progress::Progress, same, store::Store, walk},
+    runtime::Stop,
+    transfer::{
+        batch, blocking, file_failure, join, keys, progress::Progress, same, store::Store, tickets::Tickets, walk,
+    },
 };
 
 /// One stored file, as JSON.
@@ -35,12 +38,31 @@ struct Line<'a> {
     local: &'a Path,
 }
 
-/// Runs the command.
+/// Runs the command. With `--queue` it ends by itself when a signal comes: tickets that wait are given back, so that nobody
+/// waits behind them.
 ///
 /// # Errors
 /// Nothing, or the one file meant, was not stored.
 pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
-    let session = Session::open(&args.client)?;
+    let (session, tickets) = (Session::open(&args.client)?, Tickets::default());
+    if !args.queue {
+        return Box::pin(store_all(&session, &args, &tickets)).await;
+    }
+    let mut stop = Stop::listen().map_err(|e| Failure::local("signals can't be listened for", &e))?;
+    let signal = tokio::select! {
+        ended = Box::pin(store_all(&session, &args, &tickets)) => return ended,
+        signal = stop.wait() => signal,
+    };
+    tokio::select! {
+        () = tickets.give_back(|ticket| session.client.cancel_ticket(ticket)) => {}
+        // Who asks twice does not want to wait for that.
+        _ = stop.wait() => {}
+    }
+    output::note(format_args!("ended by {signal}"));
+    Ok(Exit::Interrupted)
+}
+
+async fn store_all(session: &Session, args: &PutArgs, tickets: &Tickets) -> Result<Exit, Failure> {
     let key = args.idempotency_key.as_deref().map(str::parse::<RequestId>).transpose();
     let key = key.map_err(|e| Failure::new(Exit::Usage, format!("--idempotency-key: {e}")))?;
     let options = PutOptions {
@@ -57,8 +79,8 @@ pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Usage, "stdin can't be sent again when its turn comes")
                 .hint("write it to a file first"));
         }
-        let (name, progress) = (args.place.file()?, shown(&session, None, &args.place.to_string()));
-        let put = store(&session, &options, &progress, &*entropy::system()).stdin(&name).await;
+        let (name, progress) = (args.place.file()?, shown(session, None, &args.place.to_string()));
+        let put = store(session, &options, &progress, &*entropy::system()).stdin(&name).await;
         progress.clear();
         told(session.report, &args.local, &put.map_err(|e| e.about(&name))?)?;
         return Ok(Exit::Ok);
@@ -73,27 +95,33 @@ pub async fn run(args: PutArgs) -> Result<Exit, Failure> {
         }
     })?;
     if !metadata.is_dir() {
-        return one(&session, &args, &options, metadata.len()).await;
+        return one(session, args, &options, tickets, metadata.len()).await;
     }
     if !args.recursive {
         return Err(Failure::new(Exit::Usage, "it is a folder")
             .about(args.local.display())
             .hint("give -r to store all its files"));
     }
-    tree(&session, &args, &options).await
+    tree(session, args, &options, tickets).await
 }
 
-async fn one(session: &Session, args: &PutArgs, options: &PutOptions, length: u64) -> Result<Exit, Failure> {
+async fn one(
+    session: &Session,
+    args: &PutArgs,
+    options: &PutOptions,
+    tickets: &Tickets,
+    length: u64,
+) -> Result<Exit, Failure> {
     let name = named(&args.place, &args.local)?;
     let progress = shown(session, Some(length), &name.to_string());
-    let options = PutOptions { queue: queue(args, &progress, &name.to_string()), ..options.clone() };
+    let options = PutOptions { queue: queue(args, tickets, &progress, &name.to_string()), ..options.clone() };
     let put = store(session, &options, &progress, &*entropy::system()).file(&name, &args.local, true).await;
     progress.clear();
     told(session.report, &args.local, &put.map_err(|e| e.about(&name))?)?;
     Ok(Exit::Ok)
 }
 
-async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result<Exit, Failure> {
+async fn tree(session: &Session, args: &PutArgs, options: &PutOptions, tickets: &Tickets) -> Result<Exit, Failure> {
     let (progress, entropy, skipped) = (shown(session, None, ""), entropy::system(), AtomicU64::new(0));
     let (report, prefix) = (session.report, args.place.tree_prefix());
     let (bar, place, skipped) = (&progress, &args.place, &skipped);
@@ -118,7 +146,7 @@ async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result
             Err(failure) => Some(Err(failure)),
         })
     });
-    let options = &PutOptions { queue: queue(args, bar, ""), ..options.clone() };
+    let options = &PutOptions { queue: queue(args, tickets, bar, ""), ..options.clone() };
     let store = store(session, options, bar, &*entropy);
     let each = |(path, key, there): (PathBuf, String, Option<ListItem>)| async move {
         let name = place.under(&key)?;
@@ -144,12 +172,15 @@ async fn tree(session: &Session, args: &PutArgs, options: &PutOptions) -> Result
 }
 
 /// What a file does that would have to wait: its place is shown beside the bar, as `shown` is otherwise.
-fn queue(args: &PutArgs, progress: &Progress, shown: &str) -> Queue {
+fn queue(args: &PutArgs, tickets: &Tickets, progress: &Progress, shown: &str) -> Queue {
     if !args.queue {
         return Queue::InPlace;
     }
-    let (progress, shown) = (progress.clone(), shown.to_owned());
-    Queue::Told(Arc::new(move |ticket: &TicketAnswer| progress.message(place_of(ticket, &shown))))
+    let (tickets, progress, shown) = (tickets.clone(), progress.clone(), shown.to_owned());
+    Queue::Told(Arc::new(move |ticket: &TicketAnswer| {
+        tickets.note(ticket);
+        progress.message(place_of(ticket, &shown));
+    }))
 }
 
 /// What is told of a ticket; `shown` once its turn has come.
