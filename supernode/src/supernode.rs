@@ -34,7 +34,7 @@ use crate::{
         Answer, Command, Directory, DirectoryMachine, Refusal,
         rows::{MEMBERS, MemberRow, Stage, member_key},
     },
-    http::{Forwarder, KEPT_BUDGET_BYTES, Others, POLLS_MAX, Service, Tallies},
+    http::{Forwarder, KEPT_BUDGET_BYTES, Others, Polls, Service, Tallies},
     membership::{Membership, Roster},
     root_key,
     tickets::{Follower, Granter},
@@ -192,7 +192,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         tallies: Tallies::default(),
         clock: seams.clock.clone(),
         turns,
-        polls: Arc::new(Semaphore::new(POLLS_MAX)),
+        polls: Polls::default(),
         ticket_hold: settings.ticket_hold.0,
     });
 

@@ -14,6 +14,7 @@ mod keys;
 mod lent;
 mod others;
 mod peers;
+mod polls;
 mod queue;
 mod retire;
 mod supernodes;
@@ -22,8 +23,8 @@ mod tickets;
 pub use files::KEPT_BUDGET_BYTES;
 pub use forward::Forwarder;
 pub use others::Others;
+pub use polls::Polls;
 pub use retire::Tallies;
-pub use tickets::POLLS_MAX;
 
 use axum::{
     Router,
@@ -66,7 +67,7 @@ pub struct Service {
     /// Tells when tickets change.
     pub turns: watch::Receiver<Seen>,
     /// Those who wait for that.
-    pub polls: Arc<Semaphore>,
+    pub polls: Polls,
     /// How long a place is held for a ticket.
     pub ticket_hold: Duration,
 }

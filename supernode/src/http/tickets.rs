@@ -26,6 +26,7 @@ use super::{
     Late, Service,
     admit::Wish,
     error::{of_answer, of_directory, of_refusal},
+    polls::Crowd,
 };
 use crate::{
     directory::{
@@ -37,8 +38,6 @@ use crate::{
     tickets::count,
 };
 
-/// The most looks at tickets that wait at one supernode; each is a connection and a task.
-pub const POLLS_MAX: usize = 4096;
 /// How long a new ticket's own supernode is waited for before its position is told.
 const APPLIED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -70,7 +69,7 @@ pub(super) async fn look(
     let mut changes = service.turns.clone();
     let _room = match wait.is_zero() {
         true => None,
-        false => Some(service.polls.try_acquire().map_err(|_| crowded())?),
+        false => Some(service.polls.begin(&principal).map_err(|crowd| crowded(crowd, service.ticket_hold))?),
     };
     loop {
         changes.borrow_and_update();
@@ -295,8 +294,13 @@ fn for_another() -> ApiError {
     problem.hint("a ticket is for the method and the file that it was issued for").into()
 }
 
-fn crowded() -> ApiError {
-    let problem = Problem::new(Code::RateLimited, "too many requests wait for tickets at this supernode");
+/// Says when to look again: as whoever looks without waiting is told, so that no turn is missed.
+fn crowded(crowd: Crowd, hold: Duration) -> ApiError {
+    let detail = match crowd {
+        Crowd::Own => "as many looks of this principal wait at this supernode as one may have",
+        Crowd::All => "too many requests wait for tickets at this supernode",
+    };
+    let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(again_s(None, hold) * 1000);
     problem.hint("look at the ticket without 'wait', or at another supernode").into()
 }
 
@@ -347,6 +351,8 @@ mod tests {
         let told = [None, Some(secs(0)), Some(secs(3)), Some(secs(29)), Some(Duration::MAX)];
         assert_eq!(told.map(|wait| again_s(wait, hold)), [5, 1, 3, 5, 5]);
         assert_eq!([1, 3, 60].map(|hold| again_s(None, secs(hold))), [1, 1, 30]);
+        let told = [Crowd::Own, Crowd::All].map(|crowd| crowded(crowd, hold));
+        assert!(told.iter().all(|told| (told.status, told.retry_after_ms) == (429, Some(5000))), "{told:?}");
     }
 
     #[test]
