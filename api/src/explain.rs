@@ -177,69 +177,57 @@ impl Routed {
     }
 }
 
-/// Why a request is refused. Nothing was done for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// It would wait in vain.
-    Hopeless,
-    /// There is no room for it, and its principal has as much of it as any other.
-    Full,
-    /// It made room for a principal that has less of it.
-    Displaced,
-    /// It has waited as long as it may.
-    Waited,
-    /// No cluster takes new keys.
-    NoCluster,
-    /// Its cluster was not heard for a while.
-    Lost,
-    /// The supernode stops.
-    Closing,
-    /// It would have to wait, and its client would rather have a ticket: nobody is refused by this.
-    WouldWait,
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident $text:literal $code:ident $sentence:literal,)*) => {
+        /// Why a request is refused. Nothing was done for it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Refusal {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Refusal {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code to answer with.
+            #[must_use]
+            pub fn code(self) -> Code {
+                match self { $(Self::$name => Code::$code,)* }
+            }
+
+            /// The text for metrics and JSON.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// A sentence for people, without its end.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+        }
+    };
 }
 
-impl Refusal {
-    /// The code to answer with.
-    #[must_use]
-    pub fn code(self) -> Code {
-        match self {
-            Self::Hopeless | Self::Full | Self::Displaced | Self::WouldWait => Code::QueueFull,
-            Self::Waited => Code::QueueTimeout,
-            Self::NoCluster | Self::Lost => Code::ClusterUnavailable,
-            Self::Closing => Code::NotReady,
-        }
-    }
-
-    /// The text for metrics and JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hopeless => "hopeless",
-            Self::Full => "full",
-            Self::Displaced => "displaced",
-            Self::Waited => "waited",
-            Self::NoCluster => "no_cluster",
-            Self::Lost => "lost",
-            Self::Closing => "closing",
-            Self::WouldWait => "would_wait",
-        }
-    }
-
-    /// A sentence for people, without its end.
-    #[must_use]
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Hopeless => "more requests wait than can be served in time",
-            Self::Full => "the queue is full",
-            Self::Displaced => "the queue is full, and others have less of it",
-            Self::Waited => "the request has waited as long as it may",
-            Self::NoCluster => "no cluster with space has reported lately, so none can take a new file",
-            Self::Lost => "the file's cluster has not reported lately",
-            Self::Closing => "the supernode is stopping",
-            Self::WouldWait => "the request would have to wait, and its client would rather have a ticket",
-        }
-    }
+// Between supernodes a refusal is its place in this table: new ones go to its end.
+refusals! {
+    /// It would wait in vain.
+    Hopeless "hopeless" QueueFull "more requests wait than can be served in time",
+    /// There is no room for it, and its principal has as much of it as any other.
+    Full "full" QueueFull "the queue is full",
+    /// It made room for a principal that has less of it.
+    Displaced "displaced" QueueFull "the queue is full, and others have less of it",
+    /// It has waited as long as it may.
+    Waited "waited" QueueTimeout "the request has waited as long as it may",
+    /// No cluster takes new keys.
+    NoCluster "no_cluster" ClusterUnavailable "no cluster with space has reported lately, so none can take a new file",
+    /// Its cluster was not heard for a while.
+    Lost "lost" ClusterUnavailable "the file's cluster has not reported lately",
+    /// The supernode stops.
+    Closing "closing" NotReady "the supernode is stopping",
+    /// It would have to wait, and its client would rather have a ticket: nobody is refused by this.
+    WouldWait "would_wait" QueueFull "the request would have to wait, and its client would rather have a ticket",
 }
 
 /// What is seen of a cluster when it is decided whether a waiting request moves.
@@ -375,17 +363,7 @@ mod tests {
         for why in [Routed::New, Routed::Home, Routed::Stolen, Routed::LostClaim, Routed::List] {
             assert_eq!(json(serde_json::to_value(why).expect("plain data")), why.as_str());
         }
-        let refusals = [
-            Refusal::Hopeless,
-            Refusal::Full,
-            Refusal::Displaced,
-            Refusal::Waited,
-            Refusal::NoCluster,
-            Refusal::Lost,
-            Refusal::Closing,
-            Refusal::WouldWait,
-        ];
-        for why in refusals {
+        for why in Refusal::ALL {
             assert_eq!(json(serde_json::to_value(why).expect("plain data")), why.as_str());
             assert!(why.code().retryable(), "{}", why.as_str());
         }

@@ -306,24 +306,14 @@ impl Rebuild {
 }
 
 fn refused(refusal: &Refusal) -> Stop {
-    let why = match refusal {
-        Refusal::Passed => "another try was begun, or has ended, meanwhile",
-        Refusal::ForeignCluster | Refusal::UnknownCluster => "a cluster's name belongs to another one by now",
-        Refusal::TooMany
-        | Refusal::Taken
-        | Refusal::NoPrincipal
-        | Refusal::Root
-        | Refusal::Leaves
-        | Refusal::Started
-        | Refusal::Retiring
-        | Refusal::Fenced
-        | Refusal::Rebuilding
-        | Refusal::NotEmpty
-        | Refusal::TicketsFull
-        | Refusal::TicketsOfOne
-        | Refusal::LastSupernode => return Stop::Failed(format!("the directory refused a step: {refusal:?}"), false),
-    };
-    Stop::Failed(why.to_owned(), true)
+    let again = |why: &str| Stop::Failed(why.to_owned(), true);
+    if *refusal == Refusal::Passed {
+        again("another try was begun, or has ended, meanwhile")
+    } else if [Refusal::ForeignCluster, Refusal::UnknownCluster].contains(refusal) {
+        again("a cluster's name belongs to another one by now")
+    } else {
+        Stop::Failed(format!("the directory refused a step: {refusal:?}"), false)
+    }
 }
 
 fn unexpected(answer: &Answer) -> Stop {

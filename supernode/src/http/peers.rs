@@ -120,24 +120,12 @@ async fn register(service: &Service, report: &ClusterReport) -> Result<(), ApiEr
     let register = Command::Register { cluster: report.cluster.clone(), uuid: report.uuid };
     let answer = service.directory().propose(service.forwarder.entropy.u128(), register).await;
     let Answer::Refused(refusal) = answer.map_err(|error| of_directory(&error))? else { return Ok(()) };
-    match refusal {
-        Refusal::Fenced => return Err(forgotten()),
-        // It is registered when that is over.
-        Refusal::Rebuilding => {}
-        Refusal::UnknownCluster
-        | Refusal::ForeignCluster
-        | Refusal::TooMany
-        | Refusal::Passed
-        | Refusal::Taken
-        | Refusal::NoPrincipal
-        | Refusal::Root
-        | Refusal::Leaves
-        | Refusal::Started
-        | Refusal::Retiring
-        | Refusal::NotEmpty
-        | Refusal::TicketsFull
-        | Refusal::TicketsOfOne
-        | Refusal::LastSupernode => tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered"),
+    if refusal == Refusal::Fenced {
+        return Err(forgotten());
+    }
+    // While the directory is made anew no cluster is: it is registered when that is over.
+    if refusal != Refusal::Rebuilding {
+        tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered");
     }
     Err(of_refusal(&refusal))
 }
