@@ -92,6 +92,7 @@ def main() -> None:
         NODES.expect_voters(dev, left, 10)
         note(f"the leader was drained in {drained_s:.1f} s and removed in {removed_s:.1f} s")
         dev.ends_with(leader, CONFIG, "was removed from its cluster")
+        NODES.ordered("remove", str(leader.node_id))  # a second time there is nothing to do
 
         others = [p for p in dev.nodes if p.node_id in left]
         victim = next(p for p in others if not p.leads())

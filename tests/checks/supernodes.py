@@ -143,6 +143,7 @@ def replaced(dev: Dev, victim: Process, id: int, like: Process, others: list[Pro
     SUPERNODES.refused("remove", str(id), says="is silent")
     dev.wait(lambda: SUPERNODES.members().get(id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
     SUPERNODES.ordered("remove", str(id), "--lost", within_s=REMOVE_S)
+    SUPERNODES.ordered("remove", str(id), "--lost")  # a second time there is nothing to do
     dev.supernodes.remove(victim)
     again = dev.newcomer(f"{victim.name}-again", victim, like, [p.peer for p in others])
     dev.start(again)

@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Has a node leave its cluster for ever: one without data, or one that is lost; for the root principal. It goes on in the
-    /// background until the node is no longer among [`Client::nodes`].
+    /// background until the node is no longer among [`Client::nodes`]. Of one that has left already it is done.
     ///
     /// # Errors
     /// See [`Error::kind`]; 409 `conflict` for a node that has data, or that is up although it was said to be lost.
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// Has a supernode leave the group for ever: one that is up, or one that is lost; for the root principal. It goes on in the
-    /// background until the supernode is no longer among [`Client::supernodes`].
+    /// background until the supernode is no longer among [`Client::supernodes`]. Of one that has left already it is done.
     ///
     /// # Errors
     /// See [`Error::kind`]; 409 `conflict` for the last one, for one that is silent, or up although it was said to be lost.

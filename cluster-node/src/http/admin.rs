@@ -174,8 +174,10 @@ impl Admin {
     /// Has a node leave for ever: one that has no data, or one that is gone with whatever it had.
     async fn remove(&self, node: NodeId, lost: bool) -> Result<Taken, ApiError> {
         let members = self.nodes().await?.items;
-        let none = || no_member(node);
-        let of = members.iter().find(|member| member.id == node).ok_or_else(none)?;
+        let Some(of) = members.iter().find(|member| member.id == node) else {
+            // What was ordered of one that has left is done.
+            return if self.has_left(node).await? { Ok(Taken { node }) } else { Err(no_member(node)) };
+        };
         let refused = |why: String, hint: String| Err(Problem::new(Code::Conflict, why).hint(hint).into());
         if !members.iter().any(|member| member.id != node && !member.leaves) {
             let why = format!("no other node would be left than {node}");
@@ -198,6 +200,13 @@ impl Admin {
         let id = self.metadata.fresh_id(&*self.entropy);
         let told = self.metadata.propose(id, Command::Nodes(nodes::Command::Remove { node, lost })).await;
         taken(node, told.map_err(|error| of_metadata(&error))?.answer)
+    }
+
+    /// Whether a node was a member and is none any more.
+    async fn has_left(&self, node: NodeId) -> Result<bool, ApiError> {
+        self.metadata.barrier().await.map_err(|error| of_metadata(&error))?;
+        let gone = self.view(move |view| nodes::has_left(view, node)).await?;
+        Ok(gone && self.metadata.group().member(node).is_none())
     }
 
     /// Has a node hand over and end.

@@ -124,6 +124,17 @@ pub fn draining(view: &dyn View) -> Result<BTreeSet<NodeId>, Error> {
     Ok(decided(view)?.into_iter().filter(|(_, row)| row.draining).map(|(node, _)| node).collect())
 }
 
+/// Whether an id that no member has was a node's that has left.
+///
+/// # Errors
+/// As [`decided`].
+pub fn has_left(view: &dyn View, node: NodeId) -> Result<bool, Error> {
+    PLACES.has_left(view, node).map_err(|fault| match fault {
+        Fault::Kv(error) => Error::Kv(error),
+        Fault::Corrupt { source, .. } => Error::Corrupt(source),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use flotilla_kv::{Batch, Kv as _, MemKv};
@@ -131,14 +142,23 @@ mod tests {
     use super::*;
     use crate::metadata::{Command as Any, testing::Cluster};
 
-    fn draining(cluster: &Cluster) -> Vec<u64> {
+    fn view(cluster: &Cluster) -> MemKv {
         let kv = MemKv::inline(keys::FAMILIES);
         let mut batch = Batch::default();
         for ((family, key), row) in &cluster.state.rows {
             batch.put(family, key.clone(), row.clone());
         }
         kv.write(batch).expect("in memory");
-        decided(&kv).expect("in memory").into_iter().filter(|(_, row)| row.draining).map(|(node, _)| node.0).collect()
+        kv
+    }
+
+    fn draining(cluster: &Cluster) -> Vec<u64> {
+        decided(&view(cluster))
+            .expect("in memory")
+            .into_iter()
+            .filter(|(_, row)| row.draining)
+            .map(|(node, _)| node.0)
+            .collect()
     }
 
     #[test]
@@ -165,6 +185,21 @@ mod tests {
         assert_eq!(join(&mut cluster, 3, 6), 10, "the id of a member that was removed is used up");
         cluster.apply(Any::Nodes(Command::Remove { node: NodeId(5), lost: true }));
         assert_eq!(join(&mut cluster, 2, 4), 11, "a disk whose node was removed is a new node");
+    }
+
+    #[test]
+    fn an_id_that_was_given_and_is_nobodys_is_of_one_that_has_left() {
+        let mut cluster = Cluster::default();
+        let left = |cluster: &Cluster| -> Vec<u64> {
+            let view = view(cluster);
+            (0..=6).filter(|id| has_left(&view, NodeId(*id)).expect("in memory")).collect()
+        };
+        assert_eq!(left(&cluster), [0; 0]);
+        cluster.apply(Any::Nodes(Command::Join { disk: Uuid::from_u128(1), floor: 4 }));
+        cluster.apply(Any::Nodes(Command::Join { disk: Uuid::from_u128(2), floor: 4 }));
+        cluster.apply(Any::Nodes(Command::Remove { node: NodeId(4), lost: true }));
+        cluster.apply(Any::Nodes(Command::Forget { node: NodeId(4) }));
+        assert_eq!(left(&cluster), [1, 2, 3, 4], "the caller knows whether 1 to 3 are members");
     }
 
     #[test]

@@ -147,7 +147,16 @@ async fn stop_here(args: &StopArgs) -> Result<Exit, Failure> {
 async fn remove(args: &RemoveArgs) -> Result<Exit, Failure> {
     let session = Session::open(&args.client)?;
     let cluster = one(&session, args.cluster.clone()).await?;
-    let node = find(&session, &cluster, args.node).await?;
+    let nodes = session.client.nodes(&cluster).await?.items;
+    let Some(node) = nodes.into_iter().find(|node| node.id == args.node) else {
+        // Whether it has left or never was one, the cluster knows.
+        let gone = session.client.remove_node(&cluster, args.node, args.lost).await?;
+        match session.report.is_json() {
+            true => output::json(&OfCluster { cluster: &cluster, of: &gone })?,
+            false => output::line(format_args!("node {} of cluster {cluster}: has left already", gone.node))?,
+        }
+        return Ok(Exit::Ok);
+    };
     session.client.remove_node(&cluster, args.node, args.lost).await?;
     while !args.no_wait && session.client.nodes(&cluster).await?.items.iter().any(|node| node.id == args.node) {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -73,10 +73,15 @@ async fn remove(args: &SupernodeRemoveArgs) -> Result<Exit, Failure> {
     // The one that is asked may be the one that goes.
     let others: Vec<String> = all.iter().filter_map(|one| one.public.clone()).collect();
     session.client.also_ask(&others);
-    let of = all.into_iter().find(|one| one.id == args.id).ok_or_else(|| {
-        let what = format!("there is no supernode {}; 'flotilla supernode list' shows them", args.id);
-        Failure::new(Exit::NotFound, what)
-    })?;
+    let Some(of) = all.into_iter().find(|one| one.id == args.id) else {
+        // Whether it has left or never was one, the group knows.
+        let gone = session.client.remove_supernode(args.id, args.lost).await?;
+        match session.report.is_json() {
+            true => output::json(&gone)?,
+            false => output::line(format_args!("supernode {}: has left already", gone.node))?,
+        }
+        return Ok(Exit::Ok);
+    };
     session.client.remove_supernode(args.id, args.lost).await?;
     while !args.no_wait && session.client.supernodes().await?.items.iter().any(|one| one.id == args.id) {
         tokio::time::sleep(LOOK_EVERY).await;

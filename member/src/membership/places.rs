@@ -1,7 +1,7 @@
 //! Ids of members in a group's machine: always the same one for the same disk, and never given twice. Pure.
 
 use flotilla_api::{NodeId, codec};
-use flotilla_kv::Family;
+use flotilla_kv::{Family, View};
 use flotilla_raft_store::{Fault, Txn};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -49,6 +49,20 @@ impl Places {
             }
         }
         Ok(())
+    }
+
+    /// Whether an id that no member has was one's that has left: it is used up, and no disk that joins has it.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn has_left(&self, view: &dyn View, node: NodeId) -> Result<bool, Fault> {
+        let next: u64 = match view.get(self.system, self.next)? {
+            Some(row) => codec::decode(&row).map_err(|source| Fault::Corrupt { family: self.system, source })?,
+            None => 1,
+        };
+        let own = codec::encode(&node);
+        let joins = view.scan(self.disks, &[], None, DISKS_MAX)?.iter().any(|(_, row)| *row == own);
+        Ok((1..next).contains(&node.0) && !joins)
     }
 
     fn next(&self, state: &dyn Txn) -> Result<u64, Fault> {

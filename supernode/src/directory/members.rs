@@ -4,6 +4,7 @@ use flotilla_api::{
     NodeId, codec,
     peer::{Document, Supernode},
 };
+use flotilla_kv::View;
 use flotilla_member::membership::Places;
 use flotilla_raft_store::{Fault, Txn};
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,14 @@ pub fn apply(state: &mut dyn Txn, command: Command) -> Result<Answer, Fault> {
             Ok(Answer::Done)
         }
     }
+}
+
+/// Whether an id that no member has was one's that has left.
+///
+/// # Errors
+/// [`Fault`]; trying again does not help.
+pub fn has_left(view: &dyn View, id: NodeId) -> Result<bool, Fault> {
+    PLACES.has_left(view, id)
 }
 
 fn another_stays(state: &dyn Txn, id: NodeId) -> Result<bool, Fault> {

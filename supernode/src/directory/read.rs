@@ -8,7 +8,7 @@ use flotilla_api::{
 };
 use flotilla_env::{Clock, Entropy};
 use flotilla_kv::{Family, View};
-use flotilla_raft_store::Group;
+use flotilla_raft_store::{Fault, Group};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use super::{
     Answer, Command, DirectoryMachine, Refusal,
     batch::Claimer,
     machine::Claimed,
+    members,
     rows::{
         CLUSTERS, CLUSTERS_MAX, ClusterRow, DISKS, DOCUMENT_ROWS_MAX, DOCUMENTS, EPOCH, HOMES, HomeRow, MEMBERS,
         MEMBERS_MAX, MemberRow, REBUILD, REVISION, RebuildRow, SYSTEM, UNCONFIRMED, bucket_key, epoch_key, fenced_key,
@@ -277,6 +278,18 @@ impl Directory {
     /// As [`Directory::applied_home`].
     pub fn member(&self, id: NodeId) -> Result<Option<MemberRow>, Error> {
         self.row(MEMBERS, &member_key(id))
+    }
+
+    /// Whether a supernode has left the group, as applied here; an id that was never given is none's.
+    ///
+    /// # Errors
+    /// As [`Directory::applied_home`].
+    pub fn has_left(&self, id: NodeId) -> Result<bool, Error> {
+        let gone = members::has_left(&*self.group.consistent_view()?, id).map_err(|fault| match fault {
+            Fault::Kv(error) => Error::Kv(error),
+            Fault::Corrupt { family, source } => Error::Corrupt { family, what: source.to_string() },
+        })?;
+        Ok(gone && self.group.member(id).is_none())
     }
 
     /// Gives the supernode that a disk which joined belongs to, as applied here.

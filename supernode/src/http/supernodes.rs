@@ -122,7 +122,8 @@ impl Service {
         Ok(SupernodeList { items: status.members.clone().into_iter().map(member).collect() })
     }
 
-    /// Has a supernode leave for ever: one that is up and can be told, or one that is gone.
+    /// Has a supernode leave for ever: one that is up and can be told, or one that is gone. One that has left already is none to be
+    /// told, and what was ordered is done.
     async fn remove_supernode(&self, caller: &Caller, id: &str, lost: bool) -> Result<Taken, ApiError> {
         if !caller.root {
             return Err(ApiError::new(Code::Forbidden, "only root may remove supernodes"));
@@ -133,7 +134,10 @@ impl Service {
         };
         let members = self.supernodes().await?.items;
         let asked: Option<NodeId> = id.parse().ok();
-        let of = members.iter().find(|member| Some(member.id) == asked).ok_or_else(none)?;
+        let Some(of) = members.iter().find(|member| Some(member.id) == asked) else {
+            let Some(node) = asked else { return Err(none().into()) };
+            return if self.has_left(node).await? { Ok(Taken { node }) } else { Err(none().into()) };
+        };
         let refused = |why: String, hint: String| Err(Problem::new(Code::Conflict, why).hint(hint).into());
         if !members.iter().any(|member| member.id != of.id && !member.leaves) {
             let why = format!("no other supernode would be left than {}", of.id);
@@ -158,5 +162,10 @@ impl Service {
         }
         tracing::info!(supernode = %of.id, lost, "supernode is to leave");
         Ok(Taken { node: of.id })
+    }
+
+    async fn has_left(&self, id: NodeId) -> Result<bool, ApiError> {
+        self.directory().barrier().await.map_err(|error| of_directory(&error))?;
+        self.directory().has_left(id).map_err(|error| of_directory(&error))
     }
 }

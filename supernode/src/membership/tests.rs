@@ -93,6 +93,19 @@ async fn one_more_than_there_may_be_is_told_what_to_do() {
 }
 
 #[tokio::test]
+async fn who_has_left_is_told_from_who_never_came() {
+    let roster = roster().await;
+    let left = || (0..=4).filter(|id| roster.directory.has_left(NodeId(*id)).expect("it serves")).collect::<Vec<u64>>();
+    assert_eq!(left(), [0; 0]);
+    assert_eq!(roster.place(Uuid::from_u128(1), 2).await.expect("it leads"), Some(NodeId(2)));
+    assert_eq!(left(), [0; 0], "it joins");
+    roster.step(starts(1)).await.expect("it leads");
+    assert_eq!(roster.remove(NodeId(2)).await.expect("it leads"), Answer::Done);
+    roster.forget(NodeId(2)).await.expect("it leads");
+    assert_eq!(left(), [2], "for ever; 1 is a member, and 3 was never given");
+}
+
+#[tokio::test]
 async fn a_folder_that_lost_its_database_is_found_out() {
     let (roster, empty) = (roster().await, unformed().await);
     let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
