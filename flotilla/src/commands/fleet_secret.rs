@@ -40,21 +40,51 @@ pub fn make(path: &Path, entropy: &dyn Entropy) -> Result<bool, Failure> {
     let mut secret = [0; 32];
     entropy.fill(&mut secret);
     let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let temporary = path.with_extension("secret.tmp");
-    let write = || -> io::Result<()> {
-        // One that was left behind may be readable by others.
-        match std::fs::remove_file(&temporary) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+    put(path, &text, entropy.u64()).map_err(|e| Failure::local(path.display(), &e))
+}
+
+/// Gives the file its text, unless it is there by now; says whether it did. `unique` tells the temporary file from that of another
+/// process.
+fn put(path: &Path, text: &str, unique: u64) -> io::Result<bool> {
+    let temporary = path.with_extension(format!("tmp-{unique:016x}"));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    // Processes that start together have one secret: a link, unlike a rename, never replaces what another one made.
+    let linked = written.and_then(|()| std::fs::hard_link(&temporary, path));
+    std::fs::remove_file(&temporary)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Another process, which makes the secret while this one is at it.
+    #[derive(Debug)]
+    struct Other(PathBuf);
+
+    impl Entropy for Other {
+        fn fill(&self, out: &mut [u8]) {
+            out.fill(7);
+            std::fs::write(&self.0, "theirs").expect("the folder is writable");
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|e| Failure::local(path.display(), &e))?;
-    Ok(true)
+    }
+
+    #[test]
+    fn a_secret_that_another_process_made_meanwhile_stays() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("fleet.secret");
+        let made = make(&path, &Other(path.clone())).expect("the folder is writable");
+        assert!(!made, "it is another one's");
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "theirs");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("it is a folder").count(), 1, "nothing else is left there");
+    }
 }
