@@ -59,19 +59,24 @@ impl Site {
         Self { listener, router, limits: limits.within_files() }
     }
 
-    /// Makes the operations site, whose connections are its own, however many clients there are. From now on the metrics show
-    /// readiness, until the stop that `operations` has.
+    /// Makes the operations site, whose connections are its own, however many clients there are.
     #[must_use]
-    pub fn operations(listener: TcpListener, operations: Operations, edge: &Edge) -> Self {
-        tokio::spawn(operations.clone().show_readiness());
+    pub fn operations(listener: TcpListener, operations: Operations, edge: &Edge) -> OperationsSite {
         let edge = Edge { op: operations::op, ..edge.quiet() };
         let limits = Limits { connections: OPERATIONS_CONNECTIONS_MAX, ..Limits::default() };
-        Self { listener, router: edge.wrap(operations.router()), limits }
+        let site = Self { listener, router: edge.wrap(operations.clone().router()), limits };
+        OperationsSite { site, operations }
     }
 
     fn spawn(self, stop: CancellationToken, over: Over) -> AbortOnDropHandle<io::Result<()>> {
         AbortOnDropHandle::new(tokio::spawn(serve_with(self.listener, self.router, self.limits, stop, over)))
     }
+}
+
+/// The site of probes and scrapers, with what it answers from: metrics show readiness, too, and nobody asks for that.
+pub struct OperationsSite {
+    site: Site,
+    operations: Operations,
 }
 
 /// Makes what the public site serves, for whoever calls it without a listener.
@@ -87,17 +92,16 @@ pub fn peer(routes: Router, auth: Arc<PeerAuth>, edge: &Edge, limits: Limits) ->
 }
 
 /// The sites of one process.
-#[derive(Debug)]
 pub struct Sites {
     /// For clients.
     pub public: Site,
     /// For other processes of the fleet.
     pub peer: Site,
     /// For probes and scrapers.
-    pub operations: Site,
+    pub operations: OperationsSite,
 }
 
-/// Serves all sites until `stop`, then ends them one after the other.
+/// Serves all sites until `stop`, then ends them one after the other. Meanwhile the metrics show readiness.
 ///
 /// Public requests end first, then `forwarded` is waited for: what peers brought for their own clients. Both may need this
 /// process's part of a quorum, and to be seen as alive, so peers are served until then; probes are answered to the last. All of it
@@ -112,6 +116,9 @@ pub async fn run(sites: Sites, forwarded: impl Future<Output = ()>, stop: Cancel
     let first = stop.child_token();
     let [clients, second, third] = [(); 3].map(|()| CancellationToken::new());
     let over = Over::default();
+    let OperationsSite { site: probed, operations } = sites.operations;
+    // Ends with the sites. A task of its own, as theirs are: whoever runs the sites may be busy with other ends of the process.
+    let _shows = AbortOnDropHandle::new(tokio::spawn(operations.show_readiness()));
     let phase = async |site: Site, until: &CancellationToken, next: Option<&CancellationToken>| {
         let result =
             site.spawn(until.clone(), over.clone()).await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
@@ -135,7 +142,7 @@ pub async fn run(sites: Sites, forwarded: impl Future<Output = ()>, stop: Cancel
         phase(sites.public, &first, Some(&clients)),
         between,
         phase(sites.peer, &second, Some(&third)),
-        phase(sites.operations, &third, None),
+        phase(probed, &third, None),
     );
     public.and(peer).and(operations)
 }

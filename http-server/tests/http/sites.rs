@@ -30,6 +30,17 @@ impl Readiness for Always {
     }
 }
 
+/// Ready, and says so to the test whenever it is asked.
+struct Asked(Arc<Notify>);
+
+#[async_trait]
+impl Readiness for Asked {
+    async fn reasons(&self) -> Vec<Reason> {
+        self.0.notify_one();
+        Vec::new()
+    }
+}
+
 struct Running {
     public: SocketAddr,
     peer: SocketAddr,
@@ -53,10 +64,19 @@ fn start_with(routes: Router, limits: Limits) -> Running {
 }
 
 fn start_until(routes: Router, limits: Limits, forwarded: impl Future<Output = ()> + Send + 'static) -> Running {
+    start_ready(routes, limits, forwarded, Arc::new(Always))
+}
+
+fn start_ready(
+    routes: Router,
+    limits: Limits,
+    forwarded: impl Future<Output = ()> + Send + 'static,
+    readiness: Arc<dyn Readiness>,
+) -> Running {
     let stop = CancellationToken::new();
     let ((public, public_addr), (peer, peer_addr), (operations, operations_addr)) = (listen(), listen(), listen());
     let metrics = install_metrics(&stop).expect("the recorder is ours");
-    let answers = Operations::new("a-n1", "node", clock::system(), Arc::new(Always), metrics, stop.clone());
+    let answers = Operations::new("a-n1", "node", clock::system(), readiness, metrics, stop.clone());
     let auth = PeerAuth::new(FleetSecret::new("s"), peer_addr.to_string(), clock::system());
     let sites = Sites {
         public: Site::public(public, routes, Guard::tokens(authenticator()), &edge(), limits),
@@ -77,6 +97,25 @@ async fn talk(addr: SocketAddr, request: &str) -> std::io::Result<String> {
 
 fn request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer good\r\nConnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn readiness_is_shown_as_long_as_the_sites_run() {
+    let asked = Arc::new(Notify::new());
+    let readiness = Arc::new(Asked(Arc::clone(&asked)));
+    let held = Arc::downgrade(&readiness);
+    let running = start_ready(Router::new(), Limits::default(), std::future::ready(()), readiness);
+    // Without a probe: for the metrics.
+    asked.notified().await;
+
+    running.ended.abort();
+    assert!(running.ended.await.expect_err("it was ended").is_cancelled());
+    let gone = async {
+        while held.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("no task is left that asks");
 }
 
 #[tokio::test]
