@@ -27,7 +27,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Others can read the file.
-    #[error("fleet secret '{}' is readable by others (mode {mode:o}); run chmod 600 on it", path.display())]
+    #[error("fleet secret '{}' is readable by others (mode {mode:o}); run chmod 600 on it, or give it to root and a group of the server's, with mode 640", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -68,17 +68,32 @@ pub fn read(path: &Path) -> Result<FleetSecret, Error> {
 
 /// Whether a file with a secret can be read by this process alone.
 ///
-/// A file of root may be readable by its group, for a process that is not root: that is how a volume of secrets is mounted into
-/// a container, and there is no other way to give it to a user of its own.
+/// A file of root may be readable by its group, for a process that is in that group and not root's: that is how a volume of secrets
+/// is mounted into a container, and there is no other way to give it to a user of its own.
 #[must_use]
 pub fn is_private(metadata: &Metadata) -> bool {
-    let reader = rustix::process::geteuid().as_raw();
-    private(metadata.permissions().mode(), metadata.uid(), reader)
+    private(metadata.permissions().mode(), metadata.uid(), metadata.gid(), &Reader::own())
 }
 
-/// `mode` is the file's, `owner` its user id and `reader` that of the process.
-fn private(mode: u32, owner: u32, reader: u32) -> bool {
-    let allowed = if owner == 0 && reader != 0 { 0o040 } else { 0 };
+/// Who reads a file.
+struct Reader {
+    user: u32,
+    groups: Vec<u32>,
+}
+
+impl Reader {
+    /// This process. Groups that can't be told are none of its own.
+    fn own() -> Self {
+        let others = rustix::process::getgroups().unwrap_or_default();
+        let groups = others.into_iter().chain([rustix::process::getegid()]).map(|group| group.as_raw());
+        Self { user: rustix::process::geteuid().as_raw(), groups: groups.collect() }
+    }
+}
+
+/// `mode` is the file's, `owner` and `group` are its ids.
+fn private(mode: u32, owner: u32, group: u32, reader: &Reader) -> bool {
+    let given = owner == 0 && reader.user != 0 && reader.groups.contains(&group);
+    let allowed = if given { 0o040 } else { 0 };
     mode & 0o077 & !allowed == 0
 }
 
@@ -88,19 +103,32 @@ mod tests {
 
     #[test]
     fn a_group_may_read_what_root_gives_to_a_user() {
-        for (mode, owner, reader, wanted) in [
-            (0o400, 7, 7, true),
-            (0o600, 0, 0, true),
-            (0o440, 0, 7, true),
-            (0o640, 0, 7, true),
-            (0o440, 0, 0, false),
-            (0o440, 7, 7, false),
-            (0o460, 0, 7, false),
-            (0o444, 0, 7, false),
-            (0o404, 0, 7, false),
+        let (root, user) = (Reader { user: 0, groups: vec![0] }, Reader { user: 7, groups: vec![8, 9] });
+        for (mode, owner, group, reader, wanted) in [
+            (0o400, 7, 9, &user, true),
+            (0o600, 0, 0, &root, true),
+            (0o440, 0, 8, &user, true),
+            (0o640, 0, 9, &user, true),
+            (0o640, 0, 4, &user, false),
+            (0o440, 0, 0, &user, false),
+            (0o440, 0, 0, &root, false),
+            (0o440, 7, 9, &user, false),
+            (0o460, 0, 9, &user, false),
+            (0o444, 0, 9, &user, false),
+            (0o404, 0, 9, &user, false),
         ] {
-            assert_eq!(private(mode, owner, reader), wanted, "{mode:o} of {owner} for {reader}");
+            let is = private(mode, owner, group, reader);
+            assert_eq!(is, wanted, "{mode:o} of {owner}:{group} for {}", reader.user);
         }
+    }
+
+    #[test]
+    fn a_process_knows_its_groups() {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).expect("they are told");
+        let mut groups: Vec<u32> = groups.split_whitespace().map(|group| group.parse().expect("a number")).collect();
+        groups.push(std::fs::metadata("/proc/self").expect("it is there").gid());
+        assert_eq!(Reader::own().groups, groups);
     }
 
     #[test]
