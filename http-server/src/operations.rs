@@ -46,12 +46,21 @@ pub enum Reason {
     HandingOver,
     /// The cluster's lease ran out.
     Lease,
+    /// A start has heard of no cluster that gets new files.
+    NoCluster,
 }
 
 impl Reason {
     /// All of them, in order.
-    pub const ALL: [Self; 6] =
-        [Self::NoQuorum, Self::DiskFull, Self::DiskFailed, Self::CatchingUp, Self::HandingOver, Self::Lease];
+    pub const ALL: [Self; 7] = [
+        Self::NoQuorum,
+        Self::DiskFull,
+        Self::DiskFailed,
+        Self::CatchingUp,
+        Self::HandingOver,
+        Self::Lease,
+        Self::NoCluster,
+    ];
 
     /// Its pinned name.
     #[must_use]
@@ -63,6 +72,7 @@ impl Reason {
             Self::CatchingUp => "catching_up",
             Self::HandingOver => "handing_over",
             Self::Lease => "lease",
+            Self::NoCluster => "no_cluster",
         }
     }
 }

@@ -1,25 +1,42 @@
 //! A supernode as a process: its folder, its root key, its listeners, and the order in which they end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use flotilla_api::ClusterName;
+use flotilla_env::Clock;
 use flotilla_http_server::{
     Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind, install_metrics,
     secret,
 };
 use flotilla_member::{Error, Seams, live, marks};
 use flotilla_raft_store::identity::FolderLock;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Settings,
-    http::{Service, op, peer_router, public_router},
+    clusters::Clusters,
+    directory::rows::{ClusterRow, Stage},
+    http::{Forwarder, Service, op, peer_router, public_router},
     root_key,
     supernode::Supernode,
 };
 
 /// How long readiness waits for a read index.
 const READ_WITHIN: Duration = Duration::from_secs(1);
+/// How long after its start a supernode is not ready for want of a cluster: twice the half minute for which an address is usually
+/// kept by whoever asked for it by name, so that clusters find one that moved. Dead ones keep it out no longer.
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;
 
 /// Runs a supernode until `stop`.
 ///
@@ -61,7 +78,7 @@ fn sites(supernode: &Supernode, stop: &CancellationToken) -> Result<Sites, Error
     let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), op);
     let auth = PeerAuth::new(secret.clone(), &*addresses.peer, seams.clock.clone());
-    let readiness = Arc::new(Ready { service: service.clone() });
+    let readiness = Arc::new(Ready { service: service.clone(), beginning: Beginning::new(seams.clock.clone()) });
     let operations =
         Operations::new(&*settings.name, "supernode", seams.clock.clone(), readiness, metrics, stop.clone());
     let authenticator = Arc::new(documents.clone());
@@ -84,22 +101,58 @@ fn sites(supernode: &Supernode, stop: &CancellationToken) -> Result<Sites, Error
     })
 }
 
-/// Whether the supernode can route: a read index within a second, and the root known.
+/// Whether the supernode can route: a read index within a second, the root known, and after a start a cluster heard.
 struct Ready {
     service: Late<Service>,
+    beginning: Beginning,
 }
 
 #[async_trait]
 impl Readiness for Ready {
     async fn reasons(&self) -> Vec<Reason> {
         let Some(service) = self.service.get() else { return vec![Reason::NoQuorum] };
-        let group = service.forwarder.directory.group();
-        if group.status().catching_up {
+        let Forwarder { directory, clusters, .. } = &service.forwarder;
+        if directory.group().status().catching_up {
             return vec![Reason::CatchingUp];
         }
-        match group.read(READ_WITHIN).await {
-            Ok(_) if service.documents.has_principals() => Vec::new(),
-            Ok(_) | Err(_) => vec![Reason::NoQuorum],
+        match directory.group().read(READ_WITHIN).await {
+            Ok(_) if service.documents.has_principals() => {}
+            Ok(_) | Err(_) => return vec![Reason::NoQuorum],
         }
+        // Rows that can't be read are nothing that time mends, and everything else tells of them.
+        let waits = directory.clusters().is_ok_and(|registered| self.beginning.waits(&registered, clusters));
+        waits.then_some(Reason::NoCluster).into_iter().collect()
+    }
+}
+
+/// The time after a start in which no cluster may have reported here yet. New files find none then, and other supernodes that
+/// have heard of theirs could take them.
+struct Beginning {
+    clock: Arc<dyn Clock>,
+    /// When it is over, whatever was heard.
+    until: Instant,
+    over: AtomicBool,
+}
+
+impl Beginning {
+    /// Begins it.
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let until = clock.now() + HEARD_WITHIN;
+        Self { clock, until, over: AtomicBool::new(false) }
+    }
+
+    /// Whether none of the registered clusters that get new files has reported, though there are some. Once that is not so, it is
+    /// over for good: a fleet's first cluster is registered where it reports first, and keeps no other supernode from its work.
+    fn waits(&self, registered: &[(ClusterName, ClusterRow)], clusters: &Clusters) -> bool {
+        if self.over.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut active = registered.iter().filter(|(_, row)| row.stage == Stage::Active).peekable();
+        let silent = active.peek().is_some() && !active.any(|(name, _)| clusters.is_known(name));
+        let waits = silent && self.clock.now() < self.until;
+        if !waits {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        waits
     }
 }

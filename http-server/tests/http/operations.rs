@@ -79,11 +79,11 @@ async fn readyz_tells_every_reason_by_its_pinned_name() {
     let ready = get(&router(Fixed(vec![])), "/readyz").await;
     assert_eq!((ready.status().as_u16(), ready.body().as_ref()), (200, &br#"{"ready":true}"#[..]));
 
-    use Reason::{CatchingUp, DiskFailed, DiskFull, HandingOver, Lease, NoQuorum};
-    let all = vec![Lease, HandingOver, CatchingUp, DiskFailed, DiskFull, NoQuorum, Lease];
+    use Reason::{CatchingUp, DiskFailed, DiskFull, HandingOver, Lease, NoCluster, NoQuorum};
+    let all = vec![NoCluster, Lease, HandingOver, CatchingUp, DiskFailed, DiskFull, NoQuorum, Lease];
     let not = get(&router(Fixed(all)), "/readyz").await;
     assert_eq!(not.status().as_u16(), 503);
-    let names = r#"["no_quorum","disk_full","disk_failed","catching_up","handing_over","lease"]"#;
+    let names = r#"["no_quorum","disk_full","disk_failed","catching_up","handing_over","lease","no_cluster"]"#;
     assert_eq!(not.body().as_ref(), format!(r#"{{"ready":false,"reasons":{names}}}"#).as_bytes());
 }
 
