@@ -1,22 +1,14 @@
 //! The composition root: a node's parts in the order in which they come to life, and back.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use flotilla_api::{CommandId, NodeId, RequestId, WriterId, codec, peer::auth::FleetSecret};
 use flotilla_chunk_store::ChunkStore;
-use flotilla_client::PeerClient;
 use flotilla_env::Entropy;
 use flotilla_http_server::{DocumentCache, Edge, Late, PeerAuth, RequestMetrics};
 use flotilla_kv::Kv;
-use flotilla_member::{Addresses, Error, Fatal, FormPeers, Seams, Seat, hand_over};
-use flotilla_raft_store::{
-    formation::{Formation, Plan},
-    identity::Identity,
-};
+use flotilla_member::{Addresses, Entrant, Error, Seams, hand_over};
+use flotilla_raft_store::{formation::Plan, identity::Identity};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,7 +25,7 @@ use crate::{
     homes::Homes,
     http::{Admin, FileService, Member, Service, peer_router},
     life::{Keeper, Lost, Periods, Released},
-    membership::{self, Greeter, Joiner, Kind, Membership, Nodes, Starts},
+    membership::{self, Kind, Membership, Nodes},
     metadata::{Answer, Command, FileMachine, Metadata, keys, read},
     offers::Offers,
     ops,
@@ -69,15 +61,12 @@ pub struct Node {
     pub(crate) settings: Settings,
     pub(crate) addresses: Addresses,
     pub(crate) secret: FleetSecret,
-    pub(crate) seams: Seams,
+    pub(crate) entrant: Entrant,
     pub(crate) sizes: Sizes,
-    pub(crate) peers: PeerClient,
-    pub(crate) formation: Arc<Formation>,
     pub(crate) member: Late<Member>,
     pub(crate) files: Late<FileService>,
     pub(crate) documents: DocumentCache,
     pub(crate) under_way: UnderWay,
-    pub(crate) fatal: Fatal,
 }
 
 impl Node {
@@ -87,8 +76,6 @@ impl Node {
     /// [`Error`]; the process ends with its exit code.
     pub fn open(settings: Settings, secret: FleetSecret, seams: Seams, sizes: Sizes) -> Result<Self, Error> {
         let addresses = settings.check()?;
-        let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
-        let peers = PeerClient::new(secret.clone(), &*addresses.peer, clock, &*seams.entropy, transport);
         let plan = Plan {
             dir: settings.data_dir.clone(),
             fleet: secret.fleet(),
@@ -97,23 +84,10 @@ impl Node {
             members: settings.initial_members.clone(),
             join: settings.join.clone(),
         };
-        let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
-        let (member, files, documents) = (Late::default(), Late::default(), DocumentCache::default());
-        let (under_way, fatal) = (UnderWay::default(), Fatal::default());
-        Ok(Self {
-            settings,
-            addresses,
-            secret,
-            seams,
-            sizes,
-            peers,
-            formation,
-            member,
-            files,
-            documents,
-            under_way,
-            fatal,
-        })
+        let entrant = Entrant::open(Kind::Node, settings.name.clone(), plan, &secret, seams)?;
+        let (member, files) = (Late::default(), Late::default());
+        let (documents, under_way) = (DocumentCache::default(), UnderWay::default());
+        Ok(Self { settings, addresses, secret, entrant, sizes, member, files, documents, under_way })
     }
 
     /// Makes what the peer listener serves, for a transport that calls it in memory.
@@ -121,10 +95,11 @@ impl Node {
     /// # Errors
     /// [`Error::Setting`].
     pub fn peer_service(&self) -> Result<Service, Error> {
-        let (entropy, clock) = (self.seams.entropy.clone(), self.seams.clock.clone());
+        let Entrant { seams, formation, .. } = &self.entrant;
+        let (entropy, clock) = (seams.entropy.clone(), seams.clock.clone());
         let edge = Edge::new(entropy, clock.clone(), RequestMetrics::default(), ops::name);
         let auth = PeerAuth::new(self.secret.clone(), &*self.addresses.peer, clock);
-        let routes = peer_router(self.formation.clone(), self.member.clone(), self.files.clone());
+        let routes = peer_router(formation.clone(), self.member.clone(), self.files.clone());
         Ok(flotilla_http_server::server::peer(routes, auth, &edge, self.settings.limits()?))
     }
 
@@ -173,74 +148,38 @@ impl Node {
 }
 
 async fn serve(node: &Node, stop: &CancellationToken) -> Result<(), Error> {
-    let Node { settings, addresses, seams, peers, formation, .. } = node;
-    let others = FormPeers(peers.clone());
-    let (dir, group, name) = (&*settings.data_dir, settings.cluster.as_str(), &*settings.name);
-    let joiner = Joiner { dir, group, name, peer: &addresses.peer, members: &settings.join, peers, seams };
-    let identity = tokio::select! {
-        identity = joiner.place(formation, &others) => identity?,
-        () = stop.cancelled() => return Ok(()),
-    };
-    tokio::select! {
-        biased;
-        _ = node.fatal.wait() => node.fatal.end(&settings.data_dir),
-        result = Box::pin(take_part(node, identity, stop)) => result,
-    }
+    let Some(identity) = node.entrant.place(stop).await? else { return Ok(()) };
+    node.entrant.until_fatal(Box::pin(take_part(node, identity, stop))).await
 }
 
 /// Opens what the node keeps, takes its place in the group and serves until `stop`, or until something is fatal.
 async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) -> Result<(), Error> {
-    let Node { settings, addresses, seams, sizes, peers, formation, under_way, .. } = node;
+    let Node { settings, addresses, entrant, sizes, under_way, .. } = node;
+    let Entrant { seams, peers, formation, .. } = entrant;
     let (late_member, late_files) = (&node.member, &node.files);
-    let (dir, documents) = (&settings.data_dir, node.documents.clone());
-    let (group, timers) = (settings.cluster.to_string(), sizes.group.clone());
-    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal: &node.fatal };
+    let documents = node.documents.clone();
+    let seat = entrant.seat(sizes.group.clone());
     let kv = seat.database::<FileMachine>(flotilla_chunk_store::FAMILIES).await?;
-    let store = open_store(dir, seams, sizes, kv.clone()).await?;
-    let starts = Starts { dir: dir.clone(), disk: seams.disk.clone(), kv: kv.clone() };
+    let store = open_store(&settings.data_dir, seams, sizes, kv.clone()).await?;
+    let starts = entrant.starts(kv);
     let start = starts.last(|kv| last_writer(kv, identity.node))?;
-    let group = seat.open(&identity, FileMachine, kv).await?;
-    let start = starts.told(start, &group)?;
-    let metadata = Metadata::new(group);
-    // Before it votes or answers anybody: on an older disk that could undo what was acked.
-    let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
-    let greeter = Greeter {
-        kind: Kind::Node,
-        uuid: identity.uuid,
-        own: addresses.peer.clone(),
-        known,
-        start,
-        peers: peers.clone(),
-    };
+    let entered = entrant.enter(&seat, &identity, FileMachine, starts, start).await?;
+    let metadata = Metadata::new(entered.group.clone());
     tokio::select! {
-        greeted = greeter.greet(metadata.group()) => greeted?,
+        greeted = entered.greet() => greeted?,
         () = stop.cancelled() => return Ok(()),
     }
-    starts.begin()?;
-    metadata.group().let_elect();
     // What was known before a restart tells good tokens from bad ones, also while nobody leads.
     if let Err(error) = metadata.refresh(&documents) {
         tracing::error!(%error, "documents can't be read");
     }
     let board = Board::new(seams.clock.clone(), seams.entropy.clone());
     let pace = Pace::new(settings.repair_rate.as_u64(), seams.clock.clone());
-    // Unheard until a leader says otherwise: one that is removed before it is granted a writer sends no heartbeat.
-    let (removed, unheard) = (CancellationToken::new(), Arc::new(AtomicBool::new(true)));
-    let membership = Membership {
-        node: identity.node,
-        uuid: identity.uuid,
-        register: Nodes {
-            node: identity.node,
-            metadata: metadata.clone(),
-            board: board.clone(),
-            entropy: seams.entropy.clone(),
-        },
-        voter_grace: settings.voter_grace,
-        greeter,
-        removed: removed.clone(),
-        unheard: unheard.clone(),
-        clock: seams.clock.clone(),
-    };
+    let register =
+        Nodes { node: identity.node, metadata: metadata.clone(), board: board.clone(), entropy: seams.entropy.clone() };
+    let (grace, greeter) = (settings.voter_grace, entered.greeter.clone());
+    let membership = Membership::new(identity.node, register, grace, greeter, seams.clock.clone());
+    let (removed, unheard) = (membership.removed.clone(), membership.unheard.clone());
     let member = Member {
         node: identity.node,
         metadata: metadata.clone(),
@@ -255,7 +194,7 @@ async fn take_part(node: &Node, identity: Identity, stop: &CancellationToken) ->
 
     let serve = async {
         let writer = grant_writer(&metadata, identity.node, &*seams.entropy).await;
-        starts.end(metadata.group()).await;
+        entered.starts.end(metadata.group()).await;
         formation.end_forming();
         formation.set_formed();
         let budget = Budget::default();

@@ -9,7 +9,7 @@ use flotilla_http_server::{
     Capabilities, Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Sealer, Site, Sites,
     bind, install_metrics, secret,
 };
-use flotilla_member::{Error, Seams, live, marks};
+use flotilla_member::{Entrant, Error, Seams, live, marks};
 use flotilla_raft_store::identity::FolderLock;
 use tokio_util::sync::CancellationToken;
 
@@ -39,11 +39,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let sites = sites(&node, &stop)?;
 
     let group = || node.member.get().map(|member| member.metadata.group().clone());
-    live(sites, node.under_way.none(), node.serve(&stop), group, &node.fatal, &node.settings.data_dir).await
+    live(sites, node.under_way.none(), node.serve(&stop), group, &node.entrant.fatal, &node.settings.data_dir).await
 }
 
 fn sites(node: &Node, stop: &CancellationToken) -> Result<Sites, Error> {
-    let Node { settings, addresses, secret, seams, formation, member, files, documents, .. } = node;
+    let Node { settings, addresses, secret, entrant, member, files, documents, .. } = node;
+    let Entrant { seams, formation, .. } = entrant;
     let limits = settings.limits()?;
     let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), ops::name);

@@ -5,6 +5,7 @@
 //! It knows neither files nor directories.
 
 pub mod addresses;
+mod entrant;
 mod error;
 mod fatal;
 mod group;
@@ -18,6 +19,7 @@ mod transport;
 mod watched;
 
 pub use addresses::Addresses;
+pub use entrant::{Entered, Entrant};
 pub use error::{EXIT_CONFIG, EXIT_DISK, Error};
 pub use fatal::Fatal;
 pub use group::{Databases, FormPeers, Seams, Seat, hand_over};

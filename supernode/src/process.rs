@@ -15,7 +15,7 @@ use flotilla_http_server::{
     Edge, Guard, Late, Operations, PeerAuth, Readiness, Reason, RequestMetrics, Site, Sites, bind, install_metrics,
     secret,
 };
-use flotilla_member::{Error, Seams, live, marks};
+use flotilla_member::{Entrant, Error, Seams, live, marks};
 use flotilla_raft_store::identity::FolderLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -69,11 +69,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Erro
     let dir = &supernode.settings.data_dir;
     // Nothing is brought to a supernode for somebody else's clients.
     let forwarded = std::future::ready(());
-    live(sites, forwarded, supernode.serve(&stop), || supernode.group(), &supernode.fatal, dir).await
+    live(sites, forwarded, supernode.serve(&stop), || supernode.group(), &supernode.entrant.fatal, dir).await
 }
 
 fn sites(supernode: &Supernode, stop: &CancellationToken) -> Result<Sites, Error> {
-    let Supernode { settings, addresses, secret, seams, formation, membership, service, documents, .. } = supernode;
+    let Supernode { settings, addresses, secret, entrant, membership, service, documents, .. } = supernode;
+    let Entrant { seams, formation, .. } = entrant;
     let limits = settings.limits()?;
     let metrics = install_metrics(stop).map_err(|error| Error::Listener(std::io::Error::other(error)))?;
     let edge = Edge::new(seams.entropy.clone(), seams.clock.clone(), RequestMetrics::default(), op);

@@ -1,26 +1,18 @@
 //! The composition root: a supernode's parts in the order in which they come to life, and back.
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     NodeId, codec,
     peer::{Document, Principal, SUPERNODES, Supernode as Card, auth::FleetSecret},
 };
-use flotilla_client::PeerClient;
 use flotilla_http_server::{DocumentCache, Late, Sealer};
 use flotilla_kv::Kv;
 use flotilla_member::{
-    Addresses, Error, Fatal, FormPeers, Seams, Seat,
-    membership::{self, Greeter, Joiner, Kind, Starts},
+    Addresses, Entrant, Error, Seams,
+    membership::{self, Kind},
 };
-use flotilla_raft_store::{
-    Group,
-    formation::{Formation, Plan},
-    identity::Identity,
-};
+use flotilla_raft_store::{Group, formation::Plan, identity::Identity};
 use metrics::gauge;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -53,14 +45,11 @@ pub struct Supernode {
     pub(crate) addresses: Addresses,
     pub(crate) secret: FleetSecret,
     pub(crate) root: Option<Principal>,
-    pub(crate) seams: Seams,
+    pub(crate) entrant: Entrant,
     pub(crate) timers: flotilla_raft_store::Settings,
-    pub(crate) peers: PeerClient,
-    pub(crate) formation: Arc<Formation>,
     pub(crate) membership: Late<Membership>,
     pub(crate) service: Late<Service>,
     pub(crate) documents: DocumentCache,
-    pub(crate) fatal: Fatal,
 }
 
 impl Supernode {
@@ -77,8 +66,6 @@ impl Supernode {
         timers: flotilla_raft_store::Settings,
     ) -> Result<Self, Error> {
         let addresses = settings.check()?;
-        let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
-        let peers = PeerClient::new(secret.clone(), &*addresses.peer, clock, &*seams.entropy, transport);
         let plan = Plan {
             dir: settings.data_dir.clone(),
             fleet: secret.fleet(),
@@ -87,23 +74,9 @@ impl Supernode {
             members: settings.initial_members.clone(),
             join: settings.join.clone(),
         };
-        let formation = Arc::new(Formation::open(plan, seams.disk.clone(), seams.entropy.clone())?);
-        let (membership, service) = (Late::default(), Late::default());
-        let (documents, fatal) = (DocumentCache::default(), Fatal::default());
-        Ok(Self {
-            settings,
-            addresses,
-            secret,
-            root,
-            seams,
-            timers,
-            peers,
-            formation,
-            membership,
-            service,
-            documents,
-            fatal,
-        })
+        let entrant = Entrant::open(Kind::Supernode, settings.name.clone(), plan, &secret, seams)?;
+        let (membership, service, documents) = (Late::default(), Late::default(), DocumentCache::default());
+        Ok(Self { settings, addresses, secret, root, entrant, timers, membership, service, documents })
     }
 
     /// Joins the group and serves until `stop`.
@@ -114,19 +87,8 @@ impl Supernode {
     /// # Cancel safety
     /// Dropping the future is like a crash, but for the group, which whoever has it ends.
     pub async fn serve(&self, stop: &CancellationToken) -> Result<(), Error> {
-        let Self { settings, addresses, seams, peers, formation, .. } = self;
-        let others = FormPeers(peers.clone());
-        let (dir, name, members) = (&*settings.data_dir, &*settings.name, &*settings.join);
-        let joiner = Joiner { dir, group: GROUP, name, peer: &addresses.peer, members, peers, seams };
-        let identity = tokio::select! {
-            identity = joiner.place(formation, &others) => identity?,
-            () = stop.cancelled() => return Ok(()),
-        };
-        tokio::select! {
-            biased;
-            _ = self.fatal.wait() => self.fatal.end(&self.settings.data_dir),
-            result = Box::pin(take_part(self, identity, stop)) => result,
-        }
+        let Some(identity) = self.entrant.place(stop).await? else { return Ok(()) };
+        self.entrant.until_fatal(Box::pin(take_part(self, identity, stop))).await
     }
 
     /// Gives the group, once the supernode has opened it.
@@ -138,16 +100,15 @@ impl Supernode {
 
 /// Opens what the supernode keeps, takes its place in the group and serves until `stop`, or until something is fatal.
 async fn take_part(supernode: &Supernode, identity: Identity, stop: &CancellationToken) -> Result<(), Error> {
-    let Supernode { settings, addresses, seams, timers, peers, formation, documents, .. } = supernode;
+    let Supernode { settings, addresses, entrant, timers, documents, .. } = supernode;
+    let Entrant { seams, peers, formation, .. } = entrant;
     let admission = admission::Settings { queue_wait: settings.queue_wait.0, stealing: settings.stealing };
-    let (dir, timers) = (settings.data_dir.clone(), timers.clone());
-    let group = GROUP.to_owned();
-    let seat = Seat { group, dir: dir.clone(), seams, settings: timers, peers, elects: false, fatal: &supernode.fatal };
+    let seat = entrant.seat(timers.clone());
     let kv = seat.database::<DirectoryMachine>(&[]).await?;
-    let starts = Starts { dir, disk: seams.disk.clone(), kv: kv.clone() };
+    let starts = entrant.starts(kv);
     let start = starts.last(|kv| last_start(kv, identity.node))?;
-    let group = seat.open(&identity, DirectoryMachine, kv).await?;
-    let start = starts.told(start, &group)?;
+    let entered = entrant.enter(&seat, &identity, DirectoryMachine, starts, start).await?;
+    let group = entered.group.clone();
     let directory = Directory::new(identity.uuid, group, seams.clock.clone(), seams.entropy.clone());
     let roster = Roster::new(identity.node, directory.clone(), seams.clock.clone(), seams.entropy.clone());
     let gate = Gate::new(admission, documents.clone(), seams.clock.clone(), seams.entropy.clone());
@@ -196,21 +157,9 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         ticket_hold: settings.ticket_hold.0,
     });
 
-    let known = settings.join.iter().chain(&settings.initial_members).cloned().collect();
-    let own = addresses.peer.clone();
-    let greeter = Greeter { kind: Kind::Supernode, uuid: identity.uuid, own, known, start, peers: peers.clone() };
-    let removed = CancellationToken::new();
-    let membership = Membership {
-        node: identity.node,
-        uuid: identity.uuid,
-        register: roster.clone(),
-        voter_grace: settings.voter_grace,
-        greeter: greeter.clone(),
-        // Supernodes send no heartbeats of their own, so followers ask now and then whether they are members.
-        unheard: Arc::new(AtomicBool::new(true)),
-        removed: removed.clone(),
-        clock: seams.clock.clone(),
-    };
+    let (grace, greeter) = (settings.voter_grace, entered.greeter.clone());
+    let membership = Membership::new(identity.node, roster.clone(), grace, greeter, seams.clock.clone());
+    let removed = membership.removed.clone();
     let card = Card {
         id: identity.node,
         name: settings.name.clone(),
@@ -218,10 +167,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         public: addresses.public.clone(),
     };
     let work = async {
-        // Before it votes or answers any other member: on an older disk that could undo what was acked.
-        greeter.greet(directory.group()).await?;
-        starts.begin()?;
-        directory.group().let_elect();
+        entered.greet().await?;
         supernode.membership.set(membership.clone());
         seat.form(directory.group(), formation).await?;
         let serve = async {
@@ -235,7 +181,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         let note = async {
             roster.start(&card).await;
             formation.set_formed();
-            starts.end(directory.group()).await;
+            entered.starts.end(directory.group()).await;
             formation.end_forming();
             Ok::<_, Error>(())
         };
@@ -319,7 +265,7 @@ async fn found_root(supernode: &Supernode, directory: &Directory, root: &Princip
         );
     }
     let replace = replace && !done;
-    write_root(directory, &supernode.seams, root, replace).await;
+    write_root(directory, &supernode.entrant.seams, root, replace).await;
     if replace {
         root_key::note_put(dir, root)?;
     }

@@ -9,7 +9,7 @@ use flotilla_member::membership::{Decided, Heard, Register};
 use flotilla_raft_store::Group;
 use uuid::Uuid;
 
-pub use flotilla_member::membership::{Error, Greeter, Joiner, Kind, Starts, removed};
+pub use flotilla_member::membership::{Error, Kind, removed};
 
 use crate::{
     board::Board,

@@ -107,6 +107,14 @@ pub struct Membership<R> {
 }
 
 impl<R: Register> Membership<R> {
+    /// Makes the rounds of member `node`. It counts as unheard until it is told otherwise: one that sends no heartbeats of its own,
+    /// or is removed before its first one, finds out by asking.
+    #[must_use]
+    pub fn new(node: NodeId, register: R, voter_grace: Period, greeter: Greeter, clock: Arc<dyn Clock>) -> Self {
+        let (unheard, removed) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
+        Self { node, uuid: greeter.uuid, register, voter_grace, greeter, unheard, removed, clock }
+    }
+
     /// Works until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut led: Option<(u64, Instant)> = None;

@@ -22,10 +22,9 @@ use flotilla_env::{
 };
 use flotilla_http_server::{DocumentCache, Late};
 use flotilla_kv::{Family, MemKv};
-use flotilla_member::Period;
+use flotilla_member::{Period, membership::Greeter};
 use flotilla_raft_store::{Group, Member as RaftMember, Options, Rpc, Settings, Transport, TransportError};
 use futures::{Stream, StreamExt, stream};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::super::{
@@ -40,7 +39,7 @@ use crate::{
     homes::Homes,
     http::{Member, chunk_routes},
     life::Released,
-    membership::{Greeter, Kind, Membership, Nodes},
+    membership::{Kind, Membership, Nodes},
     metadata::{Answer, Command, FileMachine, Metadata, Precondition, read::ReadChunk},
     repair::pace::Pace,
     supernodes::Supernodes,
@@ -146,28 +145,17 @@ impl Lab {
             let (store, _) = ChunkStore::open(options).await.expect("an empty disk");
             let member = Late::default();
             let board = Board::new(clock.clone(), entropy.clone());
-            let membership = Membership {
-                node: NodeId(id),
+            let register =
+                Nodes { node: NodeId(id), metadata: metadata.clone(), board: board.clone(), entropy: entropy.clone() };
+            let greeter = Greeter {
+                kind: Kind::Node,
                 uuid: Uuid::nil(),
-                register: Nodes {
-                    node: NodeId(id),
-                    metadata: metadata.clone(),
-                    board: board.clone(),
-                    entropy: entropy.clone(),
-                },
-                voter_grace: Period::secs(600),
-                greeter: Greeter {
-                    kind: Kind::Node,
-                    uuid: Uuid::nil(),
-                    own: host(id),
-                    known: Vec::new(),
-                    start: None,
-                    peers: peers(id),
-                },
-                removed: CancellationToken::new(),
-                unheard: Arc::default(),
-                clock: clock.clone(),
+                own: host(id),
+                known: Vec::new(),
+                start: None,
+                peers: peers(id),
             };
+            let membership = Membership::new(NodeId(id), register, Period::secs(600), greeter, clock.clone());
             member.set(Member {
                 node: NodeId(id),
                 metadata: metadata.clone(),
