@@ -2,6 +2,7 @@
 //!
 //! No openraft type leaves this crate, and nothing in it knows what a group's commands mean.
 
+pub mod alone;
 pub mod formation;
 mod group;
 pub mod identity;

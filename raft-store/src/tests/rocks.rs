@@ -13,26 +13,12 @@ use super::{
 use uuid::Uuid;
 
 use crate::{
-    Group, Member, Options, Rpc, Settings, Transport, TransportError, families,
+    Group, Options, Settings,
+    alone::Alone,
+    families,
     snapshot::{Builder, Snapshots, install},
     store::keys,
 };
-
-struct Nobody;
-
-#[async_trait::async_trait]
-impl Transport for Nobody {
-    async fn call(
-        &self,
-        _: NodeId,
-        _: &Member,
-        _: Rpc,
-        _: bytes::Bytes,
-        _: std::time::Duration,
-    ) -> Result<bytes::Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one node".into()))
-    }
-}
 
 fn database(dir: &Path) -> Arc<RocksKv> {
     RocksKv::open(flotilla_kv::Options::new(dir, &families::<Counter>())).unwrap()
@@ -50,7 +36,7 @@ async fn open(dir: &Path, settings: Settings) -> (Arc<RocksKv>, Group<Counter>) 
         disk: Arc::new(RealDisk),
         snapshot_dir: dir.join("snapshots"),
         machine: Arc::new(Counter),
-        transport: Arc::new(Nobody),
+        transport: Arc::new(Alone),
         clock: clock::system(),
         on_fatal: Arc::new(|why| panic!("{why}")),
     };

@@ -1,24 +1,17 @@
 //! What the benchmarks measure: a directory whose group has one member, on RocksDB, with cluster `a` registered.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use flotilla_api::{ClusterName, NodeId};
+use flotilla_api::ClusterName;
 use flotilla_env::{clock, disk::RealDisk, entropy};
 use flotilla_kv::RocksKv;
-use flotilla_raft_store::{Group, Member, Options, Rpc, Settings, Transport, TransportError, families};
+use flotilla_raft_store::{
+    Group, Options, Settings,
+    alone::{self, Alone},
+    families,
+};
 use flotilla_supernode::directory::{Command, Directory, DirectoryMachine};
 use uuid::Uuid;
-
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one supernode".into()))
-    }
-}
 
 /// The cluster that is registered.
 pub fn cluster() -> ClusterName {
@@ -30,7 +23,7 @@ pub async fn directory(dir: &Path) -> (Directory, Arc<RocksKv>) {
     let kv = RocksKv::open(flotilla_kv::Options::new(dir.join("db"), &families::<DirectoryMachine>()));
     let kv = kv.expect("an empty folder");
     let options = Options {
-        id: NodeId(1),
+        id: alone::MEMBER,
         group: "supernodes".to_owned(),
         uuid: Uuid::nil(),
         elects: true,
@@ -44,8 +37,7 @@ pub async fn directory(dir: &Path) -> (Directory, Arc<RocksKv>) {
         on_fatal: Arc::new(|why| eprintln!("{why}")),
     };
     let group = Group::open(options).await.expect("an empty database");
-    let member = Member { name: "supernode-1".to_owned(), peer: "127.0.0.1:1".to_owned() };
-    group.form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
+    alone::form(&group, "127.0.0.1:1").await.expect("formed");
     let directory = Directory::new(Uuid::nil(), group, clock::system(), entropy::system());
     let register = Command::Register { cluster: cluster(), uuid: Uuid::nil() };
     directory.propose(rand::random(), register).await.expect("registered");

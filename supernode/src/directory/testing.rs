@@ -1,16 +1,12 @@
 //! What the tests of the directory share: a state that is a map and counts the rows touched, commands with the usual fields, and a
 //! group of one in memory.
 
-use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use flotilla_api::{ClusterName, Epoch, FileName, NodeId, codec, peer::Home};
-use flotilla_env::{clock, disk::MemDisk, entropy};
-use flotilla_kv::{Family, MemKv, Row};
-use flotilla_raft_store::{
-    Fault, Group, Machine, Member, Options, Position, Rpc, Settings, Transport, TransportError, Txn,
-};
+use flotilla_api::{ClusterName, Epoch, FileName, codec, peer::Home};
+use flotilla_env::{clock, entropy};
+use flotilla_kv::{Family, Row};
+use flotilla_raft_store::{Fault, Machine, Position, Txn, alone};
 use uuid::Uuid;
 
 use super::{
@@ -119,41 +115,15 @@ pub(crate) fn home(by: &str, epoch: u64) -> Home {
 /// Where the one of a group of one is.
 pub(crate) const ALONE: &str = "127.0.0.1:1";
 
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &Member, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("there is one supernode".into()))
-    }
-}
-
 /// A directory whose group nobody has formed yet, so that nobody leads it.
 pub(crate) async fn unformed() -> Directory {
-    let families: Vec<Family> =
-        flotilla_raft_store::families::<DirectoryMachine>().iter().map(|family| family.name).collect();
-    let options = Options {
-        id: NodeId(1),
-        group: "supernodes".to_owned(),
-        uuid: Uuid::nil(),
-        elects: true,
-        settings: Settings::default(),
-        kv: Arc::new(MemKv::inline(&families)),
-        disk: Arc::new(MemDisk::new()),
-        snapshot_dir: "/snapshots".into(),
-        machine: Arc::new(DirectoryMachine),
-        transport: Arc::new(Alone),
-        clock: clock::system(),
-        on_fatal: Arc::new(drop), // also called when the test ends and its tasks are dropped
-    };
-    let group = Group::open(options).await.expect("an empty database");
+    let group = alone::open("supernodes", DirectoryMachine).await.expect("an empty database");
     Directory::new(Uuid::nil(), group, clock::system(), entropy::seeded(1))
 }
 
 /// Forms the group of one.
 pub(crate) async fn form_alone(directory: &Directory) {
-    let member = Member { name: "supernode-1".to_owned(), peer: ALONE.to_owned() };
-    directory.group().form(BTreeMap::from([(NodeId(1), member)])).await.expect("formed");
+    alone::form(directory.group(), ALONE).await.expect("formed");
 }
 
 /// Forms the group, and registers the clusters `a` and `b`.

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,9 +20,9 @@ use flotilla_env::{
     entropy,
 };
 use flotilla_http_server::{DocumentCache, Late};
-use flotilla_kv::{Family, MemKv};
+use flotilla_kv::MemKv;
 use flotilla_member::{Period, membership::Greeter};
-use flotilla_raft_store::{Group, Member as RaftMember, Options, Rpc, Settings, Transport, TransportError};
+use flotilla_raft_store::{Group, alone};
 use futures::{Stream, StreamExt, stream};
 use uuid::Uuid;
 
@@ -54,7 +53,7 @@ fn chunk_index() -> Arc<MemKv> {
     Arc::new(MemKv::new(&families))
 }
 
-const GATEWAY: NodeId = NodeId(1);
+const GATEWAY: NodeId = alone::MEMBER;
 
 /// A leader that gives the nodes it is told to, the gateway first, and notes what it was asked.
 #[derive(Default)]
@@ -99,16 +98,6 @@ impl Placer for Leader {
     }
 }
 
-/// No other node takes part in the group.
-struct Alone;
-
-#[async_trait]
-impl Transport for Alone {
-    async fn call(&self, _: NodeId, _: &RaftMember, _: Rpc, _: Bytes, _: Duration) -> Result<Bytes, TransportError> {
-        Err(TransportError::Unreachable("it is not there".into()))
-    }
-}
-
 pub(crate) fn host(id: u64) -> String {
     format!("n{id}:1")
 }
@@ -137,7 +126,7 @@ impl Lab {
             let transport = network.transport(host(id));
             PeerClient::new(FleetSecret::new("of the lab"), host(id), clock.clone(), &*entropy, transport)
         };
-        let metadata = Metadata::new(group(clock.clone()).await);
+        let metadata = Metadata::new(group().await);
         let mut nodes = BTreeMap::new();
         for id in 1..=size {
             let disk = FaultyDisk::new(Arc::new(MemDisk::new()));
@@ -261,26 +250,9 @@ pub(crate) fn content(length: usize) -> Vec<u8> {
     (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
-async fn group(clock: Arc<dyn Clock>) -> Group<FileMachine> {
-    let families: Vec<Family> =
-        flotilla_raft_store::families::<FileMachine>().iter().map(|family| family.name).collect();
-    let options = Options {
-        id: GATEWAY,
-        group: "a".to_owned(),
-        uuid: Uuid::nil(),
-        elects: true,
-        settings: Settings::default(),
-        kv: Arc::new(MemKv::inline(&families)),
-        disk: Arc::new(MemDisk::new()),
-        snapshot_dir: "/snapshots".into(),
-        machine: Arc::new(FileMachine),
-        transport: Arc::new(Alone),
-        clock,
-        on_fatal: Arc::new(drop), // also called when the test ends and its tasks are dropped
-    };
-    let group = Group::open(options).await.expect("an empty database");
-    let member = RaftMember { name: "a-n1".to_owned(), peer: host(1) };
-    group.form(BTreeMap::from([(GATEWAY, member)])).await.expect("formed");
+async fn group() -> Group<FileMachine> {
+    let group = alone::open("a", FileMachine).await.expect("an empty database");
+    alone::form(&group, &host(1)).await.expect("formed");
     group
 }
 
