@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 use super::{
     Service,
-    error::{no_cluster, nothing_to_match, of_directory, of_refusal},
+    error::{no_cluster, nothing_to_match, of_claim, of_directory, of_refusal},
     tickets::{self, Passes},
 };
 use crate::{
@@ -223,6 +223,6 @@ impl Service {
             flotilla_api::Code::NoLeader,
             "a failpoint"
         )));
-        answer.map_err(|error| of_directory(&error))
+        answer.map_err(|error| of_claim(&error))
     }
 }

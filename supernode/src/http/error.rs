@@ -53,6 +53,18 @@ pub fn of_directory(error: &read::Error) -> ApiError {
     }
 }
 
+/// An error of a claim as a problem. Whether the key got its home may be open; that nothing was done with the file is
+/// not, since what it is to hold is read after that.
+pub fn of_claim(error: &read::Error) -> ApiError {
+    match error {
+        read::Error::Raft(flotilla_raft_store::Error::Indeterminate) => {
+            let detail = "the supernode group did not confirm the file's place in time; nothing was done with the file";
+            Problem::new(Code::NoLeader, detail).retry_after_ms(500).into()
+        }
+        error => of_directory(error),
+    }
+}
+
 /// An error of a change of the members as a problem.
 pub fn of_membership(error: &membership::Error) -> ApiError {
     match error {
@@ -158,5 +170,22 @@ pub fn of_refusal(refusal: &Refusal) -> ApiError {
             let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(TICKETS_AGAIN_MS);
             problem.hint("use the tickets that stand, or end them with DELETE").into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_raft_store::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_whose_end_is_open_says_that_nothing_was_done_with_the_file() {
+        let open = || read::Error::Raft(Error::Indeterminate);
+        assert_eq!(of_directory(&open()).code, Code::Indeterminate);
+        let claim = of_claim(&open());
+        assert_eq!((claim.code, claim.code.status().as_u16()), (Code::NoLeader, 503));
+        assert!(claim.retry_after_ms.is_some());
+        assert_eq!(of_claim(&read::Error::Rebuilding).code, of_directory(&read::Error::Rebuilding).code);
     }
 }

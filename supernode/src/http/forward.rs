@@ -27,7 +27,7 @@ use self::{
     moved::Moved,
 };
 use super::{
-    error::{cluster_unavailable, file_not_found, of_answer, of_directory, of_refusal, other_directory},
+    error::{cluster_unavailable, file_not_found, of_answer, of_claim, of_directory, of_refusal, other_directory},
     lent::{Lent, REST_BYTES, REST_LOOK},
 };
 use crate::{
@@ -247,7 +247,7 @@ impl Forwarder {
                 Next::AnotherNode if avoid.len() + 1 < TRIES_MAX => avoid.push(node),
                 Next::AnotherHome if reroutes < REROUTES_MAX => {
                     reroutes += 1;
-                    *home = self.another_home(request, home, known).await?;
+                    *home = self.another_home(request, home).await.map_err(|error| known.unless_uncertain(error))?;
                     command.seen = command.seen.and(self.clusters.applied(&home.cluster));
                     if let Some(permit) = permit.as_mut().filter(|_| home.cluster != cluster) {
                         permit.moved(&home.cluster);
@@ -259,17 +259,15 @@ impl Forwarder {
     }
 
     /// Where a key is at home, if not where it was thought to be.
-    async fn another_home(&self, request: &Request<'_>, home: &Home, known: Known) -> Result<Home, ApiError> {
+    async fn another_home(&self, request: &Request<'_>, home: &Home) -> Result<Home, ApiError> {
         let found = self.directory.fresh_home(request.name).await.map_err(|e| of_directory(&e))?;
         match found {
             Some(found) if found.cluster == home.cluster && found != *home => Ok(found),
             // A copy is made where its source is.
-            Some(found) if found != *home && request.source.is_some() => {
-                Err(known.unless_uncertain(created_elsewhere()))
-            }
+            Some(found) if found != *home && request.source.is_some() => Err(created_elsewhere()),
             Some(found) if found != *home => Ok(found),
             // Its cluster has closed the home, and nobody else has the key.
-            Some(_) | None if !request.makes() => Err(known.unless_uncertain(file_not_found())),
+            Some(_) | None if !request.makes() => Err(file_not_found()),
             // The directory has yet to let go of it, or has done so: a home that is granted now is a new one.
             Some(_) => self.renew(request.name, home).await,
             None => self.claim(request.name, &home.cluster).await,
@@ -280,7 +278,7 @@ impl Forwarder {
     pub(super) async fn renew(&self, name: &FileName, home: &Home) -> Result<Home, ApiError> {
         let (cluster, passed) = (home.cluster.clone(), home.epoch);
         let refresh = Command::Refresh { name: name.clone(), cluster, passed };
-        match self.directory.propose(self.entropy.u128(), refresh).await.map_err(|error| of_directory(&error))? {
+        match self.directory.propose(self.entropy.u128(), refresh).await.map_err(|error| of_claim(&error))? {
             Answer::Home(home) => Ok(home),
             Answer::Refused(refusal) => Err(of_refusal(&refusal)),
             answer => Err(of_answer(&answer)),
@@ -295,7 +293,7 @@ impl Forwarder {
     /// Claims a free key for a cluster.
     async fn claim(&self, name: &FileName, cluster: &ClusterName) -> Result<Home, ApiError> {
         let claimed = self.directory.claim(name.clone(), cluster.clone()).await;
-        let claimed = claimed.map_err(|error| of_directory(&error))?;
+        let claimed = claimed.map_err(|error| of_claim(&error))?;
         claimed.map(|claimed| claimed.home).map_err(|refusal| of_refusal(&refusal))
     }
 

@@ -53,17 +53,17 @@ class Fleet:
         for name in self.shares:
             self.groups.set(name, None)
 
-    def start(self, process: Process) -> None:
-        self.dev.start(process, wrapper=self.groups.wrapper(self.group_of(process)))
+    def start(self, process: Process, env: dict[str, str] | None = None) -> None:
+        self.dev.start(process, env, self.groups.wrapper(self.group_of(process)))
 
-    def restart_front(self, **settings: str) -> None:
+    def restart_front(self, env: dict[str, str], **settings: str) -> None:
         """Starts the supernode anew with these settings, and waits until new files can be made in every cluster again."""
         self.lift()
         self.dev.kill_all([self.front])
         kept = [text for text in self.front.argv[3::2] if text.split("=", 1)[0] not in settings]
         told = kept + [f"{key}={value}" for key, value in settings.items()]
         self.front.argv = self.front.argv[:2] + [word for text in told for word in ("--set", text)]
-        self.start(self.front)
+        self.start(self.front, env)
         self.dev.wait_ready([self.front], 60)
         self.wait_offers()
         self.limit()
