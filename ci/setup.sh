@@ -40,6 +40,7 @@ for group in "${@:-build}"; do
       command_from ip iproute2
       command_from nft nftables
       command_from nsenter util-linux
+      command_from useradd passwd
       ;;
     containers)
       command_from podman podman

@@ -1,12 +1,11 @@
 """Runs what docs/OPERATIONS.md tells people to type.
 
-A machine of the manual is a folder and an address of the loopback network here: paths and addresses are put in their places, and
-`ssh`, `scp` and `systemctl` are little programs that do on these what the real ones do.
+A machine of the manual has its address and folders here, and the programs of this machine. `ssh`, `scp` and `systemctl` are little
+programs that do between them what the real ones do; `systemctl` starts what an installed unit says, as the user that it names.
 """
 
 import json
 import os
-import random
 import re
 import shlex
 import signal
@@ -16,99 +15,122 @@ import time
 from pathlib import Path
 
 from dev import Dev, fail, flotilla, note, start_ticks
-from manual import Block, blocks, unchecked
+from machine import SYSTEM_PATH, Machine, new_etc
+from manual import REPO, Block, blocks, unchecked
+from net import Net
+from units import Unit
 
 UP_S, END_S, BLOCK_S = 120, 60, 300
-PATHS = re.compile(r"(?<![\w.])/(etc/flotilla|etc/prometheus|var/lib/flotilla|usr/local/bin)")
+# What a machine has for itself. /usr/bin is not among it: the program, which the manual and the units have there, lies in OURS, and
+# is one file for all.
+FOLDERS = ["/etc", "/var/lib"]
+OURS = Path("/usr/local/bin/flotilla")
+UNITS = ["flotilla-supernode", "flotilla-node"]
 # What a request that does not wait is answered with.
 NOT_FOUND = 3
 
-SSH = """#!/bin/bash
-set -eu
-machine=$1
-shift
-MACHINE=$machine exec "$@"
-"""
-SCP = """#!/bin/bash
-set -eu
-[ "$1" = -p ] && shift
-to=${2%%:*} path=${2#*:}
-exec cp -p "$1" "${path/"/machines/$MACHINE/"/"/machines/$to/"}"
-"""
-SYSTEMCTL = """#!/bin/bash
-exec python3 "$CHECKS/operations.py" systemctl "$@"
+# The others' machines are seen from outside of one's own.
+OUTSIDE = "nsenter --mount=/proc/$OUTSIDE/ns/mnt --net=/proc/$OUTSIDE/ns/net"
+PROGRAM = f"""#!/bin/bash
+exec {OUTSIDE} "$PYTHON" "$CHECKS/operations.py" "${{0##*/}}" "$@"
 """
 
 
-def systemctl(arguments: list[str]) -> None:
-    """Starts and stops the server that a unit stands for, as systemd does: SIGTERM, and waiting for its end."""
-    work, machine = Path(os.environ["WORK"]), os.environ["MACHINE"]
-    *orders, unit = [argument for argument in arguments if argument != "--now"]
-    role = unit.removeprefix("flotilla-")
-    noted = work / "machines" / machine / f"{unit}.pid"
+def at(host: str) -> Machine:
+    """A machine of the manual, with the checkout's `bin` and `examples` in the folder that its commands are typed in."""
+    work = Path(os.environ["WORK"])
+    folder = work / "machines" / host
+    made = Machine(folder, f"{os.environ['PREFIX']}-{host}")
+    if not folder.exists():
+        new_etc(folder / "etc", {})
+        (folder / "etc/systemd/system").mkdir(parents=True)
+        (folder / "bin").mkdir()
+        (folder / "bin/flotilla").symlink_to(os.environ["FLOTILLA"])
+        (folder / "examples").symlink_to(REPO / "examples")
+    for target in FOLDERS:
+        made.mount(target)
+    made.mount(str(OURS.parent), work / "program")
+    return made
+
+
+def ssh(host: str, *command: str) -> None:
+    """Runs a command in a shell of its own, as sshd does."""
+    os.environ["MACHINE"] = host
+    os.execvp("nsenter", at(host).inside(["bash", "-c", " ".join(command)]))
+
+
+def scp(option: str, source: str, target: str) -> None:
+    """Copies one file to a machine. Its mode comes along, and its owner does not."""
+    if option != "-p" or not source.startswith("/") or not target.endswith("/"):
+        fail(f"scp {option} {source} {target}: only `scp -p FILE HOST:FOLDER/` is known")
+    to, _, path = target.partition(":")
+    copied = at(os.environ["MACHINE"]).folder / source[1:]
+    left = at(to).folder / path[1:]
+    if not left.is_dir():
+        fail(f"scp: {to} has no folder {path}")
+    subprocess.run(["cp", "--preserve=mode,timestamps", str(copied), str(left)], check=True)
+
+
+def systemctl(*arguments: str) -> None:
+    """Starts and stops the server of a unit that is installed, as systemd does: SIGTERM, and waiting for its end."""
+    host, work = os.environ["MACHINE"], Path(os.environ["WORK"])
+    *orders, name = [argument for argument in arguments if argument != "--now"]
+    on = at(host)
+    path = on.folder / f"etc/systemd/system/{name}.service"
+    if not path.exists():
+        fail(f"Unit {name}.service could not be found")
+    unit, noted = Unit.read(path), on.folder / f"{name}.pid"
+    if orders[0] == "enable" and "WantedBy" not in unit.values:
+        fail(f"{name}.service has no [Install]")
     if orders[0] in ("stop", "restart", "disable") and noted.exists():
         pid, ticks = map(int, noted.read_text().split())
         if start_ticks(pid) == ticks:
             os.kill(pid, signal.SIGTERM)
         if not Dev.wait(lambda: start_ticks(pid) != ticks, END_S):
-            fail(f"{unit} on {machine} does not end within {END_S} s")
+            fail(f"{name} on {host} does not end within {END_S} s")
         noted.unlink()
     if orders[0] in ("start", "restart", "enable"):
-        config = work / "machines" / machine / f"etc/flotilla/{role}.toml"
-        with open(work / f"{unit}-{machine}.log", "ab") as log:
-            command = [str(work / "usr/local/bin/flotilla"), role, "--config", str(config)]
-            environment = {"PATH": os.environ["PATH"], "HOME": str(work)}
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
-        noted.write_text(f"{child.pid} {start_ticks(child.pid)}")
-        with open(work / "started", "a") as started:
-            started.write(f"{child.pid} {start_ticks(child.pid)}\n")
+        command = [str(OURS), *unit.command()[1:]]
+        try:
+            pid = unit.start(on, command, work / f"{name}-{host}.log")
+        except ValueError as error:
+            fail(f"{name} on {host}: {error}")
+        noted.write_text(f"{pid} {start_ticks(pid)}")
 
 
 class Machines:
     """The machines of the manual."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, found: list[Block]):
         self.work, self.count = work, 0
-        # Whoever else uses the loopback network has other addresses, and the ports of the manual stay free.
-        self.net = f"127.{random.randrange(2, 250)}.{random.randrange(2, 250)}."
+        hosts = {host for block in found if block.how == "run on" for host in block.where if host != "dev"}
+        # A machine is called by its address.
+        Net(os.environ["PREFIX"], {host: host for host in sorted(hosts)}, str(work / "namespaces"))
         self.programs = work / "programs"
         self.programs.mkdir()
-        for name, text in (("ssh", SSH), ("scp", SCP), ("systemctl", SYSTEMCTL)):
-            (self.programs / name).write_text(text)
+        for name in ("ssh", "scp", "systemctl"):
+            (self.programs / name).write_text(PROGRAM)
             (self.programs / name).chmod(0o755)
-
-    def folder(self, machine: str) -> Path:
-        """Gives a machine's folder; makes it when it is new."""
-        folder = self.work / "machines" / machine
-        if not folder.exists():
-            (folder / "bin").mkdir(parents=True)
-            (folder / "bin/flotilla").symlink_to(os.environ["FLOTILLA"])
-        return folder
-
-    def script(self, text: str, machine: str) -> str:
-        def placed(path: re.Match) -> str:
-            # The program is one file, the rest is each machine's own.
-            return str(self.work / path[1] if path[1].startswith("usr") else self.folder(machine) / path[1])
-
-        return PATHS.sub(placed, text.replace("10.0.0.", self.net))
+        self.program = program(found)
 
     def run(self, block: Block, host: str) -> None:
         """Runs a block in what is left of the machine's last shell."""
-        machine = host.replace("10.0.0.", self.net)
-        folder = self.folder(machine)
+        on = at(host)
         # The first address of a block for several machines is the reader's own.
-        text = re.sub(r"^ip=10\.0\.0\.\d+", f"ip={host}", block.text, flags=re.M)
-        kept = shlex.quote(str(folder / "shell"))
-        script = f"[ ! -e {kept} ] || . {kept}\n{self.script(text, machine)}\nexport -p > {kept}\n"
-        path = f"{self.programs}:{self.work}/usr/local/bin:{os.environ['PATH']}"
+        text = re.sub(r"^ip=10\.0\.0\.\d+", f"ip={host}", block.text, flags=re.M).replace(self.program, str(OURS))
+        kept = shlex.quote(str(on.folder / "shell"))
+        script = f"[ ! -e {kept} ] || . {kept}\n{text}\nexport -p > {kept}\n"
         # What this check itself was told is no setting of the machine.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FLOTILLA")}
-        environment |= {"PATH": path, "MACHINE": machine}
-        command = ["bash", "-euo", "pipefail", "-c", script]
+        environment |= {
+            "PATH": f"{self.programs}:{SYSTEM_PATH}", "HOME": str(on.folder), "XDG_CONFIG_HOME": str(on.folder / "config"),
+            "MACHINE": host, "OUTSIDE": str(os.getpid()), "PYTHON": sys.executable, "FLOTILLA": os.environ["FLOTILLA"],
+        }
         log = self.work / f"block-{block.line}-{host}.log"
         with open(log, "wb") as out:
             child = subprocess.Popen(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                on.inside(["bash", "-euo", "pipefail", "-c", script], cwd=str(on.folder)), env=environment,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )
             try:
                 code = child.wait(BLOCK_S)
@@ -181,17 +203,37 @@ def on_devs(found: list[Block]) -> int:
     return count
 
 
-def as_written(machines: Machines) -> None:
+def as_written() -> None:
     """Looks whether the fleet is what the manual says at its end: the first file is there, and four nodes came and two went."""
-    root = machines.folder(machines.net + "1")
-    token = (root / "etc/flotilla/root.key").read_text().strip()
-    os.environ |= {"FLOTILLA_API": f"http://{machines.net}1:7401", "FLOTILLA_TOKEN": token}
-    if (got := flotilla("get", "photos/hello.txt", "-")).stdout != "hello\n":
+    root = at("10.0.0.1")
+    token = (root.folder / "var/lib/flotilla/root.key").read_text().strip()
+    env = {"FLOTILLA_API": "http://10.0.0.1:7401", "FLOTILLA_TOKEN": token, "HOME": str(root.folder)}
+    got = root.run([str(OURS), "get", "photos/hello.txt", "-"], env)
+    if got.stdout != "hello\n":
         fail(f"the first file reads as '{got.stdout}': {got.stderr.strip()}")
-    listed = flotilla("node", "list", "--json")
+    listed = root.run([str(OURS), "node", "list", "--json"], env)
     names = {entry["name"]: entry["id"] for entry in map(json.loads, listed.stdout.splitlines())}
     if sorted(names) != ["a-11", "a-12", "a-13"] or names["a-13"] <= 4:
         fail(f"the nodes are {names} in the end")
+
+
+def programs(found: list[Block], units: list[Unit]) -> set[str]:
+    """Where the manual puts the program, and where units look for it."""
+    put = re.findall(r"^install .*\bbin/flotilla (\S+)$", "\n".join(block.text for block in found), re.M)
+    return {*put, *(unit.program() for unit in units)}
+
+
+def program(found: list[Block]) -> str:
+    """The one place of the program."""
+    units = [Unit.read(REPO / f"examples/systemd/{name}.service") for name in UNITS]
+    all_of_them = programs(found, units)
+    if len(all_of_them) != 1:
+        fail(f"the manual and the units have the program at {sorted(all_of_them)}")
+    # A control: a unit that has it elsewhere is found.
+    elsewhere = Unit(units[0].values | {"ExecStart": "/opt/flotilla node"})
+    if len(programs(found, [elsewhere, *units])) != 2 or not programs(found, []):
+        fail("a program that is not where the units look for it is not found")
+    return all_of_them.pop()
 
 
 def main() -> None:
@@ -203,23 +245,25 @@ def main() -> None:
         fail("what no test runs is not found")
     if faults:
         fail("; ".join(faults))
+    program(found)
     if sys.argv[1:] == ["static"]:
         return
     begun = time.monotonic()
     count = on_devs(found)
     note(f"{count} commands ran on dev fleets")
-    machines = Machines(Path(os.environ["WORK"]))
+    machines = Machines(Path(os.environ["WORK"]), found)
     for block in found:
         for host in block.where if block.how == "run on" and block.where != ["dev"] else []:
             machines.run(block, host)
             note(f"line {block.line} on {host}: {time.monotonic() - begun:.0f} s")
-    as_written(machines)
+    as_written()
     elsewhere = sum(len(block.commands()) for block in found if block.how == "in checks")
     print(f"blocks={len(found)} dev_commands={count} machine_lines={machines.count} in_other_checks={elsewhere}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["systemctl"]:
-        systemctl(sys.argv[2:])
-    else:
-        main()
+    match sys.argv[1:]:
+        case ["ssh" | "scp" | "systemctl" as name, *rest]:
+            {"ssh": ssh, "scp": scp, "systemctl": systemctl}[name](*rest)
+        case _:
+            main()
