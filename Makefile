@@ -61,7 +61,7 @@ sim: ## runs simulations of a cluster, each from a seed: SEEDS=FROM..TO
 	SIM_SEEDS="$(SEEDS)" $(CARGO) nextest run $(ONE_BUILD) -E "binary(seeds)" --no-fail-fast $(ARGS)
 
 .PHONY: lint
-lint: fmt-check clippy tidy shell monitoring-check docs deny ## all of fmt-check, clippy, tidy, shell, monitoring-check, docs, deny
+lint: fmt-check clippy tidy shell monitoring-check manifests docs deny ## all of fmt-check, clippy, tidy, shell, monitoring-check, manifests, docs, deny
 
 .PHONY: fmt
 fmt: ## formats the Rust code
@@ -90,10 +90,11 @@ image: ## builds the image flotilla:0.1.0 from bin/flotilla with podman; KIND=fu
 	@ci/image.sh "$(KIND)"
 
 .PHONY: shell
-shell: ## checks the shell and Python scripts
+shell: ## checks the shell and Python scripts, and that some test runs each command of the manual
 	@ci/setup.sh lint
 	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh tests/chaos/*.sh tests/chaos/lib/*.sh tests/chaos/rows/*.sh k8s/*.sh
 	python3 -m compileall -q ci tests/checks tests/chaos tests/containers
+	PYTHONPATH=tests/checks/lib:tests/chaos/lib PYTHONDONTWRITEBYTECODE=1 python3 tests/checks/operations.py static
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from dev import Dev, Process, fail, ledger_acked, ledger_verdict, note
+from dev import Dev, Process, fail, flotilla, ledger_acked, ledger_verdict, note
 from group import Group
 
 CONFIG = 78
@@ -59,6 +59,20 @@ def expect_reports(dev: Dev, supernodes: list[Process]) -> None:
     for supernode in supernodes:
         if not dev.wait(lambda: hears_all_clusters(dev, supernode), REPORT_S):
             fail(f"{supernode.name} does not hear of all clusters after {REPORT_S} s")
+
+
+def expect_list(dev: Dev, supernodes: list[Process]) -> None:
+    """What people see: a line for each, one of which leads."""
+    wanted = sorted(p.name for p in supernodes), ["leader"] + ["voter"] * (len(supernodes) - 1)
+
+    def listed() -> bool:
+        rows = [line.split() for line in flotilla("supernode", "list").stdout.splitlines()[1:]]
+        return (sorted(row[1] for row in rows), sorted(row[2] for row in rows)) == wanted
+
+    # Between two leaders nobody tells.
+    if not dev.wait(listed, REPORT_S):
+        shown = flotilla("supernode", "list")
+        fail(f"supernode list ended with {shown.returncode} and shows: {shown.stdout}{shown.stderr}")
 
 
 def swapped(process: Process, folder: Path) -> None:
@@ -174,6 +188,7 @@ def main() -> None:
         known_since = time.monotonic()
         note(f"two supernodes joined and vote {joined_s:.1f} s after they were ready")
         expect_reports(dev, [second, third])
+        expect_list(dev, [first, second, third])
         put_through_each(dev, [first, second, third], "three", contents)
         ids = {entry["name"]: id for id, entry in SUPERNODES.members().items()}
         bad_disks(dev, second, ids[second.name], [first, third], contents)
