@@ -53,6 +53,7 @@ for group in "${@:-build}"; do
       ;;
     lint)
       command_from shellcheck shellcheck
+      command_from systemd-analyze systemd
       python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
       ;;
     *)
