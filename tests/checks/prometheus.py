@@ -12,10 +12,8 @@ from dev import Dev, Process, fail, flotilla, note
 from ports import free
 from prometheus_fleet import FASTER, RULES, Prometheus, tested
 
-# What a machine's own disk and load decide, and not the fleet: promtool alone raises these.
-OF_THE_MACHINE = {
-    "FlotillaDiskFilling", "FlotillaMemoryLow", "FlotillaSyncSlow", "FlotillaOverloaded", "FlotillaQueueSlow", "FlotillaRefusing",
-}
+# What a machine's own disk and memory decide, and not the fleet: promtool alone raises these.
+OF_THE_MACHINE = {"FlotillaDiskFilling", "FlotillaMemoryLow", "FlotillaSyncSlow"}
 # Those that faults raise here.
 LIVE = {
     "FlotillaLeaderUnstable", "FlotillaRestarting", "FlotillaTargetDown", "FlotillaMemberSilent", "FlotillaDiskFailed",
