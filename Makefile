@@ -90,12 +90,13 @@ image: ## builds the image flotilla:0.1.0 from bin/flotilla with podman; KIND=fu
 	@ci/image.sh "$(KIND)"
 
 .PHONY: shell
-shell: ## checks the shell and Python scripts, the units, and that some test runs each command of the manual
+shell: ## checks scripts, units and the compose file, and that some test runs each command of the manual
 	@ci/setup.sh lint
 	shellcheck .ci/run ci/*.sh tests/checks/*.sh tests/checks/lib/*.sh tests/chaos/*.sh tests/chaos/lib/*.sh tests/chaos/rows/*.sh k8s/*.sh
 	python3 -m compileall -q ci tests/checks tests/chaos tests/containers
 	PYTHONPATH=tests/checks/lib:tests/chaos/lib PYTHONDONTWRITEBYTECODE=1 python3 tests/checks/operations.py static
 	@ci/units.sh
+	$$(ci/tool.sh compose-python) ci/compose.py examples/compose.yaml >/dev/null
 
 .PHONY: docs
 docs: setup-build ## builds the API documentation; a broken link is an error

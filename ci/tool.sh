@@ -54,6 +54,15 @@ case ${1:-} in
       fi
     fi
     ;;
+  compose-python)
+    # A Python that has PyYAML and the Compose Specification's rules.
+    packages=(compose-spec==0.2.1 PyYAML==6.0.3)
+    tool=$TOOLS/compose-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c1-8)/bin/python3
+    if ! "$tool" -c 'import compose_spec, yaml' 2>/dev/null; then
+      python3 -m venv "${tool%/bin/python3}" >&2
+      "${tool%/python3}/pip" --quiet install "${packages[@]}" >&2
+    fi
+    ;;
   yaml-python)
     # A Python that has PyYAML.
     tool=$(command -v python3)
@@ -66,7 +75,7 @@ case ${1:-} in
     fi
     ;;
   *)
-    echo "usage: ci/tool.sh b3sum|cargo-deny|manifests|checkov|prometheus|promtool|yaml-python" >&2
+    echo "usage: ci/tool.sh b3sum|cargo-deny|manifests|checkov|prometheus|promtool|compose-python|yaml-python" >&2
     exit 2
     ;;
 esac
