@@ -114,6 +114,28 @@ def compare(overlay: str, ours: str, theirs: str) -> None:
         fail(f"{overlay}: kustomize and Helm differ:\n  " + "\n  ".join(lines))
 
 
+def of_kind(text: str, kind: str) -> list[dict]:
+    return [document for document in yaml.safe_load_all(text) if document and document["kind"] == kind]
+
+
+def of_budgets(text: str) -> list[str]:
+    """Every set has one budget that lets one pod go, and lets no second one go because it is not ready: it may vote and serve."""
+    faults = []
+    for of in of_kind(text, "StatefulSet"):
+        wanted = {"maxUnavailable": 1, "selector": of["spec"]["selector"]}
+        found = [budget["spec"] for budget in of_kind(text, "PodDisruptionBudget") if budget["spec"]["selector"] == wanted["selector"]]
+        if found != [wanted]:
+            faults.append(f"{of['metadata']['name']}: its budgets are {json.dumps(found)}")
+    return faults
+
+
+def sound(overlay: str, text: str) -> None:
+    """What no schema knows."""
+    faults = of_budgets(text)
+    if faults:
+        fail(f"{overlay}:\n  " + "\n  ".join(faults))
+
+
 def refuses(chart, given: dict) -> bool:
     # The library hands values to the templates as they are, so the schema is asked first, as Helm does.
     try:
@@ -145,6 +167,7 @@ def main() -> None:
             ours, theirs = kustomized(overlay), rendered(chart, values(file))
             chart.validate_schema(values(file))
             compare(overlay, ours, theirs)
+            sound(overlay, ours)
             (out / f"{overlay}.yaml").write_text(ours)
             (out / f"helm-{overlay}.yaml").write_text(theirs)
         env = rendered(chart, {"nodes": {"settings": {"cache_bytes": "256MiB"}}})

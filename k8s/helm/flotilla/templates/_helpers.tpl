@@ -90,7 +90,6 @@ metadata:
     {{- include "flotilla.labels" . | nindent 4 }}
 spec:
   maxUnavailable: 1
-  unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:
       {{- include "flotilla.labels" . | nindent 6 }}
