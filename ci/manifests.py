@@ -19,6 +19,8 @@ CHART = K8S / "helm" / "flotilla"
 RELEASE = NAMESPACE = "flotilla"
 OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
 ALONE = ["loadtest"]
+# How long DNS may give a pod's old address: CoreDNS, as Kubernetes sets it up, keeps an answer for so long.
+DNS_S = 30
 # Names that are not DNS names, groups that are too small, an image that moves: what the schema and the chart must refuse.
 REFUSED = [
     {"clusters": [{"name": "A", "members": 3, "replicas": 3}]},
@@ -129,9 +131,20 @@ def of_budgets(text: str) -> list[str]:
     return faults
 
 
+def of_probes(text: str) -> list[str]:
+    """A pod of several is ready only when others find it, and one alone at once."""
+    faults = []
+    for of in of_kind(text, "StatefulSet"):
+        probe = of["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+        waits_s = (probe.get("successThreshold", 1) - 1) * probe["periodSeconds"]
+        if (waits_s > DNS_S) != (of["spec"]["replicas"] > 1):
+            faults.append(f"{of['metadata']['name']}: of {of['spec']['replicas']} pods each is ready after {waits_s} s, DNS forgets after {DNS_S} s")
+    return faults
+
+
 def sound(overlay: str, text: str) -> None:
     """What no schema knows."""
-    faults = of_budgets(text)
+    faults = of_budgets(text) + of_probes(text)
     if faults:
         fail(f"{overlay}:\n  " + "\n  ".join(faults))
 

@@ -168,7 +168,7 @@ def rolling_restart(kubelet: Kubelet, ledger: Ledger) -> tuple[float, float]:
             ready = pod.wait_ready(READY_S)
             slowest = max(slowest, ended)
             note(f"{pod.name}{' (leader)' if led else ''} ended in {ended:.1f} s, its successor is ready after {ready:.1f} s")
-            time.sleep(of["spec"]["minReadySeconds"])
+            time.sleep(pods.ready_after_s(of))
             ledger.still_runs()
     gap = ledger.gap_s(begun, time.time_ns())
     if gap > GAP_MAX_S:

@@ -176,3 +176,9 @@ def hook(statefulset: dict) -> dict:
 
 def grace_s(statefulset: dict) -> int:
     return statefulset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+def ready_after_s(statefulset: dict) -> int:
+    """How long a pod has to answer its readiness probe before it counts as ready."""
+    probe = statefulset["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    return (probe.get("successThreshold", 1) - 1) * probe["periodSeconds"]

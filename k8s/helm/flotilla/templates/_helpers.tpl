@@ -116,7 +116,6 @@ spec:
   podManagementPolicy: Parallel
   updateStrategy:
     type: RollingUpdate
-  minReadySeconds: 15
   revisionHistoryLimit: 5
   persistentVolumeClaimRetentionPolicy:
     whenDeleted: Retain
@@ -192,6 +191,7 @@ spec:
             periodSeconds: 3
             timeoutSeconds: 2
             failureThreshold: 2
+            successThreshold: {{ if eq (int .replicas) 1 }}1{{ else }}12{{ end }}
           livenessProbe:
             httpGet:
               path: /healthz
