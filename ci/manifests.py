@@ -56,9 +56,9 @@ def values(file: str | None) -> dict:
     return yaml.safe_load((CHART / file).read_text()) if file else {}
 
 
-def rendered(chart, given: dict) -> str:
-    """What `helm install` would send."""
-    files = chart.render(values=given, name=RELEASE, namespace=NAMESPACE, is_install=True)
+def rendered(chart, given: dict, upgrade: bool = False) -> str:
+    """What `helm install` or `helm upgrade` would send, if the cluster had no Secret yet."""
+    files = chart.render(values=given, name=RELEASE, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade)
     return "\n---\n".join(text for name, text in sorted(files.items()) if name.endswith(".yaml") and text.strip())
 
 
@@ -159,6 +159,22 @@ def refuses(chart, given: dict) -> bool:
     return False
 
 
+def upgrades(chart) -> None:
+    """An upgrade that does not find the fleet's Secret must not make another one."""
+    install, upgrade = [of_kind(rendered(chart, {"secrets": {"existing": "x"}}, way), "StatefulSet") for way in (False, True)]
+    if not upgrade or install != upgrade:
+        fail("an upgrade with a Secret of its own makes other sets than an install")
+    if len(of_kind(rendered(chart, {}), "Secret")) != 1:
+        fail("an install makes no Secret")
+    try:
+        rendered(chart, {}, upgrade=True)
+    except helm_python.HelmRenderError as error:
+        if "secrets.existing" in str(error):
+            return
+        fail(f"an upgrade without the Secret does not say what to do: {error}")
+    fail("an upgrade makes a second Secret")
+
+
 def lint() -> None:
     for file in OVERLAYS.values():
         report = helm_python.lint(CHART, values(file), strict=True, namespace=NAMESPACE)
@@ -189,6 +205,7 @@ def main() -> None:
         for given in REFUSED:
             if not refuses(chart, given):
                 fail(f"the chart takes {given}")
+        upgrades(chart)
     for folder in ALONE:
         (out / f"{folder}.yaml").write_text(kustomized(folder))
     for file in sorted((K8S / "examples").glob("*.yaml")):
