@@ -56,9 +56,9 @@ def values(file: str | None) -> dict:
     return yaml.safe_load((CHART / file).read_text()) if file else {}
 
 
-def rendered(chart, given: dict, upgrade: bool = False) -> str:
+def rendered(chart, given: dict, upgrade: bool = False, release: str = RELEASE) -> str:
     """What `helm install` or `helm upgrade` would send, if the cluster had no Secret yet."""
-    files = chart.render(values=given, name=RELEASE, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade)
+    files = chart.render(values=given, name=release, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade)
     return "\n---\n".join(text for name, text in sorted(files.items()) if name.endswith(".yaml") and text.strip())
 
 
@@ -175,6 +175,30 @@ def upgrades(chart) -> None:
     fail("an upgrade makes a second Secret")
 
 
+def selectors(value, of: str = "") -> list[dict]:
+    """All labels that an object selects pods by, wherever they stand in it."""
+    if isinstance(value, list):
+        return [found for one in value for found in selectors(one, of)]
+    if not isinstance(value, dict) or of == "namespaceSelector":
+        return []
+    own = [value] if of == "matchLabels" or (of == "selector" and "matchLabels" not in value) else []
+    return own + [found for key, one in value.items() for found in selectors(one, key)]
+
+
+def mixes(chart) -> None:
+    """Two releases in one namespace: whatever selects pods of one selects some of its own, and none of the other's."""
+    texts = [rendered(chart, {}, release=name) for name in ("one", "other")]
+    own, others = [[of["spec"]["template"]["metadata"]["labels"] for of in of_kind(text, "StatefulSet")] for text in texts]
+    asked = [found for document in yaml.safe_load_all(texts[0]) for found in selectors(document)]
+    # A set has its own selector, two of how it spreads, a service's and a budget's.
+    if len(asked) < 5 * len(own):
+        fail(f"two releases: only {len(asked)} selectors were found")
+    for found in asked:
+        picks = [any(found.items() <= labels.items() for labels in pods) for pods in (own, others)]
+        if picks != [True, False]:
+            fail(f"two releases: {found} selects {'its own pods and others' if picks[0] else 'none of its own pods'}")
+
+
 def lint() -> None:
     for file in OVERLAYS.values():
         report = helm_python.lint(CHART, values(file), strict=True, namespace=NAMESPACE)
@@ -206,6 +230,7 @@ def main() -> None:
             if not refuses(chart, given):
                 fail(f"the chart takes {given}")
         upgrades(chart)
+        mixes(chart)
     for folder in ALONE:
         (out / f"{folder}.yaml").write_text(kustomized(folder))
     for file in sorted((K8S / "examples").glob("*.yaml")):

@@ -13,6 +13,7 @@ metadata:
   namespace: $namespace
   labels:
     app.kubernetes.io/name: flotilla
+    app.kubernetes.io/instance: flotilla
 type: Opaque
 immutable: true
 stringData:

@@ -1,6 +1,7 @@
-{{/* Labels of a group: (dict "component" … "cluster" …), cluster may be missing. */}}
+{{/* Labels of a group, by which it is selected, too: (dict "root" $ "component" … "cluster" …), cluster may be missing. */}}
 {{- define "flotilla.labels" -}}
 app.kubernetes.io/name: flotilla
+app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .cluster }}
 flotilla/cluster: {{ . }}
