@@ -139,12 +139,14 @@ spec:
         - maxSkew: 1
           topologyKey: topology.kubernetes.io/zone
           whenUnsatisfiable: {{ .root.Values.spread.zones }}
+          nodeTaintsPolicy: Honor
           labelSelector:
             matchLabels:
               {{- include "flotilla.labels" . | nindent 14 }}
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
           whenUnsatisfiable: {{ .root.Values.spread.machines }}
+          nodeTaintsPolicy: Honor
           labelSelector:
             matchLabels:
               {{- include "flotilla.labels" . | nindent 14 }}
