@@ -35,6 +35,7 @@ REFUSED = [
     {"nodes": {"settings": {"cache-bytes": "1MiB"}}},
     {"nodes": {"storage": {"size": "10"}}},
     {"secret": {"existing": "x"}},
+    {"listen": "::"},
 ]
 
 
@@ -226,6 +227,8 @@ def main() -> None:
         env = rendered(chart, {"nodes": {"settings": {"cache_bytes": "256MiB"}}})
         if env.count('name: FLOTILLA_CACHE_BYTES\n              value: "256MiB"') != 2:
             fail("a setting of the chart does not reach the nodes of both clusters")
+        if rendered(chart, {"listen": "[::]"}).count('value: "[::]:740') != 9 or "0.0.0.0" in rendered(chart, {"listen": "[::]"}):
+            fail("with listen [::] not all three groups listen on three ports there")
         for given in REFUSED:
             if not refuses(chart, given):
                 fail(f"the chart takes {given}")

@@ -241,18 +241,18 @@ spec:
             storage: {{ .storage.size }}
 {{- end }}
 
-{{/* Settings that both kinds of servers have: (dict "peer" ADDRESS "public" URL "members" LIST). */}}
+{{/* Settings that both kinds of servers have: (dict "listen" IP "peer" ADDRESS "public" URL "members" LIST). */}}
 {{- define "flotilla.settings" -}}
 - name: FLOTILLA_NAME
   value: $(POD_NAME)
 - name: FLOTILLA_DATA_DIR
   value: /var/lib/flotilla/data
 - name: FLOTILLA_PUBLIC
-  value: 0.0.0.0:7401
+  value: "{{ .listen }}:7401"
 - name: FLOTILLA_PEER
-  value: 0.0.0.0:7402
+  value: "{{ .listen }}:7402"
 - name: FLOTILLA_OPS
-  value: 0.0.0.0:7403
+  value: "{{ .listen }}:7403"
 - name: FLOTILLA_ADVERTISE_PEER
   value: {{ .peer }}
 - name: FLOTILLA_ADVERTISE_PUBLIC
