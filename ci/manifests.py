@@ -36,6 +36,8 @@ REFUSED = [
     {"nodes": {"storage": {"size": "10"}}},
     {"secret": {"existing": "x"}},
     {"listen": "::"},
+    {"nodes": {"tolerations": [{"keys": "x"}]}},
+    {"supernodes": {"podAnnotations": {"x": 1}}},
 ]
 
 
@@ -160,6 +162,32 @@ def refuses(chart, given: dict) -> bool:
     return False
 
 
+def reserved(chart) -> None:
+    """A setting that the chart makes itself is refused: the container would have it twice, and which one counts is chance."""
+    for of in of_kind(rendered(chart, {}), "StatefulSet"):
+        names = [one["name"] for one in of["spec"]["template"]["spec"]["containers"][0]["env"]]
+        if len(names) != len(set(names)):
+            fail(f"{of['metadata']['name']} has a variable twice: {sorted(names)}")
+        for name in names:
+            setting = name.removeprefix("FLOTILLA_").lower()
+            if name.startswith("FLOTILLA_") and not refuses(chart, {"nodes": {"settings": {setting: "x"}}}):
+                fail(f"the chart takes the setting {setting}, which it makes itself")
+
+
+def passes_on(chart) -> None:
+    """What values say of pods reaches the pods of that kind, and no others."""
+    own = {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "storage", "operator": "Exists", "effect": "NoSchedule"}]}
+    given = {"image": {"pullSecrets": ["registry"]}, "nodes": own | {"podAnnotations": {"a.example/b": "c"}}}
+    chart.validate_schema(given)
+    for of in of_kind(rendered(chart, given), "StatefulSet") + of_kind(rendered(chart, given), "Pod"):
+        pod = of["spec"].get("template", of)
+        node = "flotilla/cluster" in pod["metadata"].get("labels", {})
+        wanted = {"imagePullSecrets": [{"name": "registry"}]} | (own if node else {})
+        found = {key: pod["spec"][key] for key in ("imagePullSecrets", *own) if key in pod["spec"]}
+        if found != wanted or ("a.example/b" in pod["metadata"].get("annotations", {})) != node:
+            fail(f"{of['metadata']['name']} gets {json.dumps(found)} and {pod['metadata'].get('annotations')}")
+
+
 def upgrades(chart) -> None:
     """An upgrade that does not find the fleet's Secret must not make another one."""
     install, upgrade = [of_kind(rendered(chart, {"secrets": {"existing": "x"}}, way), "StatefulSet") for way in (False, True)]
@@ -232,6 +260,8 @@ def main() -> None:
         for given in REFUSED:
             if not refuses(chart, given):
                 fail(f"the chart takes {given}")
+        reserved(chart)
+        passes_on(chart)
         upgrades(chart)
         mixes(chart)
     for folder in ALONE:

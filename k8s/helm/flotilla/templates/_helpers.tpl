@@ -17,6 +17,16 @@ flotilla/cluster: {{ . }}
 {{- end -}}
 {{- end }}
 
+{{/* With what the image is pulled: nothing, or the field of a pod. */}}
+{{- define "flotilla.pull" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "flotilla.secret" -}}
 {{ .Values.secrets.existing | default (printf "%s-secrets" .Release.Name) }}
 {{- end }}
@@ -96,9 +106,14 @@ spec:
       {{- include "flotilla.labels" . | nindent 6 }}
 {{- end }}
 
+{{/* What the values of a kind of servers give to its pods as it is: (values of the kind). */}}
+{{- define "flotilla.given" -}}
+{{- pick . "resources" "storage" "settings" "podAnnotations" "nodeSelector" "tolerations" | toYaml -}}
+{{- end }}
+
 {{/*
-A StatefulSet: as above, with "members", "replicas", "resources", "storage", "settings", "env" (lines), "preStop" (lines), "files" (keys of the
-Secret). k8s/base says why each thing is as it is.
+A StatefulSet: as above, with "members", "replicas", "env" (lines), "preStop" (lines), "files" (keys of the Secret), and what "flotilla.given"
+names. k8s/base says why each thing is as it is.
 */}}
 {{- define "flotilla.set" -}}
 {{- if lt (int .replicas) (int .members) -}}
@@ -128,9 +143,22 @@ spec:
     metadata:
       labels:
         {{- include "flotilla.labels" . | nindent 8 }}
+      {{- with .podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       serviceAccountName: {{ .root.Release.Name }}
       automountServiceAccountToken: false
+      {{- include "flotilla.pull" .root | nindent 6 }}
+      {{- with .nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       enableServiceLinks: false
       terminationGracePeriodSeconds: 120
       securityContext:
