@@ -18,7 +18,8 @@ K8S = ROOT / "k8s"
 CHART = K8S / "helm" / "flotilla"
 RELEASE = NAMESPACE = "flotilla"
 OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
-ALONE = ["loadtest"]
+ALONE = ["loadtest", "monitoring"]
+MONITORING = {"monitoring": {"scrape": True, "rules": True, "dashboards": True}}
 # How long DNS may give a pod's old address: CoreDNS, as Kubernetes sets it up, keeps an answer for so long.
 DNS_S = 30
 # Names that are not DNS names, groups that are too small, an image that moves: what the schema and the chart must refuse.
@@ -36,6 +37,7 @@ REFUSED = [
     {"nodes": {"storage": {"size": "10"}}},
     {"secret": {"existing": "x"}},
     {"listen": "::"},
+    {"monitoring": {"rules": "yes"}},
     {"nodes": {"tolerations": [{"keys": "x"}]}},
     {"supernodes": {"podAnnotations": {"x": 1}}},
 ]
@@ -152,6 +154,21 @@ def sound(overlay: str, text: str) -> None:
         fail(f"{overlay}:\n  " + "\n  ".join(faults))
 
 
+def scraped(text: str) -> None:
+    """Prometheus finds every pod once: each set has one service with the port that the monitor asks for."""
+    (monitor,) = of_kind(text, "ServiceMonitor")
+    wanted, port = monitor["spec"]["selector"]["matchLabels"], monitor["spec"]["endpoints"][0]["port"]
+    found = []
+    for service in of_kind(text, "Service"):
+        here = service["metadata"]["namespace"] == monitor["metadata"]["namespace"]
+        if here and wanted.items() <= service["metadata"]["labels"].items():
+            found += [service["spec"]["selector"] for one in service["spec"]["ports"] if one["name"] == port]
+    sets = [of["spec"]["selector"]["matchLabels"] for of in of_kind(text, "StatefulSet")]
+    by = lambda labels: sorted(labels.items())  # noqa: E731
+    if not sets or sorted(found, key=by) != sorted(sets, key=by):
+        fail(f"the ServiceMonitor scrapes pods with the labels {found}, and there are {sets}")
+
+
 def refuses(chart, given: dict) -> bool:
     # The library hands values to the templates as they are, so the schema is asked first, as Helm does.
     try:
@@ -238,6 +255,7 @@ def lint() -> None:
 
 
 def main() -> None:
+    helm_python.disable_logging()
     if len(sys.argv) != 3 or sys.argv[1] != "render":
         print(__doc__, file=sys.stderr)
         sys.exit(2)
@@ -252,6 +270,9 @@ def main() -> None:
             sound(overlay, ours)
             (out / f"{overlay}.yaml").write_text(ours)
             (out / f"helm-{overlay}.yaml").write_text(theirs)
+        watched = "\n---\n".join(kustomized(folder) for folder in ("prod", "monitoring"))
+        compare("monitoring", watched, rendered(chart, MONITORING))
+        scraped(watched)
         env = rendered(chart, {"nodes": {"settings": {"cache_bytes": "256MiB"}}})
         if env.count('name: FLOTILLA_CACHE_BYTES\n              value: "256MiB"') != 2:
             fail("a setting of the chart does not reach the nodes of both clusters")
