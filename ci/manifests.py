@@ -18,7 +18,7 @@ K8S = ROOT / "k8s"
 CHART = K8S / "helm" / "flotilla"
 RELEASE = NAMESPACE = "flotilla"
 OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
-ALONE = ["loadtest", "monitoring"]
+ALONE = ["loadtest", "loadtest/store", "monitoring"]
 MONITORING = {"monitoring": {"scrape": True, "rules": True, "dashboards": True}}
 # How long DNS may give a pod's old address: CoreDNS, as Kubernetes sets it up, keeps an answer for so long.
 DNS_S = 30
@@ -286,7 +286,7 @@ def main() -> None:
         upgrades(chart)
         mixes(chart)
     for folder in ALONE:
-        (out / f"{folder}.yaml").write_text(kustomized(folder))
+        (out / f"{folder.replace('/', '-')}.yaml").write_text(kustomized(folder))
     for file in sorted((K8S / "examples").glob("*.yaml")):
         (out / f"example-{file.name}").write_text(file.read_text())
 

@@ -43,7 +43,7 @@ if "$tools/kubernetes-validate" --strict --quiet -k "$NEWEST" "$out/wrong" >/dev
   exit 1
 fi
 
-"$checkov" --config-file k8s/checkov.yaml --file "$out/prod.yaml" "$out/dev.yaml" "$out/loadtest.yaml" >"$out/checkov.log" 2>&1 ||
+"$checkov" --config-file k8s/checkov.yaml --file "$out"/{prod,dev,loadtest,loadtest-store}.yaml >"$out/checkov.log" 2>&1 ||
   { cat "$out/checkov.log" >&2; exit 1; }
 say "checkov: $(grep -o 'Passed checks: .*' "$out/checkov.log")"
 

@@ -35,9 +35,13 @@ podman network create --subnet "$SUBNET.0/24" "$NETWORK" >>"$WORK/network.log" 2
 
 tools=$("$REPO/ci/tool.sh" manifests) || fail "the tools can't be installed"
 as_json() { "$tools/python" -c 'import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)'; }
-export MANIFESTS=$WORK/manifests.json JOB=$WORK/job.json
+export MANIFESTS=$WORK/manifests.json JOBS=$WORK/jobs.json
 "$tools/kubectl" kustomize "$REPO/k8s/prod" | as_json >"$MANIFESTS"
-"$tools/kubectl" kustomize "$REPO/k8s/loadtest" | as_json >"$JOB"
+{
+  "$tools/kubectl" kustomize "$REPO/k8s/loadtest"
+  echo ---
+  "$tools/kubectl" kustomize "$REPO/k8s/loadtest/store"
+} | as_json >"$JOBS"
 
 # As the kubelet mounts them for a pod with fsGroup: root's, readable by its group alone. A folder for each choice of keys.
 "$REPO/k8s/secrets.sh" | as_json >"$WORK/secret.json"

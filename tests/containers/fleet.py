@@ -1,8 +1,8 @@
 """Three supernodes and two clusters as pods: they form, serve, are killed, restarted, scaled, and lose a disk, under the ledger.
 
-MANIFESTS and JOB name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
+MANIFESTS and JOBS name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
 PREFIX what the pods' names begin with. LIMITS=no leaves out limits of memory where control groups can't set them, LOAD=yes also
-runs the load test's Job.
+runs the load test's Jobs.
 """
 
 import json
@@ -277,15 +277,16 @@ def main() -> None:
 
 
 def load(kubelet: Kubelet, place: pods.Place, work: Path) -> None:
-    """The Job of the load test, step by step; a Service's port is not there, so it is told the pod's."""
-    documents = json.loads(Path(os.environ["JOB"]).read_text())
-    job = next(document for document in documents if document["kind"] == "Job")
-    reports = work / "volumes" / job["metadata"]["name"] / "reports"
+    """The Jobs of the load test, step by step; a Service's port is not there, so they are told the pod's."""
+    documents = json.loads(Path(os.environ["JOBS"]).read_text())
+    claim = next(document for document in documents if document["kind"] == "PersistentVolumeClaim")
+    reports = work / "volumes" / claim["metadata"]["name"]
     reports.mkdir(parents=True)
     os.chown(reports, 65532, 65532)
     place.env = {"FLOTILLA_API": kubelet.supernodes[0].url()}
-    for document in pods.steps(job, kubelet.documents, place):
-        kubelet.step(document)
+    for job in [document for document in documents if document["kind"] == "Job"]:
+        for document in pods.steps(job, kubelet.documents, place):
+            kubelet.step(document)
     place.env = {}
     listed = flotilla("ls", "-r", "loadtest/reports", "--json")
     if listed.returncode != 0 or "spike" not in listed.stdout or "burst" not in listed.stdout:

@@ -111,12 +111,14 @@ def container(of: dict, values: dict[str, str], place: Place) -> dict:
 
 
 def folder(volume: dict, pod: str, place: Place) -> dict:
-    """A volume as a folder of this machine: the claim's own, or the one with the keys of the Secret."""
+    """A volume as a folder of this machine: the pod's own claim, one that has a name, or the one with the keys of the Secret."""
     if "secret" in volume:
         source = volume["secret"]
         if source["defaultMode"] != 0o440:
             raise ValueError(f"volume {volume['name']}: mode {source['defaultMode']:o}; the group of a pod has to read it, and nobody else")
         path = f"{place.secrets}/{'+'.join(sorted(item['key'] for item in source['items']))}"
+    elif "persistentVolumeClaim" in volume:
+        path = f"{place.volumes}/{volume['persistentVolumeClaim']['claimName']}"
     else:
         path = f"{place.volumes}/{pod}/{volume['name']}"
     return {"name": volume["name"], "hostPath": {"path": path, "type": "Directory"}}
