@@ -36,18 +36,29 @@ for version in "$OLDEST" "$NEWEST"; do
   say "$(find "$out" -name '*.yaml' | wc -l) files are valid for Kubernetes $version"
 done
 
-# Validation that finds nothing may have looked at nothing.
-sed 's/replicas: 3/replikas: 3/' "$out/prod.yaml" >"$out/wrong"
-if "$tools/kubernetes-validate" --strict --quiet -k "$NEWEST" "$out/wrong" >/dev/null 2>&1; then
-  echo "manifests: kubernetes-validate takes a field that there is not" >&2
-  exit 1
-fi
+# A tool that finds nothing may have looked at nothing: each has to find a fault that is planted, and to name it.
+finds() {
+  local tool=$1 fault=$2 found
+  shift 2
+  if found=$("$@" 2>&1) || ! grep -q "$fault" <<<"$found"; then
+    printf 'manifests: %s does not find %s, which was planted:\n%s\n' "$tool" "$fault" "$found" >&2
+    exit 1
+  fi
+}
 
-"$checkov" --config-file k8s/checkov.yaml --file "$out"/{prod,dev,loadtest,loadtest-store}.yaml >"$out/checkov.log" 2>&1 ||
-  { cat "$out/checkov.log" >&2; exit 1; }
+mkdir "$out/faults"
+sed 's/replicas: 3/replikas: 3/' "$out/prod.yaml" >"$out/faults/field.yaml"
+finds kubernetes-validate replikas "$tools/kubernetes-validate" --strict -k "$NEWEST" "$out/faults/field.yaml"
+
+check_policies() { "$checkov" --config-file k8s/checkov.yaml --file "$@"; }
+check_policies "$out"/{prod,dev,loadtest,loadtest-store}.yaml >"$out/checkov.log" 2>&1 || { cat "$out/checkov.log" >&2; exit 1; }
+sed 's/allowPrivilegeEscalation: false/allowPrivilegeEscalation: true/' "$out/prod.yaml" >"$out/faults/rights.yaml"
+finds checkov CKV_K8S_20 check_policies "$out/faults/rights.yaml"
 say "checkov: $(grep -o 'Passed checks: .*' "$out/checkov.log")"
 
 "$tools/hadolint" Dockerfile
+sed 's/^USER .*/USER root/' Dockerfile >"$out/faults/Dockerfile"
+finds hadolint DL3002 "$tools/hadolint" "$out/faults/Dockerfile"
 say "hadolint has nothing to say"
 
 if command -v systemd-analyze >/dev/null; then
