@@ -22,7 +22,13 @@ say() { echo "manifests: $*"; }
 PATH=$tools:$PATH "$tools/python" ci/manifests.py render "$out"
 as_json() { "$tools/python" -c 'import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)'; }
 as_json <"$out/prod.yaml" >"$out/prod.json"
-(cd tests/containers && MANIFESTS=$out/prod.json PYTHONDONTWRITEBYTECODE=1 "$tools/python" -m unittest --quiet test_pods)
+{
+  cat "$out/loadtest.yaml"
+  echo ---
+  cat "$out/loadtest-store.yaml"
+} | as_json >"$out/jobs.json"
+export PYTHONDONTWRITEBYTECODE=1
+(cd tests/containers && MANIFESTS=$out/prod.json JOBS=$out/jobs.json "$tools/python" -m unittest --quiet test_pods test_names)
 say "pods that are made of them find each other"
 say "kustomize and Helm make the same objects, and the chart refuses what it should"
 

@@ -4,6 +4,7 @@ Containers are only ever addressed by their full names, which begin with the tes
 """
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -13,10 +14,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import names
 import pods
-from dev import Answer, fail, note
+from dev import Answer, Client, fail, note
+from probes import Readiness
+from service import Service
 
 PUBLIC, OPS = 7401, 7403
+# Of the addresses of a network 10.x.y.0/24: what comes before is this machine's, and no pod gets one that another one had.
+FIRST, LAST = 10, 250
 POLL_S = 0.1
 # A podman command; the machine may be busy.
 COMMAND_S = 120
@@ -44,20 +50,27 @@ class Pod:
         self.container = f"{self.full}-{template['spec']['containers'][0]['name']}"
         self.role = template["metadata"]["labels"]["app.kubernetes.io/component"]
         self.cluster = template["metadata"]["labels"].get("flotilla/cluster")
-        self.address = kubelet.place.addresses[self.name]
+        self.whole_name = pods.whole_name(statefulset, ordinal, kubelet.documents)
+        self.address: str | None = None
+        self.readiness: Readiness | None = None
         self.peer = f"{self.name}.{statefulset['spec']['serviceName']}:7402"
         self.volume = Path(kubelet.place.volumes) / self.name / "data"
 
     def create(self) -> None:
-        """Makes the pod and its volume, unless that is there, and starts it."""
+        """Makes the pod, at a new address, and its volume, unless that is there, and starts it."""
         self.volume.mkdir(parents=True, exist_ok=True)
         os.chown(self.volume, USER, USER)
-        document = pods.member(self.set, self.ordinal, self.kubelet.documents, self.kubelet.place)
+        self.address = self.kubelet.new_address()
+        document = pods.member(self.set, self.ordinal, self.kubelet.place)
         self.kubelet.play(self.full, document, self.address)
+        self.kubelet.zone.point(self.whole_name, self.address)
+        self.readiness = Readiness(lambda: self.probe("readiness"), pods.probe(self.set, "readiness"), self.kubelet.pace)
+        self.readiness.start()
 
     def kill(self) -> None:
         """Kills the server as the kernel does when memory is short."""
         podman("kill", "--signal", "KILL", self.container)
+        self.readiness.reset()
         if not self.wait(lambda: self.state() != "running", 20):
             fail(f"{self.name} does not end after SIGKILL")
 
@@ -68,6 +81,8 @@ class Pod:
     def delete(self) -> float:
         """Ends the pod as Kubernetes does: hook, SIGTERM, and only after the whole grace SIGKILL. Gives the seconds until it ended."""
         begun, grace = time.monotonic(), pods.grace_s(self.set)
+        # From now on no service names it.
+        self.readiness.end()
         hook = pods.hook(self.set)
         if "sleep" in hook:
             time.sleep(hook["sleep"]["seconds"])
@@ -85,8 +100,10 @@ class Pod:
         return took
 
     def remove(self) -> None:
+        self.readiness.end()
         self.keep_log()
         podman("pod", "rm", "--force", self.full)
+        self.kubelet.zone.point(self.whole_name, None)
 
     def state(self) -> str:
         return podman("inspect", "--format", "{{.State.Status}}", self.container, check=False).stdout.strip()
@@ -121,12 +138,12 @@ class Pod:
 
     def probe(self, kind: str) -> bool:
         """What one of the manifest's probes says."""
-        asked = self.set["spec"]["template"]["spec"]["containers"][0][f"{kind}Probe"]["httpGet"]
-        answer = self.get(asked["path"])
+        told = pods.probe(self.set, kind)
+        answer = self.get(told["httpGet"]["path"], told["timeoutSeconds"])
         return answer is not None and answer.status == 200
 
     def ready(self) -> bool:
-        return self.probe("readiness")
+        return self.readiness is not None and self.readiness.ready
 
     def leads(self) -> bool:
         answer = self.get("/metrics")
@@ -142,10 +159,12 @@ class Pod:
         return False
 
     def wait_ready(self, within_s: float) -> float:
+        """Waits until the pod answers and is found, which is when an update goes on; gives the seconds that it took."""
         begun = time.monotonic()
+        within_s += (names.TTL_S + pods.ready_after_s(self.set)) / self.kubelet.pace
         if not self.wait(self.ready, within_s):
             answer = self.get("/readyz")
-            fail(f"{self.name} is not ready after {within_s} s ({self.state()}): {answer and answer.body[:200]} {self.last_words()}")
+            fail(f"{self.name} is not ready after {within_s:.0f} s ({self.state()}): {answer and answer.body[:200]} {self.last_words()}")
         return time.monotonic() - begun
 
     def url(self) -> str:
@@ -153,34 +172,62 @@ class Pod:
 
 
 class Kubelet:
-    """All pods of the rendered manifests on this machine."""
+    """All pods of the rendered manifests on this machine, their names, and the service in front of them.
 
-    def __init__(self, documents: list[dict], place: pods.Place, network: str, work: Path, token: str):
+    `subnet` is the first three numbers of the network's addresses; with a `pace` above 1, DNS forgets and probes ask the faster.
+    """
+
+    def __init__(self, documents: list[dict], place: pods.Place, network: str, subnet: str, pace: float, work: Path, token: str):
         self.documents, self.place, self.network, self.work, self.token = documents, place, network, work, token
+        self.pace, self.unused = pace, iter(f"{subnet}.{number}" for number in range(FIRST, LAST))
+        self.zone = names.Zone(names.TTL_S / pace)
         self.pods = [Pod(self, of, ordinal) for of in pods.sets(documents) for ordinal in range(of["spec"]["replicas"])]
         self.supernodes = [pod for pod in self.pods if pod.role == "supernode"]
         self.clusters = sorted({pod.cluster for pod in self.pods if pod.cluster})
+        self.front, name, self.port, target = pods.front(documents)
+        self.zone.point(name, place.dns)
+        try:
+            self.resolver = names.Resolver(place.dns, self.zone)
+            self.service = Service(place.dns, self.port, target, self.in_front)
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            fail(f"names and the service need the ports {names.PORT} and {self.port} of {place.dns}{', and something else has one' if taken else ''}: {error}")
+        self.resolver.start()
+        self.service.start()
+
+    def in_front(self) -> list[str]:
+        """The pods that clients are sent to."""
+        return [pod.address for pod in self.pods if pod.ready() and pods.selects(self.front, pod.set)]
+
+    def new_address(self) -> str:
+        return next(self.unused, None) or fail("no address is left that no pod had")
+
+    def url(self) -> str:
+        """The service, for clients on this machine."""
+        return f"http://{self.place.dns}:{self.port}"
+
+    def client(self) -> Client:
+        """A connection through the service."""
+        return Client(self.url(), self.token)
 
     def of_cluster(self, cluster: str) -> list[Pod]:
         return [pod for pod in self.pods if pod.cluster == cluster]
 
-    def play(self, full: str, document: dict, address: str | None) -> None:
+    def play(self, full: str, document: dict, address: str) -> None:
         path = self.work / f"{full}.json"
         path.write_text(json.dumps(document))
-        at = ["--ip", address] if address else []
-        podman("play", "kube", "--network", self.network, *at, str(path))
+        podman("play", "kube", "--network", self.network, "--ip", address, str(path))
 
-    def step(self, document: dict) -> None:
-        """Runs a pod of one container to its end."""
+    def step(self, document: dict) -> int:
+        """Runs a pod of one container to its end; gives the container's exit code."""
         full = document["metadata"]["name"]
         container = f"{full}-{document['spec']['containers'][0]['name']}"
-        self.play(full, document, None)
+        self.play(full, document, self.new_address())
         code = int(podman("wait", container, within_s=1800).stdout.strip())
         said = podman("logs", container, check=False)
         note(f"{container} ended with {code}\n{(said.stdout + said.stderr)[-1500:]}")
         podman("pod", "rm", "--force", full)
-        if code != 0:
-            fail(f"{container} ended with {code}")
+        return code
 
     def more(self, statefulset: dict, ordinal: int) -> Pod:
         """One more pod, as after `kubectl scale`."""

@@ -1,29 +1,33 @@
 """Pods out of rendered manifests, as the StatefulSet controller and the kubelet would make them. Pure: plain data in, plain data out.
 
-What podman does not do is done here: names and labels of pods, variables that name other variables or the pod's fields, names in
-DNS, and volumes of secrets that a group may read. Probes and hooks are left out of the pods; who runs them asks for them here.
+What podman does not do is done here: names and labels of pods, variables that name other variables or the pod's fields, names and
+where they are looked for, and volumes of secrets that a group may read. Probes and hooks are left out of the pods; who runs them
+asks for them here.
 """
 
 import re
 from dataclasses import dataclass, field
 
+from names import DOMAIN
+
 # Variables in braces of a value, and the doubled sign that stands for one that is meant.
 REFERENCE = re.compile(r"\$\$|\$\((\w+)\)")
-# How many pods of a StatefulSet have an address from the start, so that those that come later find and are found.
-ADDRESSES_PER_SET = 5
+# As kubelets set it: a name with fewer dots is looked for in the pod's own domains first.
+NDOTS = 5
 
 
 @dataclass
 class Place:
-    """Where the pods of a test lie: a prefix of their names for podman, folders, addresses, and what is said of each container."""
+    """Where the pods of a test lie: a prefix of their names for podman, folders, who answers for names, and variables that containers
+    of a name get besides."""
 
     prefix: str
     image: str
     volumes: str
     secrets: str
-    addresses: dict[str, str]
+    dns: str
     limits: bool = True
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def sets(documents: list[dict]) -> list[dict]:
@@ -36,23 +40,41 @@ def name_of(statefulset: dict, ordinal: int) -> str:
     return f"{statefulset['metadata']['name']}-{ordinal}"
 
 
-def addresses(documents: list[dict], network: str) -> dict[str, str]:
-    """An address for each pod that there is or may be; `network` is the first three numbers of a /24."""
-    names = [name_of(of, ordinal) for of in sets(documents) for ordinal in range(ADDRESSES_PER_SET)]
-    return {name: f"{network}.{number}" for number, name in enumerate(names, start=10)}
+def domains(namespace: str) -> list[str]:
+    """Where a pod's resolver looks for a name that is no whole one."""
+    return [f"{namespace}.svc.{DOMAIN}", f"svc.{DOMAIN}", DOMAIN]
 
 
-def aliases(documents: list[dict], given: dict[str, str]) -> list[dict]:
-    """The names that DNS has for pods, as lines of /etc/hosts."""
-    lines = []
-    for of in sets(documents):
-        service, namespace = of["spec"]["serviceName"], of["metadata"]["namespace"]
-        headless(documents, service)
-        for ordinal in range(ADDRESSES_PER_SET):
-            pod = name_of(of, ordinal)
-            short = f"{pod}.{service}"
-            lines.append({"ip": given[pod], "hostnames": [short, f"{short}.{namespace}.svc"]})
-    return lines
+def looked_for(name: str, namespace: str) -> list[str]:
+    """The whole names that a pod's resolver asks for, in this order."""
+    within = [f"{name}.{domain}" for domain in domains(namespace)]
+    return [*within, name] if name.count(".") < NDOTS else [name, *within]
+
+
+def whole_name(statefulset: dict, ordinal: int, documents: list[dict]) -> str:
+    """The name that DNS has for a pod."""
+    service, namespace = statefulset["spec"]["serviceName"], statefulset["metadata"]["namespace"]
+    headless(documents, service)
+    return f"{name_of(statefulset, ordinal)}.{service}.{domains(namespace)[0]}"
+
+
+def front(documents: list[dict]) -> tuple[dict, str, int, int]:
+    """The one service with an address of its own, its whole name, its port, and the port of the pods behind it."""
+    (service,) = [document for document in documents if document["kind"] == "Service" and document["spec"].get("clusterIP") != "None"]
+    (port,) = service["spec"]["ports"]
+    behind = {
+        one["containerPort"]
+        for of in sets(documents)
+        if selects(service, of)
+        for one in of["spec"]["template"]["spec"]["containers"][0]["ports"]
+        if one["name"] == port["targetPort"]
+    }
+    (target,) = behind
+    return service, f"{service['metadata']['name']}.{domains(service['metadata']['namespace'])[0]}", port["port"], target
+
+
+def selects(service: dict, statefulset: dict) -> bool:
+    return service["spec"]["selector"].items() <= statefulset["spec"]["template"]["metadata"]["labels"].items()
 
 
 def headless(documents: list[dict], name: str) -> dict:
@@ -101,7 +123,7 @@ def container(of: dict, values: dict[str, str], place: Place) -> dict:
         "image": place.image,
         "imagePullPolicy": "Never",
         "args": expanded(of["args"], values),
-        "env": [{"name": name, "value": value} for name, value in (values | place.env).items()],
+        "env": [{"name": name, "value": value} for name, value in (values | place.env.get(of["name"], {})).items()],
         "securityContext": of["securityContext"],
         "volumeMounts": of["volumeMounts"],
     }
@@ -124,7 +146,7 @@ def folder(volume: dict, pod: str, place: Place) -> dict:
     return {"name": volume["name"], "hostPath": {"path": path, "type": "Directory"}}
 
 
-def pod(metadata: dict, spec: dict, claims: list[str], documents: list[dict], place: Place) -> dict:
+def pod(metadata: dict, spec: dict, claims: list[str], place: Place) -> dict:
     """The pod that podman is to run."""
     values = [variables(of["env"], fields(metadata)) for of in spec["containers"]]
     volumes = spec.get("volumes", []) + [{"name": claim} for claim in claims]
@@ -135,7 +157,11 @@ def pod(metadata: dict, spec: dict, claims: list[str], documents: list[dict], pl
         "spec": {
             # The kubelet restarts containers; here the test does, to see what happens meanwhile.
             "restartPolicy": "Never",
-            "hostAliases": aliases(documents, place.addresses),
+            "dnsConfig": {
+                "nameservers": [place.dns],
+                "searches": domains(metadata["namespace"]),
+                "options": [{"name": "ndots", "value": str(NDOTS)}],
+            },
             "securityContext": {key: spec["securityContext"][key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup")},
             "containers": [container(of, given, place) for of, given in zip(spec["containers"], values)],
             "volumes": [folder(volume, metadata["name"], place) for volume in volumes],
@@ -143,7 +169,7 @@ def pod(metadata: dict, spec: dict, claims: list[str], documents: list[dict], pl
     }
 
 
-def member(statefulset: dict, ordinal: int, documents: list[dict], place: Place) -> dict:
+def member(statefulset: dict, ordinal: int, place: Place) -> dict:
     """One pod of a StatefulSet."""
     metadata = {
         "name": name_of(statefulset, ordinal),
@@ -151,16 +177,16 @@ def member(statefulset: dict, ordinal: int, documents: list[dict], place: Place)
         "labels": labels(statefulset, ordinal),
     }
     claims = [claim["metadata"]["name"] for claim in statefulset["spec"]["volumeClaimTemplates"]]
-    return pod(metadata, statefulset["spec"]["template"]["spec"], claims, documents, place)
+    return pod(metadata, statefulset["spec"]["template"]["spec"], claims, place)
 
 
-def steps(job: dict, documents: list[dict], place: Place) -> list[dict]:
+def steps(job: dict, place: Place) -> list[dict]:
     """The containers of a Job as pods, one for each, to be run one after the other."""
     template = job["spec"]["template"]
     found = []
     for of in template["spec"].get("initContainers", []) + template["spec"]["containers"]:
         metadata = {"name": job["metadata"]["name"], "namespace": job["metadata"]["namespace"], "labels": template["metadata"]["labels"]}
-        made = pod(metadata, template["spec"] | {"containers": [of]}, [], documents, place)
+        made = pod(metadata, template["spec"] | {"containers": [of]}, [], place)
         made["metadata"]["name"] += f"-{of['name']}"
         found.append(made)
     return found
@@ -180,7 +206,12 @@ def grace_s(statefulset: dict) -> int:
     return statefulset["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
 
 
+def probe(statefulset: dict, kind: str) -> dict:
+    """A probe of a pod's one container: startup, readiness or liveness."""
+    return statefulset["spec"]["template"]["spec"]["containers"][0][f"{kind}Probe"]
+
+
 def ready_after_s(statefulset: dict) -> int:
     """How long a pod has to answer its readiness probe before it counts as ready."""
-    probe = statefulset["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
-    return (probe.get("successThreshold", 1) - 1) * probe["periodSeconds"]
+    told = probe(statefulset, "readiness")
+    return (told.get("successThreshold", 1) - 1) * told["periodSeconds"]

@@ -1,4 +1,4 @@
-"""Pods are made as Kubernetes would; MANIFESTS names the rendered ones, as JSON."""
+"""Pods are made as Kubernetes would; MANIFESTS names the rendered ones, and JOBS those of the load test, as JSON."""
 
 import json
 import os
@@ -11,16 +11,19 @@ import pods
 class Made(unittest.TestCase):
     def setUp(self) -> None:
         self.documents = json.loads(Path(os.environ["MANIFESTS"]).read_text())
-        given = pods.addresses(self.documents, "10.1.2")
-        self.place = pods.Place("t", "flotilla:test", "/volumes", "/secrets", given)
+        self.place = pods.Place("t", "flotilla:test", "/volumes", "/secrets", "10.1.2.1", env={"node": {"EXTRA": "x"}})
         self.sets = {of["metadata"]["name"]: of for of in pods.sets(self.documents)}
 
     def env(self, name: str, ordinal: int) -> dict[str, str]:
-        made = pods.member(self.sets[name], ordinal, self.documents, self.place)
+        made = pods.member(self.sets[name], ordinal, self.place)
         return {one["name"]: one["value"] for one in made["spec"]["containers"][0]["env"]}
 
+    def found(self, name: str, known: set[str]) -> bool:
+        return bool(known.intersection(pods.looked_for(name, "flotilla")))
+
     def test_every_pod_finds_every_address_that_it_is_told(self) -> None:
-        known = {name for line in pods.aliases(self.documents, self.place.addresses) for name in line["hostnames"]}
+        known = {pods.whole_name(of, ordinal, self.documents) for of in self.sets.values() for ordinal in range(5)}
+        self.assertFalse(self.found("flotilla-a-0.flotilla-b", known))
         for name in self.sets:
             for ordinal in (0, 2, 4):
                 env = self.env(name, ordinal)
@@ -29,9 +32,9 @@ class Made(unittest.TestCase):
                 for key in told:
                     for address in env[key].split(","):
                         host, port = address.rsplit(":", 1)
-                        self.assertEqual((host in known, port), (True, "7402"), f"{name}-{ordinal}: {key}={env[key]}")
+                        self.assertEqual((self.found(host, known), port), (True, "7402"), f"{name}-{ordinal}: {key}={env[key]}")
                 public = env["FLOTILLA_ADVERTISE_PUBLIC"].removeprefix("http://").removesuffix(":7401")
-                self.assertIn(public, known)
+                self.assertTrue(self.found(public, known))
                 self.assertFalse([value for value in env.values() if "$(" in value])
 
     def test_the_first_pods_are_the_members_and_later_ones_are_not(self) -> None:
@@ -56,7 +59,7 @@ class Made(unittest.TestCase):
         for name, of in self.sets.items():
             keys = pods.secrets(of["spec"]["template"]["spec"])
             self.assertEqual(keys, ["fleet.secret+root.key" if name == "flotilla-supernodes" else "fleet.secret"])
-            made = pods.member(of, 0, self.documents, self.place)["spec"]
+            made = pods.member(of, 0, self.place)["spec"]
             security = made["containers"][0]["securityContext"]
             self.assertTrue(security["readOnlyRootFilesystem"] and security["capabilities"]["drop"] == ["ALL"])
             self.assertFalse(security["allowPrivilegeEscalation"])
@@ -76,7 +79,34 @@ class Made(unittest.TestCase):
         for document in self.documents:
             document.get("spec", {}).pop("publishNotReadyAddresses", None)
         with self.assertRaises(ValueError):
-            pods.aliases(self.documents, self.place.addresses)
+            pods.whole_name(self.sets["flotilla-a"], 0, self.documents)
+
+    def test_clients_come_to_supernodes_by_one_name(self) -> None:
+        service, name, port, target = pods.front(self.documents)
+        self.assertEqual((name, port, target), ("flotilla.flotilla.svc.cluster.local", 80, 7401))
+        self.assertEqual([name for name, of in self.sets.items() if pods.selects(service, of)], ["flotilla-supernodes"])
+
+    def test_pods_ask_the_resolver_of_the_test(self) -> None:
+        dns = pods.member(self.sets["flotilla-a"], 0, self.place)["spec"]["dnsConfig"]
+        self.assertEqual(dns["nameservers"], ["10.1.2.1"])
+        self.assertEqual(dns["searches"], ["flotilla.svc.cluster.local", "svc.cluster.local", "cluster.local"])
+        self.assertEqual(pods.looked_for("a.b.c.d.e.f", "flotilla")[0], "a.b.c.d.e.f")
+
+    def test_containers_get_more_variables_by_their_names(self) -> None:
+        self.assertEqual(self.env("flotilla-a", 0)["EXTRA"], "x")
+        self.assertNotIn("EXTRA", self.env("flotilla-supernodes", 0))
+
+    def test_the_load_tests_jobs_share_a_volume_and_ask_the_service(self) -> None:
+        jobs = [document for document in json.loads(Path(os.environ["JOBS"]).read_text()) if document["kind"] == "Job"]
+        made = [[step["spec"] for step in pods.steps(job, self.place)] for job in jobs]
+        names = [[step["containers"][0]["name"] for step in steps] for steps in made]
+        self.assertEqual(names, [["bucket", "spike", "burst"], ["store"]])
+        name = pods.front(self.documents)[1]
+        for step in (step for steps in made for step in steps):
+            paths = [volume["hostPath"]["path"] for volume in step["volumes"]]
+            self.assertEqual(paths, ["/volumes/flotilla-loadtest", "/secrets/root.key"])
+            api = next(one["value"] for one in step["containers"][0]["env"] if one["name"] == "FLOTILLA_API")
+            self.assertIn(name, pods.looked_for(api.removeprefix("http://"), "flotilla"))
 
 
 if __name__ == "__main__":
