@@ -2,8 +2,7 @@
 
 MANIFESTS and JOBS name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
 PREFIX what the pods' names begin with. LIMITS=no leaves out limits of memory where control groups can't set them. PACE=1 lets DNS
-and probes take as long as they do in the field. LOAD=yes also runs the load test's
-Jobs.
+and probes take as long as they do in the field. LOAD=yes runs the load test's Jobs as they are, and not with a small profile.
 """
 
 import json
@@ -274,8 +273,7 @@ def main() -> None:
             elif name == "rolling":
                 figures["rolling_gap_s"], figures["slowest_end_s"] = result
             still_there(kubelet, token, content)
-        if os.environ.get("LOAD") == "yes":
-            load(kubelet, work)
+        load(kubelet, work)
         acked = 0
         for file in files:
             ledger_verdict(file, 1)
@@ -302,6 +300,8 @@ def load(kubelet: Kubelet, work: Path) -> None:
         for document in pods.steps(job, kubelet.place):
             (step,) = document["spec"]["containers"]
             runs = step["args"][:2] == ["loadtest", "run"]
+            if runs and os.environ.get("LOAD") != "yes":
+                step["args"] = [*step["args"][:2], "smoke", *step["args"][3:], "--scale=0.5"]
             profiles += step["args"][2:3] if runs else []
             code = kubelet.step(document)
             if code not in ((0, MISSED) if runs else (0,)):
