@@ -17,12 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pods  # noqa: E402
+from census import chunks_of  # noqa: E402
 from dev import Client, fail, flotilla, ledger_acked, ledger_verdict, note  # noqa: E402
 from kubelet import Kubelet, Pod  # noqa: E402
 
 # Nine servers start on few processors.
 FORM_S, READY_S = 120, 60
-DRAIN_S, REMOVE_S, JOIN_S = 120, 60, 90
+DRAIN_S, REMOVE_S, JOIN_S, REPAIR_S = 120, 60, 90, 120
 CONFIG = 78
 LOST_AFTER_MS = 5_500
 # The promise of a rolling restart.
@@ -31,6 +32,11 @@ ACKED_MIN = 300
 DEMO_BYTES = 20 << 20
 # DNS forgets after 5 s and not after 30, and probes ask as much faster; what has to be waited for keeps its proportion.
 PACE = 6
+# In place of five minutes: longer than any pod is away that comes back.
+DOWN_GRACE_S = 30
+COPIES = 2
+# Files that a new node gets a copy of, and how many are written at most until it has these; one in four goes there.
+COPIED, WRITTEN_MAX, FILE_BYTES = 20, 300, 256 << 10
 # A pod that was away is not missed at once by everyone; the kubelet waits so long, too, before it starts a container again.
 AWAY_S = 1
 # The end of a run that was late, or did not keep its thresholds.
@@ -206,6 +212,53 @@ def is_no_member(number: int, of: dict) -> None:
         fail(f"without node {number} the members of a are {sorted(left)}")
 
 
+def copied_to(kubelet: Kubelet, number: int) -> dict[str, bytes]:
+    """Writes files until so many have a copy on that node of a; gives these."""
+    client, contents = kubelet.client(), {}
+    for written in range(WRITTEN_MAX):
+        key, content = f"undrained/{written}", os.urandom(FILE_BYTES)
+        answer = client.file("PUT", key, content)
+        if answer.status != 201:
+            fail(f"{key}: PUT is answered with {answer.status} {answer.code()}")
+        if answer.cluster() == "a" and number in copies(client, key)[0]:
+            contents[key] = content
+        if len(contents) == COPIED:
+            return contents
+    fail(f"of {WRITTEN_MAX} files only {len(contents)} have a copy on node {number} of a")
+
+
+def copies(client: Client, key: str) -> list[list[int]]:
+    """The nodes that have a copy of each chunk."""
+    return [[copy["node"] for copy in chunk["replicas"]] for _, chunk in chunks_of(client, key)]
+
+
+def undrained(kubelet: Kubelet, ledger: Ledger) -> None:
+    """A pod less without a drain, and its volume is gone, too: a dead node. What it had is copied, and its place is freed by hand."""
+    of = kubelet.of_cluster("a")[0].set
+    more = kubelet.more(of, of["spec"]["replicas"])
+    more.wait_ready(JOIN_S)
+    number = id_of(more)
+    contents = copied_to(kubelet, number)
+    more.delete()
+    kubelet.pods.remove(more)
+    kubelet.empty(more)
+    begun, client = time.monotonic(), kubelet.client()
+    elsewhere = lambda key: [[node for node in held if node != number] for held in copies(client, key)]  # noqa: E731
+    whole = lambda: all(len(held) >= COPIES for key in contents for held in elsewhere(key))  # noqa: E731
+    if not more.wait(whole, DOWN_GRACE_S + REPAIR_S):
+        fail(f"node {number} is gone, and other nodes with copies are {[elsewhere(key) for key in contents]}")
+    note(f"{more.name} went without a drain; {len(contents)} files have their copies elsewhere after {time.monotonic() - begun:.1f} s")
+    for key, content in contents.items():
+        got = client.file("GET", key)
+        if got.status != 200 or got.body != content:
+            fail(f"{key} is answered with {got.status} and {len(got.body)} bytes")
+    if not more.wait(lambda: number in members("a"), 10):
+        fail(f"node {number} lost its place by itself: {members('a')}")
+    ordered("remove", str(number), "--cluster", "a", "--lost", within_s=REMOVE_S)
+    is_no_member(number, of)
+    ledger.still_runs()
+
+
 def new_disk(kubelet: Kubelet, ledger: Ledger) -> None:
     """The first member of a cluster loses its volume; with the same settings its pod joins as a new node."""
     pod = kubelet.of_cluster("b")[0]
@@ -245,6 +298,7 @@ def main() -> None:
         # The network's gateway, which is this machine.
         f"{os.environ['SUBNET']}.1",
         os.environ.get("LIMITS") != "no",
+        {"node": {"FLOTILLA_DOWN_GRACE": f"{DOWN_GRACE_S}s"}},
     )
     pace = float(os.environ.get("PACE") or PACE)
     kubelet = Kubelet(documents, place, os.environ["NETWORK"], os.environ["SUBNET"], pace, work, token)
@@ -257,7 +311,7 @@ def main() -> None:
         note(f"{len(kubelet.pods)} pods are ready after {figures['formed_s']:.1f} s")
         looks_as_told(kubelet)
         serves_the_demo(kubelet, token, content)
-        phases = {"kills": kills, "rolling": rolling_restart, "scale": scale, "disk": new_disk}
+        phases = {"kills": kills, "rolling": rolling_restart, "scale": scale, "undrained": undrained, "disk": new_disk}
         for name, phase in phases.items():
             ledger = Ledger(work, name)
             files.append(ledger.file)
