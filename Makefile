@@ -80,7 +80,7 @@ tidy: ## checks layers, file budgets, headers, links and words
 	$(CARGO) xtask tidy
 
 .PHONY: manifests
-manifests: ## checks the manifests, the chart, the Dockerfile and the units; needs no cluster
+manifests: ## checks the manifests, the chart and the Dockerfile; needs no cluster
 	@ci/setup.sh lint
 	@ci/manifests.sh
 

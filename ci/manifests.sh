@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks what deploys Flotilla without deploying it: manifests, chart, image, units. `ci/manifests.sh`.
+# Checks what deploys Flotilla in containers without deploying it: manifests, chart, image. `ci/manifests.sh`.
 #
 # Every overlay and the chart are rendered, compared and validated against the oldest and the newest version of Kubernetes that is
-# supported; then come policies, the Dockerfile, the units of systemd and the examples. Nothing of it needs a cluster.
+# supported; then come policies, the Dockerfile and the examples. Nothing of it needs a cluster.
 set -euo pipefail
 # shellcheck source=env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -66,17 +66,3 @@ say "checkov: $(grep -o 'Passed checks: .*' "$out/checkov.log")"
 sed 's/^USER .*/USER root/' Dockerfile >"$out/faults/Dockerfile"
 finds hadolint DL3002 "$tools/hadolint" "$out/faults/Dockerfile"
 say "hadolint has nothing to say"
-
-if command -v systemd-analyze >/dev/null; then
-  for unit in examples/systemd/*.service; do
-    # The program need not be installed here.
-    sed 's#^ExecStart=/usr/bin/flotilla#ExecStart=/bin/true#' "$unit" >"$out/$(basename "$unit")"
-    systemd-analyze verify "$out/$(basename "$unit")"
-    # 0 is closed and 100 open; most of what is left is that it has a network.
-    systemd-analyze security --offline=true --threshold=20 --no-pager "$out/$(basename "$unit")" >"$out/security.log" ||
-      { cat "$out/security.log" >&2; exit 1; }
-  done
-  say "the units are sound: $(tail -n 1 "$out/security.log" | sed 's/^[^O]*//')"
-else
-  say "there is no systemd-analyze here; the units were not looked at"
-fi
