@@ -181,6 +181,7 @@ fn a_new_key_waits_where_it_is_served_soonest() {
     assert_eq!((waiting(&lab, "a"), waiting(&lab, "b")), (before.0 + 1, before.1), "b has served nobody");
     let (waiter, _) = lab.arrive("p", small(), Place::Any);
     let told = lab.engine.records.explain(&request(waiter), lab.now).expect("it is remembered");
-    let wait = |name: &str| told.candidates.iter().find(|one| one.cluster.as_str() == name).expect("it is told").wait_ms;
+    let wait =
+        |name: &str| told.candidates.iter().find(|one| one.cluster.as_str() == name).expect("it is told").wait_ms;
     assert!(wait("a") > 0 && wait("b") > wait("a"), "a {} ms, b {} ms", wait("a"), wait("b"));
 }
