@@ -80,11 +80,12 @@ impl Node {
             dir: settings.data_dir.clone(),
             fleet: secret.fleet(),
             group: settings.cluster.to_string(),
+            name: settings.name.clone(),
             own: addresses.peer.clone(),
             members: settings.initial_members.clone(),
             join: settings.join.clone(),
         };
-        let entrant = Entrant::open(Kind::Node, settings.name.clone(), plan, &secret, seams)?;
+        let entrant = Entrant::open(Kind::Node, plan, &secret, seams)?;
         let (member, files) = (Late::default(), Late::default());
         let (documents, under_way) = (DocumentCache::default(), UnderWay::default());
         Ok(Self { settings, addresses, secret, entrant, sizes, member, files, documents, under_way })

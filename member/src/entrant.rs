@@ -23,8 +23,6 @@ use crate::{
 pub struct Entrant {
     /// What it is.
     pub kind: Kind,
-    /// Its name.
-    pub name: String,
     /// What it is told of its group.
     pub plan: Plan,
     /// The seams.
@@ -42,11 +40,11 @@ impl Entrant {
     ///
     /// # Errors
     /// [`Error`]; the process ends with its exit code.
-    pub fn open(kind: Kind, name: String, plan: Plan, secret: &FleetSecret, seams: Seams) -> Result<Self, Error> {
+    pub fn open(kind: Kind, plan: Plan, secret: &FleetSecret, seams: Seams) -> Result<Self, Error> {
         let (clock, transport) = (seams.clock.clone(), seams.transport.clone());
         let peers = PeerClient::new(secret.clone(), &*plan.own, clock, &*seams.entropy, transport);
         let formation = Formation::open(plan.clone(), seams.disk.clone(), seams.entropy.clone())?;
-        Ok(Self { kind, name, plan, seams, peers, formation: Arc::new(formation), fatal: Fatal::default() })
+        Ok(Self { kind, plan, seams, peers, formation: Arc::new(formation), fatal: Fatal::default() })
     }
 
     /// Gives the process its place, as [`Joiner::place`] does; none if `stop` came first.
@@ -64,7 +62,7 @@ impl Entrant {
         let joiner = Joiner {
             dir: &plan.dir,
             group: &plan.group,
-            name: &self.name,
+            name: &plan.name,
             peer: &plan.own,
             members: &plan.join,
             peers,

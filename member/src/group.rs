@@ -1,10 +1,9 @@
 //! From an empty folder to a running Raft group, and the hand-over at the end.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use flotilla_api::{
-    NodeId,
     peer::{FormAnswer, FormRequest},
     route,
 };
@@ -12,7 +11,7 @@ use flotilla_client::{Http, Lane, PeerClient, Transport};
 use flotilla_env::{Clock, Disk, Entropy, HostProbe, blocking, disk::RealDisk};
 use flotilla_kv::{FamilySpec, Kv, RocksKv};
 use flotilla_raft_store::{
-    Group, Machine, Member, Options, Settings, Status,
+    Group, Machine, Options, Settings, Status,
     formation::{Formation, Peers},
     identity::Identity,
 };
@@ -143,18 +142,15 @@ impl Seat<'_> {
         if !formation.is_first() || founder != Some(group.status().id) || group.is_formed() {
             return Ok(());
         }
-        if !formation.is_forming()? {
+        let Some(founders) = formation.founders()? else {
             return Err(Error::Refused(format!(
                 "the data folder '{}' has an identity and no database, though its group was formed; mount or restore 'meta' in it, \
                  or, if that is gone for good, start with an empty folder",
                 self.dir.display()
             )));
-        }
+        };
         flotilla_env::failpoint!("formation.before_init", |_| Err(flotilla_raft_store::Error::NoLeader.into()));
-        let member =
-            |(id, peer): (NodeId, &str)| (id, Member { name: format!("{}-n{id}", self.group), peer: peer.to_owned() });
-        let members: BTreeMap<NodeId, Member> = formation.members().map(member).collect();
-        Ok(group.form(members).await?)
+        Ok(group.form(founders).await?)
     }
 }
 

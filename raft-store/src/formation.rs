@@ -4,6 +4,7 @@
 //! (synced), writes its own identity last and only then initialises Raft. Every step can be repeated after a crash.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -22,7 +23,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::identity::{self, Identity};
+use crate::{
+    Member,
+    identity::{self, Identity},
+};
+
+#[cfg(test)]
+mod tests;
 
 /// Between two rounds of questions.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -45,6 +52,8 @@ pub struct Plan {
     pub fleet: Uuid,
     /// The group's name.
     pub group: String,
+    /// This process's name.
+    pub name: String,
     /// This process's peer address.
     pub own: String,
     /// The peer addresses of all initial members; node ids are counted from 1 in this order.
@@ -105,6 +114,9 @@ pub enum Error {
 #[derive(Serialize, Deserialize)]
 struct Proposal {
     uuid: Uuid,
+    /// What the members that agreed call themselves; none before all have.
+    #[serde(default)]
+    names: BTreeMap<NodeId, String>,
 }
 
 /// The formation of one process's group, and its answers to the other members'.
@@ -174,13 +186,22 @@ impl Formation {
         self.formed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this folder says that its group may have to be initialised: from before it has an identity until
-    /// [`Formation::end_forming`].
+    /// Gives the members that a group begins with, by the names that they gave; none once this folder says that the group was
+    /// initialised ([`Formation::end_forming`]).
     ///
     /// # Errors
     /// [`Error::Identity`].
-    pub fn is_forming(&self) -> Result<bool, Error> {
-        Ok(identity::read::<Proposal>(&*self.disk, &self.plan.dir.join(PROPOSAL))?.is_some())
+    pub fn founders(&self) -> Result<Option<BTreeMap<NodeId, Member>>, Error> {
+        let Some(Proposal { mut names, .. }) = self.proposal()? else { return Ok(None) };
+        let named = self.members().map(|(id, peer)| {
+            let name = names.remove(&id).unwrap_or_else(|| format!("{}-n{id}", self.plan.group));
+            (id, Member { name, peer: peer.to_owned() })
+        });
+        Ok(Some(named.collect()))
+    }
+
+    fn proposal(&self) -> Result<Option<Proposal>, Error> {
+        Ok(identity::read(&*self.disk, &self.plan.dir.join(PROPOSAL))?)
     }
 
     /// Notes that the group was initialised, and that this folder has what it needs to know of that: synced entries of its log. From
@@ -193,7 +214,7 @@ impl Formation {
     }
 
     fn remove_proposal(&self) -> Result<(), Error> {
-        if !self.is_forming()? {
+        if self.proposal()?.is_none() {
             return Ok(());
         }
         let path = self.plan.dir.join(PROPOSAL);
@@ -214,7 +235,7 @@ impl Formation {
             (FormRequest::Assign { uuid, .. }, Some(identity)) if identity.uuid != *uuid => {
                 refused(format!("its folder belongs to {}", identity.uuid))
             }
-            (_, Some(identity)) => FormAnswer::Member { uuid: identity.uuid, node: identity.node },
+            (_, Some(identity)) => self.agreed(identity.uuid, identity.node),
             (FormRequest::Probe { .. }, None) => FormAnswer::Empty,
             (FormRequest::Assign { uuid, node, .. }, None) => {
                 match self.members().find(|(_, address)| *address == self.plan.own) {
@@ -222,11 +243,15 @@ impl Formation {
                     place => return refused(format!("its initial_members give it {place:?}, not id {node}")),
                 }
                 match self.take(*uuid, *node) {
-                    Ok(()) => FormAnswer::Member { uuid: *uuid, node: *node },
+                    Ok(()) => self.agreed(*uuid, *node),
                     Err(error) => refused(error.to_string()),
                 }
             }
         }
+    }
+
+    fn agreed(&self, uuid: Uuid, node: NodeId) -> FormAnswer {
+        FormAnswer::Member { uuid, node, name: self.plan.name.clone() }
     }
 
     /// Waits until this process has an identity.
@@ -258,11 +283,11 @@ impl Formation {
 
     async fn form(&self, peers: &dyn Peers) -> Result<Identity, Error> {
         let path = self.plan.dir.join(PROPOSAL);
-        let uuid = match identity::read::<Proposal>(&*self.disk, &path)? {
+        let uuid = match self.proposal()? {
             Some(proposal) => proposal.uuid,
             None => {
                 let uuid = uuid::Builder::from_random_bytes(self.entropy.u128().to_le_bytes()).into_uuid();
-                identity::write_synced(&*self.disk, &path, &Proposal { uuid })?;
+                identity::write_synced(&*self.disk, &path, &Proposal { uuid, names: BTreeMap::new() })?;
                 uuid
             }
         };
@@ -273,15 +298,18 @@ impl Formation {
             self.until_agreed(peers, address, &FormRequest::Probe { group: group.clone() }, uuid, id).await?;
         }
         flotilla_env::failpoint!("formation.probed");
+        let mut names = BTreeMap::from([(NodeId(1), self.plan.name.clone())]);
         for (id, address) in self.members().skip(1) {
             let assign = FormRequest::Assign { group: group.clone(), uuid, node: id };
-            self.until_agreed(peers, address, &assign, uuid, id).await?;
+            names.extend(self.until_agreed(peers, address, &assign, uuid, id).await?.map(|name| (id, name)));
         }
+        identity::write_synced(&*self.disk, &path, &Proposal { uuid, names })?;
         flotilla_env::failpoint!("formation.assigned");
         self.take(uuid, NodeId(1))?;
         Ok(self.identity.borrow().clone().expect("the identity was just taken"))
     }
 
+    /// Gives the member's name, if it has a place already.
     async fn until_agreed(
         &self,
         peers: &dyn Peers,
@@ -289,14 +317,16 @@ impl Formation {
         request: &FormRequest,
         uuid: Uuid,
         id: NodeId,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let group = self.plan.group.clone();
         let refused = |why: String| Error::Refused { group: group.clone(), peer: address.to_owned(), why };
         loop {
             match (peers.ask(address, request).await, request) {
-                (Ok(FormAnswer::Empty), FormRequest::Probe { .. }) => return Ok(()),
-                (Ok(FormAnswer::Member { uuid: held, node }), _) if held == uuid && node == id => return Ok(()),
-                (Ok(FormAnswer::Member { uuid, node }), _) => {
+                (Ok(FormAnswer::Empty), FormRequest::Probe { .. }) => return Ok(None),
+                (Ok(FormAnswer::Member { uuid: held, node, name }), _) if held == uuid && node == id => {
+                    return Ok(Some(name));
+                }
+                (Ok(FormAnswer::Member { uuid, node, .. }), _) => {
                     return Err(refused(format!("it is node {node} of {uuid}")));
                 }
                 (Ok(FormAnswer::Formed { .. }), _) => {

@@ -70,11 +70,12 @@ impl Supernode {
             dir: settings.data_dir.clone(),
             fleet: secret.fleet(),
             group: GROUP.to_owned(),
+            name: settings.name.clone(),
             own: addresses.peer.clone(),
             members: settings.initial_members.clone(),
             join: settings.join.clone(),
         };
-        let entrant = Entrant::open(Kind::Supernode, settings.name.clone(), plan, &secret, seams)?;
+        let entrant = Entrant::open(Kind::Supernode, plan, &secret, seams)?;
         let (membership, service, documents) = (Late::default(), Late::default(), DocumentCache::default());
         Ok(Self { settings, addresses, secret, root, entrant, timers, membership, service, documents })
     }

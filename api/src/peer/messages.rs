@@ -406,6 +406,8 @@ pub enum FormAnswer {
         uuid: Uuid,
         /// The node's id.
         node: NodeId,
+        /// What the node is called in its settings.
+        name: String,
     },
     /// The group is at work already: an empty folder has no place in its formation.
     Formed {

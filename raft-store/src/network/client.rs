@@ -7,7 +7,7 @@ use flotilla_api::{NodeId, codec};
 use openraft::{
     OptionalSend, RPCTypes,
     alias::SnapshotOf,
-    errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
+    errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
     network::{RPCOption, RaftNetworkFactory, RaftNetworkV2},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
@@ -100,7 +100,8 @@ impl Peer {
 
     fn rpc_error(&self, rpc: Rpc, timeout: Duration, error: &TransportError) -> RPCError<Types> {
         match error {
-            TransportError::Unreachable(_) => Unreachable::new(error).into(),
+            // Either way the same message would meet the same answer at once; Unreachable makes openraft wait.
+            TransportError::Unreachable(_) | TransportError::Refused(_) => Unreachable::new(error).into(),
             TransportError::Timeout => {
                 let action = match rpc {
                     Rpc::Vote | Rpc::PreVote => RPCTypes::Vote,
@@ -110,7 +111,6 @@ impl Peer {
                 };
                 Timeout { action, id: self.link.id, target: self.target, timeout }.into()
             }
-            TransportError::Refused(_) => NetworkError::new(error).into(),
         }
     }
 }

@@ -63,6 +63,7 @@ fn formation(dir: &std::path::Path) -> Arc<Formation> {
         dir: dir.to_owned(),
         fleet: FleetSecret::new("good").fleet(),
         group: "a".to_owned(),
+        name: "door".to_owned(),
         own: PEER.to_owned(),
         members: vec![PEER.to_owned()],
         join: Vec::new(),

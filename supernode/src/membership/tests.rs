@@ -137,6 +137,7 @@ async fn a_group_is_formed_once_although_its_database_is_lost() {
         dir: dir.clone(),
         fleet: Uuid::nil(),
         group: group.clone(),
+        name: "door".to_owned(),
         own: ALONE.to_owned(),
         members: vec![ALONE.to_owned()],
         join: Vec::new(),
@@ -154,7 +155,7 @@ async fn a_group_is_formed_once_although_its_database_is_lost() {
     }
     for _ in 0..2 {
         formation.end_forming();
-        assert!(!formation.is_forming().expect("a disk that works"));
+        assert_eq!(formation.founders().expect("a disk that works"), None);
     }
     let lost = unformed().await;
     let error = seat.form(lost.group(), &formation).await.expect_err("its homes would be forgotten");

@@ -56,6 +56,7 @@ async fn start(disk: &MemDisk, join: &[&str], answers: &[JoinAnswer]) -> Result<
         dir: dir.clone(),
         fleet: secret.fleet(),
         group: "a".to_owned(),
+        name: "a-0".to_owned(),
         own: OWN.to_owned(),
         members: owned(&[OWN, OTHERS[0], OTHERS[1]]),
         join: join.clone(),
