@@ -11,8 +11,8 @@ use crate::directory::tickets::OWNED_MAX;
 
 /// The most looks that wait at one supernode; each is a connection and a task.
 const POLLS_MAX: usize = 4096;
-/// The most of one principal: a quarter of all, and more than it can have tickets, so that only who looks at one ticket
-/// several times at once is refused.
+/// The most of one principal: a quarter of all, so that others find room beside it, and more than it can have tickets, so
+/// that it runs out of its own only by several looks at one ticket at once.
 const POLLS_OF_ONE_MAX: usize = POLLS_MAX / 4;
 const _: () = assert!(POLLS_OF_ONE_MAX >= OWNED_MAX as usize, "one look at each ticket is never too many");
 
@@ -34,28 +34,16 @@ pub(super) struct Poll {
     principal: PrincipalName,
 }
 
-/// Whose looks are too many for one more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Crowd {
-    /// Those of the principal itself.
-    Own,
-    /// Those of all.
-    All,
-}
-
 impl Polls {
-    /// Begins a look.
-    pub(super) fn begin(&self, principal: &PrincipalName) -> Result<Poll, Crowd> {
+    /// Begins a look that waits; none if as many wait as may.
+    pub(super) fn begin(&self, principal: &PrincipalName) -> Option<Poll> {
         let mut counts = self.lock();
-        if counts.of.get(principal).is_some_and(|own| *own >= POLLS_OF_ONE_MAX) {
-            return Err(Crowd::Own);
-        }
-        if counts.all >= POLLS_MAX {
-            return Err(Crowd::All);
+        if counts.all >= POLLS_MAX || counts.of.get(principal).is_some_and(|own| *own >= POLLS_OF_ONE_MAX) {
+            return None;
         }
         counts.all += 1;
         *counts.of.entry(principal.clone()).or_default() += 1;
-        Ok(Poll { polls: self.clone(), principal: principal.clone() })
+        Some(Poll { polls: self.clone(), principal: principal.clone() })
     }
 
     fn end(&self, principal: &PrincipalName) {
@@ -89,27 +77,27 @@ mod tests {
         (0..count).map(|_| polls.begin(&principal).expect("there is room")).collect()
     }
 
-    fn refused(polls: &Polls, principal: &str) -> Option<Crowd> {
-        polls.begin(&principal.parse().expect("a good name")).err()
+    fn has_room(polls: &Polls, principal: &str) -> bool {
+        polls.begin(&principal.parse().expect("a good name")).is_some()
     }
 
     #[test]
     fn one_principal_can_not_take_the_looks_of_the_others() {
         let polls = Polls::default();
         let mut own = begin(&polls, "p", POLLS_OF_ONE_MAX);
-        assert_eq!(refused(&polls, "p"), Some(Crowd::Own));
-        assert_eq!(refused(&polls, "q"), None);
+        assert!(!has_room(&polls, "p"));
+        assert!(has_room(&polls, "q"));
         own.pop();
-        assert_eq!(refused(&polls, "p"), None, "one has ended");
+        assert!(has_room(&polls, "p"), "one has ended");
     }
 
     #[test]
     fn looks_are_bounded_and_forgotten_when_they_end() {
         let polls = Polls::default();
         let all: Vec<Vec<Poll>> = ["p", "q", "r", "s"].map(|name| begin(&polls, name, POLLS_OF_ONE_MAX)).into();
-        assert_eq!(refused(&polls, "t"), Some(Crowd::All));
+        assert!(!has_room(&polls, "t"));
         drop(all);
-        assert_eq!(refused(&polls, "t"), None);
+        assert!(has_room(&polls, "t"));
         let counts = polls.lock();
         assert!(counts.of.is_empty() && counts.all == 0, "{counts:?}");
     }

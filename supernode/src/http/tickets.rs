@@ -26,7 +26,6 @@ use super::{
     Late, Service,
     admit::Wish,
     error::{of_answer, of_directory, of_refusal},
-    polls::Crowd,
 };
 use crate::{
     directory::{
@@ -56,7 +55,9 @@ pub(super) struct Asked {
     wait: Option<u64>,
 }
 
-/// Tells how a ticket stands; waits for its turn to come, if it is asked to.
+/// Tells how a ticket stands; waits for its turn to come, if it is asked to and there is room for one more who waits. Who
+/// finds none is told at once how the ticket stands and when to look again, as if it had not asked to wait: a refusal would
+/// say nothing of a ticket that is good.
 pub(super) async fn look(
     State(service): State<Late<Service>>,
     Extension(caller): Extension<Caller>,
@@ -67,10 +68,7 @@ pub(super) async fn look(
     let wait = Duration::from_secs(asked.wait.unwrap_or(0).min(TICKET_WAIT_MAX_S));
     let until = service.clock.now() + wait;
     let mut changes = service.turns.clone();
-    let _room = match wait.is_zero() {
-        true => None,
-        false => Some(service.polls.begin(&principal).map_err(|crowd| crowded(crowd, service.ticket_hold))?),
-    };
+    let room = (!wait.is_zero()).then(|| service.polls.begin(&principal)).flatten();
     loop {
         changes.borrow_and_update();
         // Its key may have been revoked while it waited.
@@ -78,8 +76,9 @@ pub(super) async fn look(
         let row = service.ticket(id, &principal).await?;
         let waits = row.state == rows::TicketState::Waiting;
         // The channel ends with the supernode: the client asks another one.
-        let over =
-            !waits || tokio::time::timeout_at(until, changes.changed()).await.map_or(true, |changed| changed.is_err());
+        let over = !waits
+            || room.is_none()
+            || tokio::time::timeout_at(until, changes.changed()).await.map_or(true, |changed| changed.is_err());
         if over {
             return Ok(service.answer(StatusCode::OK, id, &row));
         }
@@ -292,16 +291,6 @@ fn lost() -> ApiError {
 fn for_another() -> ApiError {
     let problem = Problem::new(Code::Conflict, "the ticket is for another request; nothing was done");
     problem.hint("a ticket is for the method and the file that it was issued for").into()
-}
-
-/// Says when to look again: as whoever looks without waiting is told, so that no turn is missed.
-fn crowded(crowd: Crowd, hold: Duration) -> ApiError {
-    let detail = match crowd {
-        Crowd::Own => "as many looks of this principal wait at this supernode as one may have",
-        Crowd::All => "too many requests wait for tickets at this supernode",
-    };
-    let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(again_s(None, hold) * 1000);
-    problem.hint("look at the ticket without 'wait', or at another supernode").into()
 }
 
 #[cfg(test)]

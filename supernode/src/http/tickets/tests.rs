@@ -1,10 +1,120 @@
-//! What a ticket is for, what it opens, and when to look at it again.
+//! What a ticket is for and what it opens, on plain values; looks at one, at a supernode that leads alone.
+
+use std::sync::Arc;
+
+use flotilla_api::{
+    NodeId,
+    keys::KeyId,
+    peer::{Document, Documents, Principal, auth::FleetSecret},
+};
+use flotilla_client::{Network, PeerClient};
+use flotilla_env::{clock, entropy};
+use flotilla_http_server::{DocumentCache, Sealer};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::*;
-use crate::admission::class::class;
+use crate::{
+    admission::{Settings, class::class, gate::Gate},
+    clusters::Clusters,
+    directory::testing::{ALONE, form_alone, unformed},
+    http::{Forwarder, KEPT_BUDGET_BYTES, Others, Polls, Tallies},
+    membership::Roster,
+    tickets::Seen,
+};
 
-fn name(key: &str) -> FileName {
-    FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
+/// How long the looks of these tests ask to wait.
+const WAIT: Duration = Duration::from_secs(20);
+
+fn hash(key: &str) -> [u8; 32] {
+    *blake3::hash(key.as_bytes()).as_bytes()
+}
+
+/// Documents with principals that are called as their keys are.
+fn documents(revision: u64, keys: &[&str]) -> Documents {
+    let of = |key: &&str| {
+        let name = key.parse().expect("a good name");
+        Document::Principal(Principal { name, key_hash: hash(key), root: false, created_ms: 1 })
+    };
+    Documents { revision, entries: keys.iter().map(of).collect(), ..Documents::default() }
+}
+
+fn principal_p() -> PrincipalName {
+    "p".parse().expect("a good name")
+}
+
+/// A supernode that leads alone and knows the principal `p`; who holds the sender tells it when tickets change.
+async fn door() -> (Service, watch::Sender<Seen>) {
+    let (directory, known, clock, entropy) =
+        (unformed().await, DocumentCache::default(), clock::system(), entropy::seeded(2));
+    form_alone(&directory).await;
+    known.replace(documents(1, &["p"]));
+    let (secret, transport) = (FleetSecret::new("of the test"), Network::new(entropy.clone()).transport(ALONE));
+    let peers = PeerClient::new(secret.clone(), ALONE, clock.clone(), &*entropy, transport);
+    let settings = Settings { queue_wait: Duration::from_secs(5), stealing: true };
+    let (turns, seen) = watch::channel(Seen::default());
+    let service = Service {
+        forwarder: Forwarder {
+            directory: directory.clone(),
+            clusters: Clusters::new(clock.clone(), entropy.clone()),
+            peers: peers.clone(),
+            entropy: entropy.clone(),
+            gate: Gate::new(settings, known.clone(), clock.clone(), entropy.clone()),
+            clock: clock.clone(),
+        },
+        others: Others::new(directory.group().clone(), peers),
+        roster: Roster::new(NodeId(1), directory, clock.clone(), entropy),
+        documents: known.clone(),
+        sealer: Sealer::new(secret, clock.clone(), Duration::from_secs(60), known),
+        kept: Arc::new(Semaphore::new(KEPT_BUDGET_BYTES)),
+        tallies: Tallies::default(),
+        clock,
+        turns: seen,
+        polls: Polls::default(),
+        ticket_hold: Duration::from_secs(10),
+    };
+    (service, turns)
+}
+
+/// Issues a ticket to `p`.
+async fn ticket(service: &Service) -> TicketId {
+    let weight = Weight { big: false, units: 1, bytes: 0 };
+    let issue = Issue { secret: 9, principal: principal_p(), what: [7; 16], weight, home: None };
+    let answer = service.directory().issue_ticket(1, issue).await.expect("it leads");
+    let Answer::Ticket(Told::Issued(number)) = answer else { panic!("{answer:?}") };
+    TicketId { number, secret: 9 }
+}
+
+/// Has `p` look at a ticket.
+async fn looked(service: &Service, id: TicketId) -> Result<Response, ApiError> {
+    let late = Late::default();
+    late.set(service.clone());
+    let caller = Caller { principal: principal_p().to_string(), root: false, key: Some(KeyId::of(&hash("p"))) };
+    let asked = Asked { wait: Some(WAIT.as_secs()) };
+    look(State(late), Extension(caller), Path(id.to_string()), Query(asked)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_finds_no_room_to_wait_is_told_at_once_how_its_ticket_stands() {
+    let (service, _turns) = door().await;
+    let id = ticket(&service).await;
+    let mut others: Vec<_> = std::iter::from_fn(|| service.polls.begin(&principal_p())).collect();
+
+    let begun = Instant::now();
+    let answer = looked(&service, id).await.expect("its ticket is good");
+    assert!(begun.elapsed() < WAIT / 10, "{:?}", begun.elapsed());
+    assert_eq!((answer.status(), &answer.headers()[RETRY_AFTER]), (StatusCode::OK, &HeaderValue::from_static("5")));
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.expect("it is in memory");
+    let told: TicketAnswer = serde_json::from_slice(&body).expect("a ticket's answer");
+    assert_eq!((told.id, told.state, told.position), (id, TicketState::Waiting, Some(1)));
+
+    others.pop();
+    let begun = Instant::now();
+    let answer = looked(&service, id).await.expect("its ticket is good");
+    assert!(begun.elapsed() >= WAIT, "{:?}: there is room again", begun.elapsed());
+    assert_eq!(answer.status(), StatusCode::OK);
 }
 
 #[test]
@@ -45,8 +155,6 @@ fn who_looks_again_when_it_is_told_to_misses_no_turn() {
     let told = [None, Some(secs(0)), Some(secs(3)), Some(secs(29)), Some(Duration::MAX)];
     assert_eq!(told.map(|wait| again_s(wait, hold)), [5, 1, 3, 5, 5]);
     assert_eq!([1, 3, 60].map(|hold| again_s(None, secs(hold))), [1, 1, 30]);
-    let told = [Crowd::Own, Crowd::All].map(|crowd| crowded(crowd, hold));
-    assert!(told.iter().all(|told| (told.status, told.retry_after_ms) == (429, Some(5000))), "{told:?}");
 }
 
 #[test]
