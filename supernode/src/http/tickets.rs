@@ -71,16 +71,16 @@ pub(super) async fn look(
     let room = (!wait.is_zero()).then(|| service.polls.begin(&principal)).flatten();
     loop {
         changes.borrow_and_update();
-        // Its key may have been revoked while it waited.
-        service.documents.recheck(caller.key)?;
-        let row = service.ticket(id, &principal).await?;
-        let waits = row.state == rows::TicketState::Waiting;
+        let row = service.ticket(id, &principal).await;
+        let waits = row.as_ref().is_ok_and(|row| row.state == rows::TicketState::Waiting);
         // The channel ends with the supernode: the client asks another one.
         let over = !waits
             || room.is_none()
             || tokio::time::timeout_at(until, changes.changed()).await.map_or(true, |changed| changed.is_err());
+        // Its key may have been revoked while it waited, however that ended.
+        service.documents.recheck(caller.key)?;
         if over {
-            return Ok(service.answer(StatusCode::OK, id, &row));
+            return row.map(|row| service.answer(StatusCode::OK, id, &row));
         }
     }
 }

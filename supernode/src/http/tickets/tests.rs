@@ -1,6 +1,6 @@
 //! What a ticket is for and what it opens, on plain values; looks at one, at a supernode that leads alone.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use flotilla_api::{
     NodeId,
@@ -10,6 +10,7 @@ use flotilla_api::{
 use flotilla_client::{Network, PeerClient};
 use flotilla_env::{clock, entropy};
 use flotilla_http_server::{DocumentCache, Sealer};
+use futures::FutureExt as _;
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -115,6 +116,44 @@ async fn a_look_that_finds_no_room_to_wait_is_told_at_once_how_its_ticket_stands
     let answer = looked(&service, id).await.expect("its ticket is good");
     assert!(begun.elapsed() >= WAIT, "{:?}: there is room again", begun.elapsed());
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+/// How the wait of a look ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// Its time is over.
+    Time,
+    /// Something is written of tickets.
+    Change,
+    /// The supernode stops.
+    Stop,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_revoked_while_a_look_waited_is_told_nothing_of_the_ticket() {
+    for end in [End::Time, End::Change, End::Stop] {
+        for revoked in [false, true] {
+            let (service, turns) = door().await;
+            let id = ticket(&service).await;
+            let mut look = pin!(looked(&service, id));
+            assert!(look.as_mut().now_or_never().is_none(), "it waits");
+            if revoked {
+                service.documents.replace(documents(2, &["q"]));
+            }
+            if end == End::Change {
+                turns.send_modify(|seen| seen.revision += 1);
+            }
+            let turns = (end != End::Stop).then_some(turns);
+            let answer = look.await.map(|answer| answer.status()).map_err(|error| error.code);
+            let expect = if revoked { Err(Code::Unauthenticated) } else { Ok(StatusCode::OK) };
+            assert_eq!(answer, expect, "{end:?}");
+            drop(turns);
+        }
+    }
+}
+
+fn name(key: &str) -> FileName {
+    FileName { bucket: "demo".parse().expect("a good name"), key: key.parse().expect("a good key") }
 }
 
 #[test]
