@@ -54,7 +54,8 @@ pub(crate) fn of_head(status: StatusCode, headers: &HeaderMap) -> Option<Problem
     Some(problem)
 }
 
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+/// Gives when to ask again, if an answer says so.
+pub(crate) fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000))
 }

@@ -1,13 +1,17 @@
 //! The SDK's tickets: waited for, used under one key, replaced when they are lost, and told to the caller.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{body::Body as AxumBody, extract::Request};
 use bytes::Bytes;
 use flotilla_api::{Code, TicketAnswer, TicketId, TicketState};
 use flotilla_client::{Error, Network, PutBody, PutOptions, Queue};
 use futures::StreamExt;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, header::RETRY_AFTER};
+use tokio::time::{Instant, sleep};
 
 use crate::service::{HOST, Seen, client, created, key_of, name, network, refuse, router};
 
@@ -105,6 +109,72 @@ async fn a_ticket_that_can_not_be_waited_for_is_given_back() {
     assert!(matches!(&put, Err(Error::Problem(problem)) if problem.code == Code::Forbidden), "{put:?}");
     let expect = [(Method::PUT, String::new(), true), (Method::GET, id(1), false), (Method::DELETE, id(1), false)];
     assert_eq!(seen.all(), expect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_turn_that_comes_between_two_looks_at_a_crowded_server_is_not_missed() {
+    let (turn, hold) = (Duration::from_secs(23), Duration::from_secs(10));
+    let told = || Queue::Told(Arc::new(|_: &TicketAnswer| {}));
+    for (queue, retry_after, most_ms) in
+        [(Queue::Ticket, Some("5"), 5000), (told(), Some("5"), 2000), (Queue::Ticket, None, 2000)]
+    {
+        let (network, begun, looks) = (network(), Instant::now(), Seen::new());
+        let looked = looks.clone();
+        let (seen, _) = serve(&network, move |_| {
+            let after = begun.elapsed();
+            looked.add(after);
+            if after >= turn + hold {
+                return refuse(Code::TicketLost);
+            }
+            let waits = after < turn;
+            let mut response =
+                answer(StatusCode::OK, 1, if waits { TicketState::Waiting } else { TicketState::Granted });
+            if let Some(seconds) = retry_after.filter(|_| waits) {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            }
+            response
+        });
+        let options = PutOptions { queue, ..PutOptions::default() };
+        let put = client(&network, &[HOST], 0).put(&name(), Bytes::from_static(b"abc").into(), &options).await;
+        assert!(put.expect("stored").created);
+        let changes: Vec<_> = seen.all().into_iter().filter(|(method, ..)| *method != Method::GET).collect();
+        assert_eq!(changes, [(Method::PUT, String::new(), true), (Method::PUT, id(1), true)], "one ticket, kept");
+        // The clock of a paused runtime goes by whole milliseconds.
+        let (least, most) = (Duration::from_millis(most_ms / 2), Duration::from_millis(most_ms + 2));
+        let between: Vec<Duration> = looks.all().windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(between.iter().all(|gap| (least..=most).contains(gap)), "{retry_after:?}: {between:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_waits_is_looked_at_again_at_once() {
+    let (network, begun, looks) = (network(), Instant::now(), Seen::new());
+    let looked = looks.clone();
+    network.serve(
+        HOST,
+        router(move |r: Request| {
+            let ((method, ticket, _), looked) = (asked(&r), looked.clone());
+            async move {
+                if method == Method::PUT {
+                    let waits = ticket.is_empty();
+                    return if waits { answer(StatusCode::ACCEPTED, 1, TicketState::Waiting) } else { created() };
+                }
+                let granted = looked.add(begun.elapsed()) == 3;
+                if granted {
+                    return answer(StatusCode::OK, 1, TicketState::Granted);
+                }
+                sleep(Duration::from_secs(20)).await;
+                let mut response = answer(StatusCode::OK, 1, TicketState::Waiting);
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+                response
+            }
+        }),
+    );
+    let options = PutOptions { queue: Queue::Ticket, ..PutOptions::default() };
+    let put = client(&network, &[HOST], 0).put(&name(), Bytes::from_static(b"abc").into(), &options).await;
+    assert!(put.expect("stored").created);
+    let between: Vec<u128> = looks.all().windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+    assert!(between.len() == 2 && between.iter().all(|ms| (20_000..20_500).contains(ms)), "{between:?}");
 }
 
 #[tokio::test(start_paused = true)]
