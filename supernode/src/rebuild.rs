@@ -306,13 +306,14 @@ impl Rebuild {
 }
 
 fn refused(refusal: &Refusal) -> Stop {
+    // What these refuse for good is one step of one try: another one begins with what stands by then.
     let again = |why: &str| Stop::Failed(why.to_owned(), true);
     if *refusal == Refusal::Passed {
         again("another try was begun, or has ended, meanwhile")
     } else if [Refusal::ForeignCluster, Refusal::UnknownCluster].contains(refusal) {
         again("a cluster's name belongs to another one by now")
     } else {
-        Stop::Failed(format!("the directory refused a step: {refusal:?}"), false)
+        Stop::Failed(format!("the directory refused a step: {refusal:?}"), refusal.passes())
     }
 }
 

@@ -179,6 +179,29 @@ pub enum Refusal {
     LastSupernode,
 }
 
+impl Refusal {
+    /// Whether the same command can be taken later although nobody does anything about what refuses it.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            // A cluster is registered with its next report, a rebuild ends, and tickets have their turns.
+            Self::UnknownCluster | Self::Rebuilding | Self::TicketsFull | Self::TicketsOfOne => true,
+            Self::ForeignCluster
+            | Self::TooMany
+            | Self::Passed
+            | Self::Taken
+            | Self::NoPrincipal
+            | Self::Root
+            | Self::Leaves
+            | Self::Started
+            | Self::Retiring
+            | Self::Fenced
+            | Self::NotEmpty
+            | Self::LastSupernode => false,
+        }
+    }
+}
+
 /// The rules of the directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DirectoryMachine;

@@ -123,8 +123,8 @@ async fn register(service: &Service, report: &ClusterReport) -> Result<(), ApiEr
     if refusal == Refusal::Fenced {
         return Err(forgotten());
     }
-    // While the directory is made anew no cluster is: it is registered when that is over.
-    if refusal != Refusal::Rebuilding {
+    // While the directory is made anew, say, no cluster is: a later report registers it.
+    if !refusal.passes() {
         tracing::error!(cluster = %report.cluster, ?refusal, "cluster is not registered");
     }
     Err(of_refusal(&refusal))

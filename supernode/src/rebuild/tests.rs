@@ -122,3 +122,14 @@ async fn a_cluster_that_reports_is_not_given_up() {
     assert!(matches!(&last, Line::Failed { detail, .. } if detail.contains("'b' reports")), "{last:?}");
     assert!(directory.rebuild().expect("a map").is_some(), "it has not ended");
 }
+
+#[test]
+fn a_refused_step_says_whether_another_try_can_succeed() {
+    let again = |refusal| matches!(refused(&refusal), Stop::Failed(_, true));
+    for refusal in [Refusal::Passed, Refusal::ForeignCluster, Refusal::UnknownCluster, Refusal::Rebuilding] {
+        assert!(again(refusal.clone()), "{refusal:?}");
+    }
+    for refusal in [Refusal::NotEmpty, Refusal::TooMany, Refusal::Fenced] {
+        assert!(!again(refusal.clone()), "{refusal:?}");
+    }
+}
