@@ -14,7 +14,8 @@ from group import Group
 
 COPIES = 2
 SMALL, BIG = 40, 6
-CONFIG = 78
+NOT_FOUND, CONFIG = 3, 78
+NEVER_GIVEN = 999
 JOIN_S, REMOVE_S, DRAIN_S, REPAIR_S = 60, 60, 120, 120
 NODES = Group("node")
 
@@ -29,6 +30,17 @@ def everything_is_there(dev: Dev, contents: dict[str, bytes], gateway: Process) 
 def wait_silent(dev: Dev, victim: Process) -> None:
     """Waits until a node may be removed as lost."""
     dev.wait(lambda: NODES.members().get(victim.node_id, {"silent_ms": 0})["silent_ms"] > 5000, 20)
+
+
+def removed_again(gone: Process) -> None:
+    """What is ordered of a node that has left is done; one that never was a member is not taken for such a one."""
+    again = node("remove", str(gone.node_id))
+    says = f"node {gone.node_id} of cluster a: has left already"
+    if again.returncode != 0 or says not in again.stdout:
+        fail(f"{gone.name} was removed again, which ended with {again.returncode}: {again.stdout} {again.stderr}")
+    never = node("remove", str(NEVER_GIVEN))
+    if never.returncode != NOT_FOUND or f"node {NEVER_GIVEN} is no member" not in never.stderr:
+        fail(f"node {NEVER_GIVEN} never was, and its removal ended with {never.returncode}: {never.stdout} {never.stderr}")
 
 
 def removed_unheard(dev: Dev, members_left: list[Process]) -> float:
@@ -92,7 +104,7 @@ def main() -> None:
         NODES.expect_voters(dev, left, 10)
         note(f"the leader was drained in {drained_s:.1f} s and removed in {removed_s:.1f} s")
         dev.ends_with(leader, CONFIG, "was removed from its cluster")
-        NODES.ordered("remove", str(leader.node_id))  # a second time there is nothing to do
+        removed_again(leader)
 
         others = [p for p in dev.nodes if p.node_id in left]
         victim = next(p for p in others if not p.leads())
