@@ -179,7 +179,11 @@ impl Teller {
             self.board.heard(heartbeat);
             self.board.keep(|id| status.members.contains_key(&id));
             self.offers.look(status.term, &self.board.reports(), self.supernodes.addresses().len());
-            let _nobody_listens = reports.send(Some(self.cluster(status.term)));
+            // One that is cut off from the others takes itself for the leader until it hears of another one, and supernodes would send
+            // it what it can't serve.
+            if self.metadata.group().read(HEARTBEAT_EVERY).await.is_ok() {
+                let _nobody_listens = reports.send(Some(self.cluster(status.term)));
+            }
         } else if let Some(member) = status.leader.and_then(|id| status.members.get(&id)) {
             let told: Result<HeartbeatAnswer, _> =
                 self.peers.post(Lane::Control, &member.peer, route::PEER_HEARTBEAT, &heartbeat, TELL_DEADLINE).await;
