@@ -31,9 +31,17 @@ impl Transport for Alone {
 /// # Errors
 /// As [`Group::open`].
 pub async fn open<M: Machine>(group: &str, machine: M) -> Result<Group<M>, Error> {
+    open_as(MEMBER, group, machine).await
+}
+
+/// Opens a group as [`open`] does, for a member with this id.
+///
+/// # Errors
+/// As [`Group::open`].
+pub async fn open_as<M: Machine>(id: NodeId, group: &str, machine: M) -> Result<Group<M>, Error> {
     let families: Vec<Family> = families::<M>().iter().map(|family| family.name).collect();
     let options = Options {
-        id: MEMBER,
+        id,
         group: group.to_owned(),
         uuid: Uuid::nil(),
         elects: true,

@@ -41,6 +41,8 @@ pub(crate) enum Fate {
     LoseAnswer,
     /// It is handled at once, and the answer comes half a second later.
     LateAnswer,
+    /// It is refused at once, as by a node that has not opened its group yet.
+    Refuse,
 }
 
 /// Decides on a message from one node to another.
@@ -106,6 +108,7 @@ impl Transport for Wire {
         let Some(group) = group else { return Err(TransportError::Unreachable("it is down".into())) };
         match fate {
             Fate::LoseRequest => lost.await,
+            Fate::Refuse => Err(TransportError::Refused("it is not ready yet".into())),
             Fate::LoseAnswer => {
                 let _ = tokio::time::timeout(deadline, group.handle(rpc, body)).await;
                 lost.await

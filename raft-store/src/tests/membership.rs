@@ -8,10 +8,10 @@ use std::{
 use flotilla_api::NodeId;
 
 use super::{
-    cluster::{Cluster, LONG, member},
+    cluster::{Cluster, Fate, LONG, member},
     counter::{add, get},
 };
-use crate::{Error, Kind, Settings, store::lock};
+use crate::{Error, Kind, Rpc, Settings, store::lock};
 
 fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
     ids.into_iter().map(NodeId).collect()
@@ -113,6 +113,33 @@ async fn leader_knows_how_long_ago_it_heard_of_a_member() {
     let silent_for = group.heard(NodeId(down)).expect("it was heard before");
     assert!(silent_for >= Duration::from_secs(4), "{silent_for:?}");
     assert_eq!(cluster.group(up).heard(NodeId(leader)), None, "only a leader hears");
+}
+
+#[tokio::test(start_paused = true)]
+async fn member_that_refuses_entries_is_asked_again_after_a_wait() {
+    let cluster = Cluster::start(3, Settings::default()).await;
+    cluster.propose(1, add("a", 1)).await.unwrap();
+    let leader = cluster.leader(&[1, 2, 3]).await;
+    let refuser = leader % 3 + 1;
+    cluster.level(refuser, leader).await;
+    let sent = || cluster.net.sent(refuser, Rpc::Append);
+
+    cluster.net.rule(move |_, to, rpc| match rpc {
+        Rpc::Append if to == refuser => Fate::Refuse,
+        _ => Fate::Deliver,
+    });
+    let before = sent();
+    for _ in 0..10 {
+        cluster.propose(leader, add("a", 1)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // After 50, 100, 200 and 400 ms (`RETRY_AFTER`). An error that openraft does not wait after is tried eleven times at once.
+    let asked = sent() - before;
+    assert!((2..=8).contains(&asked), "{asked} times within a second");
+
+    cluster.net.heal();
+    cluster.level(refuser, leader).await;
+    assert_eq!(cluster.rows(refuser), cluster.rows(leader));
 }
 
 #[tokio::test(start_paused = true)]
