@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use flotilla_api::peer::{GreetAnswer, GreetRequest, JoinAnswer, JoinRequest, auth::FleetSecret};
+use flotilla_api::peer::{
+    FormAnswer, FormRequest, GreetAnswer, GreetRequest, JoinAnswer, JoinRequest, auth::FleetSecret,
+};
 use flotilla_client::{Network, PeerClient};
 use flotilla_env::{Disk, clock, disk::MemDisk, entropy};
 use flotilla_member::{
@@ -10,8 +12,8 @@ use flotilla_member::{
     membership::{Greeter, Kind, Membership as Over, Starts},
 };
 use flotilla_raft_store::{
-    Member, Settings,
-    formation::{Formation, Plan},
+    Member, Settings, alone,
+    formation::{self, Formation, Peers, Plan},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,25 +129,33 @@ async fn a_folder_that_lost_its_database_is_found_out() {
     assert_eq!(greeted(&membership, cut).await, GreetAnswer::Welcome, "a start that was cut may have come nowhere");
 }
 
-#[tokio::test]
-async fn a_group_is_formed_once_although_its_database_is_lost() {
-    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+/// The first of the initial members, and the only one, on an empty disk; told to ask `join`.
+fn first(disk: &Arc<dyn Disk>, join: &[&str]) -> Formation {
     disk.create_dir_all(Path::new("/data")).expect("an empty disk");
-    let (seams, peers, fatal) = (Seams { disk: disk.clone(), ..Seams::system() }, peers(), Fatal::default());
-    let (dir, group) = (Path::new("/data").to_owned(), "supernodes".to_owned());
     let plan = Plan {
-        dir: dir.clone(),
+        dir: "/data".into(),
         fleet: Uuid::nil(),
-        group: group.clone(),
+        group: "supernodes".to_owned(),
         name: "door".to_owned(),
         own: ALONE.to_owned(),
         members: vec![ALONE.to_owned()],
-        join: Vec::new(),
+        join: join.iter().map(|&peer| peer.to_owned()).collect(),
     };
-    let formation = Formation::open(plan, disk, entropy::seeded(4)).expect("an empty folder");
+    Formation::open(plan, disk.clone(), entropy::seeded(4)).expect("an empty folder")
+}
+
+fn seat<'a>(seams: &'a Seams, peers: &'a PeerClient, fatal: &'a Fatal) -> Seat<'a> {
+    let (group, dir) = ("supernodes".to_owned(), "/data".into());
+    Seat { group, dir, seams, settings: Settings::default(), peers, elects: true, fatal }
+}
+
+#[tokio::test]
+async fn a_group_is_formed_once_although_its_database_is_lost() {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    let formation = first(&disk, &[]);
+    let (seams, peers, fatal) = (Seams { disk, ..Seams::system() }, peers(), Fatal::default());
     formation.run(&FormPeers(peers.clone())).await.expect("nobody else is asked");
-    let seat =
-        Seat { group, dir, seams: &seams, settings: Settings::default(), peers: &peers, elects: true, fatal: &fatal };
+    let seat = seat(&seams, &peers, &fatal);
 
     // Until it is known to be at work, the last step is repeated.
     for _ in 0..2 {
@@ -161,6 +171,32 @@ async fn a_group_is_formed_once_although_its_database_is_lost() {
     let error = seat.form(lost.group(), &formation).await.expect_err("its homes would be forgotten");
     assert_eq!(error.exit_code(), EXIT_CONFIG, "{error}");
     assert!(!lost.group().is_formed());
+}
+
+/// Supernodes that have formed the group without this one.
+struct AtWork;
+
+#[async_trait]
+impl Peers for AtWork {
+    async fn ask(&self, _address: &str, _request: &FormRequest) -> Result<FormAnswer, String> {
+        Ok(FormAnswer::Formed { uuid: Uuid::from_u128(7) })
+    }
+}
+
+#[tokio::test]
+async fn a_first_member_that_joins_with_a_new_disk_forms_no_second_group() {
+    let disk: Arc<dyn Disk> = Arc::new(MemDisk::new());
+    let formation = first(&disk, &["h2:1"]);
+    let (seams, peers, fatal) = (Seams { disk, ..Seams::system() }, peers(), Fatal::default());
+    let found = formation.run(&AtWork).await;
+    assert!(matches!(found, Err(formation::Error::EmptyButKnown { .. })), "{found:?}");
+    formation.adopt(Uuid::from_u128(7), NodeId(4), Uuid::from_u128(8)).expect("a disk that works");
+    assert!(formation.is_first());
+    assert!(formation.founders().expect("a disk that works").is_some(), "what it proposed before is still there");
+
+    let joined = alone::open_as(NodeId(4), "supernodes", DirectoryMachine).await.expect("an empty database");
+    seat(&seams, &peers, &fatal).form(&joined, &formation).await.expect("there is nothing to do");
+    assert!(!joined.is_formed(), "the group that gave it the id is its group");
 }
 
 /// A register whose group gets a member, which starts at once, while somebody reads who has started.
