@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use flotilla_api::{ClusterName, peer::SUPERNODES};
 use flotilla_http_server::Limits;
-use flotilla_member::{Addresses, Error, Period, addresses, limits};
+use flotilla_member::{Addresses, Error, Period, addresses, limits, name};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// More often than this, looking for garbage would be all that a node does.
@@ -20,7 +20,7 @@ const REPAIR_RATE_MIN: u64 = 1 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The process's name in logs and on `/healthz`, for example `a-n1`.
+    /// The process's name in logs, in lists and on `/healthz`, for example `a-n1`: 1 to 255 letters, digits, `.`, `-` and `_`.
     pub name: String,
     /// The cluster that the node belongs to.
     pub cluster: ClusterName,
@@ -141,6 +141,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn check(&self) -> Result<Addresses, Error> {
+        name::check(&self.name)?;
         let wrong = |name, why: String| Err(Error::Setting { name, why });
         if self.cluster.as_str() == SUPERNODES {
             // It would be given a place among the supernodes, and a vote.
@@ -192,23 +193,30 @@ mod tests {
 
     use super::*;
 
+    fn checked(name: &str, cluster: &str) -> Result<(), Error> {
+        let settings = json!({
+            "name": name,
+            "cluster": cluster,
+            "data_dir": "/data",
+            "public": "127.0.0.1:1",
+            "peer": "127.0.0.1:2",
+            "ops": "127.0.0.1:3",
+            "initial_members": ["127.0.0.1:2"],
+            "fleet_secret_file": "/secret",
+        });
+        serde_json::from_value::<Settings>(settings).expect("the others have defaults").check().map(drop)
+    }
+
     #[test]
     fn no_cluster_is_called_as_the_group_of_the_supernodes_is() {
-        let check = |cluster: &str| {
-            let settings = json!({
-                "name": "a-n1",
-                "cluster": cluster,
-                "data_dir": "/data",
-                "public": "127.0.0.1:1",
-                "peer": "127.0.0.1:2",
-                "ops": "127.0.0.1:3",
-                "initial_members": ["127.0.0.1:2"],
-                "fleet_secret_file": "/secret",
-            });
-            serde_json::from_value::<Settings>(settings).expect("the others have defaults").check().map(drop)
-        };
-        check("a").expect("a good name");
-        let error = check(SUPERNODES).expect_err("it would join the supernodes");
+        checked("a-n1", "a").expect("a good name");
+        let error = checked("a-n1", SUPERNODES).expect_err("it would join the supernodes");
         assert!(matches!(error, Error::Setting { name: "cluster", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_node_has_a_name_that_can_be_written_down() {
+        let error = checked("the first one", "a").expect_err("names stand in lists");
+        assert!(matches!(error, Error::Setting { name: "name", .. }), "{error}");
     }
 }

@@ -24,8 +24,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Member,
+    Member, NAME_RULE,
     identity::{self, Identity},
+    is_name,
 };
 
 #[cfg(test)]
@@ -35,6 +36,8 @@ mod tests;
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// The file in which the first member keeps its proposal.
 const PROPOSAL: &str = "forming";
+/// How much of a name that can't be one is told, in characters.
+const TOLD_MAX: usize = 64;
 
 /// Asks other members of the group that forms.
 #[async_trait]
@@ -52,7 +55,7 @@ pub struct Plan {
     pub fleet: Uuid,
     /// The group's name.
     pub group: String,
-    /// This process's name.
+    /// This process's name; [`is_name`] holds for it.
     pub name: String,
     /// This process's peer address.
     pub own: String,
@@ -69,6 +72,18 @@ pub enum Error {
     /// The identity file failed.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// The first member's proposal can't be understood.
+    #[error(
+        "'{}' is not the proposal of a group: {why}; if the group is at work, remove that file; if it never was, empty the data \
+         folders of all initial members",
+        path.display()
+    )]
+    Proposal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The folder belongs to something else.
     #[error(
         "the data folder belongs to {what} '{held}', not '{told}'; point data_dir at the right folder, or at an empty one"
@@ -98,6 +113,14 @@ pub enum Error {
         group: String,
         /// The member that said so.
         peer: String,
+    },
+    /// A member has no name that could be written down.
+    #[error("member {peer} is called '{name}', and a name is {}; give it another one in its settings", NAME_RULE)]
+    Name {
+        /// The member.
+        peer: String,
+        /// How its name begins.
+        name: String,
     },
     /// A member refuses the group.
     #[error("member {peer} refuses to form group '{group}': {why}")]
@@ -190,7 +213,7 @@ impl Formation {
     /// initialised ([`Formation::end_forming`]).
     ///
     /// # Errors
-    /// [`Error::Identity`].
+    /// [`Error::Identity`], [`Error::Proposal`].
     pub fn founders(&self) -> Result<Option<BTreeMap<NodeId, Member>>, Error> {
         let Some(Proposal { mut names, .. }) = self.proposal()? else { return Ok(None) };
         let named = self.members().map(|(id, peer)| {
@@ -201,7 +224,10 @@ impl Formation {
     }
 
     fn proposal(&self) -> Result<Option<Proposal>, Error> {
-        Ok(identity::read(&*self.disk, &self.plan.dir.join(PROPOSAL))?)
+        identity::read(&*self.disk, &self.plan.dir.join(PROPOSAL)).map_err(|error| match error {
+            identity::Error::Malformed { path, why } => Error::Proposal { path, why },
+            error @ identity::Error::Io { .. } => error.into(),
+        })
     }
 
     /// Notes that the group was initialised, and that this folder has what it needs to know of that: synced entries of its log. From
@@ -324,6 +350,10 @@ impl Formation {
             match (peers.ask(address, request).await, request) {
                 (Ok(FormAnswer::Empty), FormRequest::Probe { .. }) => return Ok(None),
                 (Ok(FormAnswer::Member { uuid: held, node, name }), _) if held == uuid && node == id => {
+                    if !is_name(&name) {
+                        let name = name.chars().take(TOLD_MAX).collect();
+                        return Err(Error::Name { peer: address.to_owned(), name });
+                    }
                     return Ok(Some(name));
                 }
                 (Ok(FormAnswer::Member { uuid, node, .. }), _) => {

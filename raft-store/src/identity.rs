@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// The name of the file within the data folder.
 const FILE: &str = "identity";
-/// The most bytes of an identity file.
+/// The most bytes of a file that is read here; the longest that is written has the names of five members.
 const LENGTH_MAX: u64 = 4096;
 
 /// The identity of a data folder.
@@ -41,7 +41,7 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk failed.
-    #[error("identity in '{}': {source}", path.display())]
+    #[error("'{}': {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -49,8 +49,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The file is there, but it is not an identity.
-    #[error("'{}' is not an identity of format 1: {why}; restore it, or move the folder away to join as a new node", path.display())]
+    /// The file is there, but it does not say what it should.
+    #[error("'{}' can't be understood: {why}; restore it, or move the folder away to join as a new node", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

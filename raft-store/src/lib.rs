@@ -13,7 +13,9 @@ mod store;
 
 pub use group::{Applied, Error, Group, Kind, Options, ReadIndex, Settings, Status};
 pub use machine::{Fault, Machine, Position, Txn};
-pub use network::{BODY_BYTES_MAX, Member, Rpc, Transport, TransportError, UnknownRpc};
+pub use network::{
+    BODY_BYTES_MAX, Member, NAME_BYTES_MAX, NAME_RULE, Rpc, Transport, TransportError, UnknownRpc, is_name,
+};
 pub use store::{COMMAND_BYTES_MAX, LOG_FAMILY, RESULTS_FAMILY, RESULTS_KEPT, StoreError, applied_index, families};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use flotilla_api::capability::LIFETIME_MAX_MS;
 use flotilla_http_server::Limits;
-use flotilla_member::{Addresses, Error, Period, addresses, limits};
+use flotilla_member::{Addresses, Error, Period, addresses, limits, name};
 use serde::{Deserialize, Serialize};
 
 /// A leader that is not sure of the others moves no votes.
@@ -14,7 +14,8 @@ const VOTER_GRACE_MIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The process's name in logs and on `/healthz`, for example `supernode-1`.
+    /// The process's name in logs, in lists and on `/healthz`, for example `supernode-1`: 1 to 255 letters, digits, `.`, `-` and
+    /// `_`.
     pub name: String,
     /// The folder that holds everything the supernode stores; made if it is missing.
     pub data_dir: PathBuf,
@@ -112,6 +113,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`], naming the setting and its bounds.
     pub fn check(&self) -> Result<Addresses, Error> {
+        name::check(&self.name)?;
         if !(1000..=LIFETIME_MAX_MS).contains(&self.capability_lifetime.as_ms()) {
             let why = format!("is from 1s to 15min, not {}", self.capability_lifetime);
             return Err(Error::Setting { name: "capability_lifetime", why });
@@ -145,5 +147,32 @@ impl Settings {
     pub fn limits(&self) -> Result<Limits, Error> {
         let Self { header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max, .. } = *self;
         limits::checked(header_timeout, idle_timeout, stall_timeout, drain_timeout, connections_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_supernode_has_a_name_that_can_be_written_down() {
+        let check = |name: &str| {
+            let settings = json!({
+                "name": name,
+                "data_dir": "/data",
+                "public": "127.0.0.1:1",
+                "peer": "127.0.0.1:2",
+                "ops": "127.0.0.1:3",
+                "initial_members": ["127.0.0.1:2"],
+                "fleet_secret_file": "/secret",
+                "root_key_file": "/root.key",
+            });
+            serde_json::from_value::<Settings>(settings).expect("the others have defaults").check().map(drop)
+        };
+        check("supernode-1").expect("a good name");
+        let error = check("").expect_err("names stand in lists");
+        assert!(matches!(error, Error::Setting { name: "name", .. }), "{error}");
     }
 }

@@ -20,10 +20,24 @@ use crate::store::COMMAND_BYTES_MAX;
 /// The longest body of a message, in bytes: entries up to the limit of one message of replication, and one more command.
 pub const BODY_BYTES_MAX: usize = 2 * COMMAND_BYTES_MAX + (64 << 10);
 
+/// The longest name of a member, in bytes; those of pods have at most 253.
+pub const NAME_BYTES_MAX: usize = 255;
+/// What a member's name is, for errors.
+pub const NAME_RULE: &str = "1 to 255 letters of a-z and A-Z, digits, '.', '-' and '_'";
+
+/// Whether a text can be a member's name, as [`NAME_RULE`] says.
+///
+/// Names stand in logs, lists and records that are read back with a bound, as they are.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let takes = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(takes)
+}
+
 /// A member of a group, as its log knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Member {
-    /// Its name in logs.
+    /// Its name in logs; [`is_name`] holds for it.
     pub name: String,
     /// Its peer address, `HOST:PORT`.
     pub peer: String,
