@@ -1,13 +1,17 @@
-//! The fleet's secret in its file: read once at start, refused when others could read it too; and which files of secrets are private.
+//! The fleet's secret in its file: read once at start, refused when others could read it too; which files of secrets are private,
+//! and how one is made.
 
 use std::{
-    fs::Metadata,
-    io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    fs::{File, Metadata, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use flotilla_api::peer::auth::FleetSecret;
+
+#[cfg(test)]
+mod tests;
 
 /// The shortest secret, in bytes: 128 bits in hex.
 const LENGTH_MIN: usize = 32;
@@ -27,7 +31,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Others can read the file.
-    #[error("fleet secret '{}' is readable by others (mode {mode:o}); run chmod 600 on it, or give it to root and a group of the server's, with mode 640", path.display())]
+    #[error("fleet secret '{}': {}", path.display(), exposed(*mode))]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -75,6 +79,55 @@ pub fn is_private(metadata: &Metadata) -> bool {
     private(metadata.permissions().mode(), metadata.uid(), metadata.gid(), &Reader::own())
 }
 
+/// Says why a file with a secret is refused that is not [private](is_private), and the two ways to mend that; `mode` is its
+/// permissions.
+#[must_use]
+pub fn exposed(mode: u32) -> String {
+    format!(
+        "others can read it (mode {mode:o}); run chmod 600 on it, or give it to root and a group that the server's user is in, with \
+         mode 640, and run the server as another user than root"
+    )
+}
+
+/// Makes a file with a secret that its owner alone can read, unless there is one by now; says whether it did. Blocks.
+///
+/// `unique` tells the temporary file, which lies beside it for a moment, from that of another process.
+///
+/// # Errors
+/// The folder takes no file; nothing is left of what was begun, unless the folder can't be written to any more.
+///
+/// # Durability
+/// Ok means: the file and its name are synced, whoever made it.
+pub fn make_once(path: &Path, text: &str, unique: u64) -> io::Result<bool> {
+    let temporary = path.with_extension(format!("tmp-{unique:016x}"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    // Processes that start together have one secret: a link, unlike a rename, never replaces what another one made.
+    let linked = fill(file, text).and_then(|()| std::fs::hard_link(&temporary, path));
+    // Whether the secret is there is known by now, so this decides nothing.
+    if let Err(error) = std::fs::remove_file(&temporary) {
+        tracing::warn!(file = %temporary.display(), %error, "a temporary file with a secret stays; remove it");
+    }
+    let made = match linked {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(error),
+    };
+    File::open(folder(path))?.sync_all()?;
+    Ok(made)
+}
+
+/// Whatever the process's mask is, the owner reads and writes the file.
+fn fill(mut file: File, text: &str) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Gives the folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Who reads a file.
 struct Reader {
     user: u32,
@@ -95,54 +148,4 @@ fn private(mode: u32, owner: u32, group: u32, reader: &Reader) -> bool {
     let given = owner == 0 && reader.user != 0 && reader.groups.contains(&group);
     let allowed = if given { 0o040 } else { 0 };
     mode & 0o077 & !allowed == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_may_read_what_root_gives_to_a_user() {
-        let (root, user) = (Reader { user: 0, groups: vec![0] }, Reader { user: 7, groups: vec![8, 9] });
-        for (mode, owner, group, reader, wanted) in [
-            (0o400, 7, 9, &user, true),
-            (0o600, 0, 0, &root, true),
-            (0o440, 0, 8, &user, true),
-            (0o640, 0, 9, &user, true),
-            (0o640, 0, 4, &user, false),
-            (0o440, 0, 0, &user, false),
-            (0o440, 0, 0, &root, false),
-            (0o440, 7, 9, &user, false),
-            (0o460, 0, 9, &user, false),
-            (0o444, 0, 9, &user, false),
-            (0o404, 0, 9, &user, false),
-        ] {
-            let is = private(mode, owner, group, reader);
-            assert_eq!(is, wanted, "{mode:o} of {owner}:{group} for {}", reader.user);
-        }
-    }
-
-    #[test]
-    fn a_process_knows_its_groups() {
-        let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-        let groups = status.lines().find_map(|line| line.strip_prefix("Groups:")).expect("they are told");
-        let mut groups: Vec<u32> = groups.split_whitespace().map(|group| group.parse().expect("a number")).collect();
-        groups.push(std::fs::metadata("/proc/self").expect("it is there").gid());
-        assert_eq!(Reader::own().groups, groups);
-    }
-
-    #[test]
-    fn a_secret_is_private_and_long_enough() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("fleet.secret");
-        assert!(matches!(read(&path), Err(Error::Io { .. })));
-        std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").expect("written");
-        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("changed");
-        mode(0o644);
-        assert!(matches!(read(&path), Err(Error::Exposed { mode: 0o644, .. })));
-        mode(0o600);
-        assert!(read(&path).is_ok());
-        std::fs::write(&path, "short").expect("written");
-        assert!(matches!(read(&path), Err(Error::Malformed { length: 5, .. })));
-    }
 }

@@ -1,7 +1,7 @@
 //! The root key: made once, shown to nobody but the owner of its file; the directory keeps its hash.
 
 use std::{
-    fs::{File, OpenOptions, Permissions},
+    fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
@@ -100,9 +100,8 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     };
     let metadata = file.metadata()?;
     if !secret::is_private(&metadata) {
-        let mode = metadata.permissions().mode() & 0o777;
-        let what = format!("others can read it (mode {mode:o}); run chmod 600 on it");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        let why = secret::exposed(metadata.permissions().mode() & 0o777);
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     let mut text = String::new();
     file.take(4096).read_to_string(&mut text)?;
@@ -111,26 +110,16 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn make(path: &Path, entropy: &dyn Entropy) -> io::Result<String> {
     let text = format!("flt_{:032x}{:032x}\n", entropy.u128(), entropy.u128());
-    let temporary = path.with_extension(format!("tmp-{:016x}", entropy.u64()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    // Supernodes that start together make one key: a link, unlike a rename, never replaces what another one made.
-    let linked = std::fs::hard_link(&temporary, path);
-    std::fs::remove_file(&temporary)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-    match linked {
-        Ok(()) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            read(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        }
-        Err(error) => Err(error),
+    if secret::make_once(path, &text, entropy.u64())? {
+        return Ok(text);
     }
+    read(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     #[test]
@@ -144,8 +133,9 @@ mod tests {
         assert_eq!(read_or_make(&path, false, &*entropy).expect("read"), made);
         let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("changed");
-        assert!(read_or_make(&path, true, &*entropy).is_err(), "an exposed key is refused");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o604)).expect("changed");
+        let error = read_or_make(&path, true, &*entropy).expect_err("an exposed key is refused").to_string();
+        assert!(error.contains(&secret::exposed(0o604)), "{error}");
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! `flotilla fleet-secret`: makes the secret that all processes of a fleet share, for whoever has no `openssl` at hand.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::path::Path;
 
 use flotilla_env::{Entropy, entropy};
+use flotilla_http_server::secret;
 
 use crate::{
     cli::FleetSecretArgs,
@@ -37,28 +33,10 @@ pub fn make(path: &Path, entropy: &dyn Entropy) -> Result<bool, Failure> {
     if path.exists() {
         return Ok(false);
     }
-    let mut secret = [0; 32];
-    entropy.fill(&mut secret);
-    let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    put(path, &text, entropy.u64()).map_err(|e| Failure::local(path.display(), &e))
-}
-
-/// Gives the file its text, unless it is there by now; says whether it did. `unique` tells the temporary file from that of another
-/// process.
-fn put(path: &Path, text: &str, unique: u64) -> io::Result<bool> {
-    let temporary = path.with_extension(format!("tmp-{unique:016x}"));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    // Processes that start together have one secret: a link, unlike a rename, never replaces what another one made.
-    let linked = written.and_then(|()| std::fs::hard_link(&temporary, path));
-    std::fs::remove_file(&temporary)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    match linked {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e),
-    }
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    secret::make_once(path, &text, entropy.u64()).map_err(|e| Failure::local(path.display(), &e))
 }
 
 #[cfg(test)]
