@@ -1,6 +1,6 @@
-//! The addresses that a process gives to others, checked.
+//! The addresses that a process gives to others, checked, and the one at which its own machine reaches it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::Error;
 
@@ -53,5 +53,34 @@ pub fn members(told: &[String]) -> Result<(), Error> {
     match members.len() == told.len() {
         true => Ok(()),
         false => wrong("names an address twice".to_owned()),
+    }
+}
+
+/// Gives the address at which this machine reaches a listener: loopback for one on every address.
+#[must_use]
+pub fn local(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_on_loopback() {
+        for (bound, wanted) in [
+            ("0.0.0.0:7402", "127.0.0.1:7402"),
+            ("[::]:7402", "[::1]:7402"),
+            ("127.0.0.2:1", "127.0.0.2:1"),
+            ("10.1.2.3:5", "10.1.2.3:5"),
+            ("[fd00::7]:5", "[fd00::7]:5"),
+        ] {
+            assert_eq!(local(bound.parse().expect("an address")).to_string(), wanted, "{bound}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! `flotilla healthcheck`: asks a server on this machine one question, for probes where there is neither a shell nor curl.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use flotilla_member::addresses;
 
 use super::dev::probe::Probe;
 use crate::{
@@ -39,12 +41,7 @@ fn address(flag: Option<SocketAddr>, set: Option<&str>) -> Result<SocketAddr, Fa
         })?,
         (None, None) => OPS,
     };
-    let ip = match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    Ok(SocketAddr::new(ip, bound.port()))
+    Ok(addresses::local(bound))
 }
 
 #[cfg(test)]
@@ -52,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_on_every_address_is_asked_on_loopback() {
+    fn the_flag_comes_before_the_environment_and_all_addresses_are_asked_on_loopback() {
         let of = |flag: Option<&str>, set: Option<&str>| {
             let flag = flag.map(|text| text.parse().expect("an address"));
             address(flag, set).map(|address| address.to_string()).map_err(|failure| failure.exit())
@@ -60,7 +57,6 @@ mod tests {
         assert_eq!(of(None, None), Ok("127.0.0.1:7403".to_owned()));
         assert_eq!(of(None, Some("")), Ok("127.0.0.1:7403".to_owned()));
         assert_eq!(of(None, Some("0.0.0.0:9")), Ok("127.0.0.1:9".to_owned()));
-        assert_eq!(of(None, Some("[::]:9")), Ok("[::1]:9".to_owned()));
         assert_eq!(of(Some("10.0.0.1:8"), Some("0.0.0.0:9")), Ok("10.0.0.1:8".to_owned()));
         assert_eq!(of(None, Some("here:9")), Err(Exit::Usage));
     }
