@@ -91,7 +91,8 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |key| format!("; did you mean '{key}'?"))
 }
 
-fn variable(key: &str) -> String {
+/// Gives the environment variable of a setting.
+pub fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase())
 }
 

@@ -212,6 +212,11 @@ pub struct RemoveArgs {
 Examples:
   flotilla node stop 3
   flotilla node stop --here                   in a container's hook: the node that FLOTILLA_KEY in the environment describes
+  flotilla node stop --here --config /etc/flotilla/node.toml
+                                              the node of this machine that was started with that file
+
+With --here, --config names the node's settings file, not the client's; settings that the node was given as flags are given
+as FLOTILLA_KEY in the environment.
 
 It gives the leadership away, takes no new requests, ends what it has begun and exits with 0, as after SIGTERM.")]
 pub struct StopArgs {
@@ -221,8 +226,9 @@ pub struct StopArgs {
     /// Its cluster; needed if there are several
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<ClusterName>,
-    /// The node that runs here with the settings of this environment; needs the fleet's secret in place of a token
-    #[arg(long, conflicts_with_all = ["node", "cluster"])]
+    /// The node that runs here with the settings of this environment and of the file that --config names; needs the fleet's
+    /// secret in place of a token
+    #[arg(long, conflicts_with_all = ["node", "cluster", "api", "token_file", "dir"])]
     pub here: bool,
     /// Which deployment, which output.
     #[command(flatten)]

@@ -48,6 +48,7 @@ fn pinned_commands_parse() {
         "flotilla node accept-disk d",
         "flotilla node stop 3 --cluster a",
         "flotilla node stop --here",
+        "flotilla node stop --here --config node.toml --json",
         "flotilla fleet-secret f",
         "flotilla healthcheck",
         "flotilla healthcheck live --ops 127.0.0.1:7403",
@@ -95,6 +96,9 @@ fn bad_arguments_are_usage_errors() {
         ("flotilla explain no/id", ErrorKind::ValueValidation),
         ("flotilla node stop", ErrorKind::MissingRequiredArgument),
         ("flotilla node stop 3 --here", ErrorKind::ArgumentConflict),
+        ("flotilla node stop --here --api http://other:7400", ErrorKind::ArgumentConflict),
+        ("flotilla node stop --token-file t --here", ErrorKind::ArgumentConflict),
+        ("flotilla node stop --here --dir d", ErrorKind::ArgumentConflict),
     ] {
         assert_eq!(parse(line).expect_err(line).kind(), kind, "{line}");
     }

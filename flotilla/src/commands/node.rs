@@ -13,7 +13,8 @@ use crate::{
     connect::Session,
     exit::{Exit, Failure, chain},
     output::{self, OfCluster, Report},
-    runtime, settings,
+    runtime,
+    settings::{self, Sources},
 };
 
 /// How long an empty node may be needed as a voter until its drain is given up.
@@ -127,11 +128,11 @@ async fn stop(args: &StopArgs) -> Result<Exit, Failure> {
     tell(&session, &cluster, &node, "stops")
 }
 
-/// Has the node stop that was started with this environment.
+/// Has the node stop that was started with this environment, and with the settings file that is named.
 async fn stop_here(args: &StopArgs) -> Result<Exit, Failure> {
-    let config = |e: &settings::Error| Failure::new(Exit::Config, chain(e));
-    let sources = super::server::sources(None, &[], Vec::new()).map_err(|e| config(&e))?;
-    let settings: flotilla_cluster_node::Settings = settings::load(&sources).map_err(|e| config(&e))?;
+    let file = args.client.connection.config.as_deref();
+    let sources = super::server::sources(file, &[], Vec::new()).map_err(|e| not_described(&e))?;
+    let settings = here(&sources)?;
     flotilla_cluster_node::stop_here(&settings).await.map_err(|e| {
         let exit = if e.is_of_settings() { Exit::Config } else { Exit::Unavailable };
         Failure::new(exit, chain(&e)).about(&settings.name)
@@ -141,6 +142,21 @@ async fn stop_here(args: &StopArgs) -> Result<Exit, Failure> {
         false => output::line(format_args!("{} of cluster {}: stops", settings.name, settings.cluster))?,
     }
     Ok(Exit::Ok)
+}
+
+/// Gives the settings of the node that runs here.
+fn here(sources: &Sources) -> Result<flotilla_cluster_node::Settings, Failure> {
+    settings::load(sources).map_err(|e| not_described(&e))
+}
+
+fn not_described(error: &settings::Error) -> Failure {
+    let settings::Error::Missing { key } = error else { return Failure::new(Exit::Config, chain(error)) };
+    // A server is told to give --set, which this command has not.
+    let variable = settings::variable(key);
+    let detail = format!(
+        "setting '{key}' of the node that runs here is missing: name its settings file with --config, or give {variable}"
+    );
+    Failure::new(Exit::Config, detail)
 }
 
 /// Has a node leave, and waits until it has.
@@ -231,5 +247,21 @@ mod tests {
         node.leaves = false;
         node.standing = Standing::Silent;
         assert!(row(&cluster, &node)[4].starts_with("silent"), "what is silent can't be asked");
+    }
+
+    #[test]
+    fn a_node_that_runs_here_is_found_by_its_settings_file() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("node.toml");
+        let text = "name = \"a-1\"\ncluster = \"a\"\ndata_dir = \"/data\"\npublic = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\
+            ops = \"127.0.0.1:3\"\nfleet_secret_file = \"/secret\"\n";
+        std::fs::write(&path, text).expect("the folder is writable");
+        let found = here(&Sources { file: Some(path), ..Sources::default() }).expect("all that is needed is there");
+        assert_eq!((found.name.as_str(), found.peer.port()), ("a-1", 2));
+
+        let failure = here(&Sources::default()).expect_err("nothing is known of it");
+        assert_eq!(failure.exit(), Exit::Config);
+        let told = failure.to_json().to_string();
+        assert!(told.contains("--config") && told.contains("FLOTILLA_") && !told.contains("--set"), "{told}");
     }
 }
