@@ -30,7 +30,7 @@ pub const READY_WITHIN: Duration = Duration::from_secs(1);
 /// How often readiness is looked at for the metrics: three times per scrape at the usual 15 s, and a read index each is no load.
 pub const SHOWN_EVERY: Duration = Duration::from_secs(5);
 
-/// Why a process is not ready. The set is closed.
+/// Why a process is not ready. The set is closed: one more needs a record, as the last one has (docs/adr/0012).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
