@@ -1,7 +1,7 @@
 """Renders what k8s/ has and compares both ways of rendering: `manifests.py render OUT`, with kubectl and Helm's library beside it.
 
-OUT gets one file for each overlay and each set of chart values. They have to be the same objects, but for the namespace, which a
-chart does not make, its Secret, which is random, and its test.
+OUT gets one file for each overlay and each set of chart values. They have to be the same objects, but for the chart's Secret, which is
+random, and its test.
 """
 
 import json
@@ -18,8 +18,10 @@ K8S = ROOT / "k8s"
 CHART = K8S / "helm" / "flotilla"
 RELEASE = NAMESPACE = "flotilla"
 OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
-ALONE = ["loadtest", "loadtest/store", "monitoring"]
+ALONE = ["namespace", "loadtest", "loadtest/store", "monitoring"]
 MONITORING = {"monitoring": {"scrape": True, "rules": True, "dashboards": True}}
+# What takes data along when it is deleted; the Secret is immutable, and there is none like it.
+HOLDS_DATA = ["Namespace", "Secret", "PersistentVolumeClaim"]
 # How long DNS may give a pod's old address: CoreDNS, as Kubernetes sets it up, keeps an answer for so long.
 DNS_S = 30
 # Names that are not DNS names, groups that are too small, an image that moves: what the schema and the chart must refuse.
@@ -71,7 +73,7 @@ def objects(text: str) -> dict:
     """Objects by what they are called, without those that only one way makes."""
     found = {}
     for document in yaml.safe_load_all(text):
-        if document is None or document["kind"] in ("Namespace", "Secret"):
+        if document is None or document["kind"] == "Secret":
             continue
         if "helm.sh/hook" in document["metadata"].get("annotations", {}):
             continue
@@ -147,9 +149,19 @@ def of_probes(text: str) -> list[str]:
     return faults
 
 
+def of_deletion(text: str) -> list[str]:
+    """Whoever deletes what was applied keeps the data: the claims of a set stay, and nothing that holds them goes."""
+    faults = [f"{kind} {of['metadata']['name']} goes with it" for kind in HOLDS_DATA for of in of_kind(text, kind)]
+    for of in of_kind(text, "StatefulSet"):
+        policy = of["spec"].get("persistentVolumeClaimRetentionPolicy")
+        if policy != {"whenDeleted": "Retain", "whenScaled": "Retain"}:
+            faults.append(f"{of['metadata']['name']}: its claims are kept by {json.dumps(policy)}")
+    return faults
+
+
 def sound(overlay: str, text: str) -> None:
     """What no schema knows."""
-    faults = of_budgets(text) + of_probes(text)
+    faults = of_budgets(text) + of_probes(text) + of_deletion(text)
     if faults:
         fail(f"{overlay}:\n  " + "\n  ".join(faults))
 
