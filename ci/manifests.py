@@ -22,6 +22,8 @@ ALONE = ["namespace", "loadtest", "loadtest/store", "monitoring"]
 MONITORING = {"monitoring": {"scrape": True, "rules": True, "dashboards": True}}
 # What takes data along when it is deleted; the Secret is immutable, and there is none like it.
 HOLDS_DATA = ["Namespace", "Secret", "PersistentVolumeClaim"]
+# Where the policy finds how many pods each group keeps.
+FLOORS = "flotilla-floors"
 # How long DNS may give a pod's old address: CoreDNS, as Kubernetes sets it up, keeps an answer for so long.
 DNS_S = 30
 # Names that are not DNS names, groups that are too small, an image that moves: what the schema and the chart must refuse.
@@ -40,6 +42,7 @@ REFUSED = [
     {"secret": {"existing": "x"}},
     {"listen": "::"},
     {"monitoring": {"rules": "yes"}},
+    {"floor": {"keep": "yes"}},
     {"nodes": {"tolerations": [{"keys": "x"}]}},
     {"supernodes": {"podAnnotations": {"x": 1}}},
 ]
@@ -191,6 +194,17 @@ def refuses(chart, given: dict) -> bool:
     return False
 
 
+def says_why(chart, given: dict, words: str, upgrade: bool = False) -> None:
+    """What a template refuses, it refuses with a word on what to do."""
+    try:
+        rendered(chart, given, upgrade)
+    except helm_python.HelmRenderError as error:
+        if words in str(error):
+            return
+        fail(f"the chart refuses {given} without '{words}': {error}")
+    fail(f"the chart takes {given}")
+
+
 def reserved(chart) -> None:
     """A setting that the chart makes itself is refused: the container would have it twice, and which one counts is chance."""
     for of in of_kind(rendered(chart, {}), "StatefulSet"):
@@ -224,13 +238,23 @@ def upgrades(chart) -> None:
         fail("an upgrade with a Secret of its own makes other sets than an install")
     if len(of_kind(rendered(chart, {}), "Secret")) != 1:
         fail("an install makes no Secret")
-    try:
-        rendered(chart, {}, upgrade=True)
-    except helm_python.HelmRenderError as error:
-        if "secrets.existing" in str(error):
-            return
-        fail(f"an upgrade without the Secret does not say what to do: {error}")
-    fail("an upgrade makes a second Secret")
+    says_why(chart, {}, "secrets.existing", upgrade=True)
+
+
+def keeps_floors(chart) -> None:
+    """A release that leaves the policy to another one has floors for its groups nevertheless, by the name that the policy asks for."""
+    for floor, kinds in (({}, [1, 1, 1]), ({"policy": False}, [0, 0, 1]), ({"keep": False}, [1, 1, 0])):
+        text = rendered(chart, {"floor": floor}, release="other")
+        found = [of_kind(text, kind) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ConfigMap")]
+        if [len(of) for of in found] != kinds:
+            fail(f"with floor {floor} the chart makes {[of['metadata']['name'] for kind in found for of in kind]}")
+        sets = {of["metadata"]["name"]: str(of["spec"]["replicas"]) for of in of_kind(text, "StatefulSet")}
+        for of in found[2]:
+            if (of["metadata"]["name"], of["data"]) != (FLOORS, sets):
+                fail(f"with floor {floor} {of['metadata']['name']} has {of['data']}, and the groups are {sets}")
+        for of in found[1]:
+            if of["spec"]["paramRef"]["name"] != FLOORS:
+                fail(f"the policy asks for {of['spec']['paramRef']['name']}")
 
 
 def selectors(value, of: str = "") -> list[dict]:
@@ -244,7 +268,8 @@ def selectors(value, of: str = "") -> list[dict]:
 
 
 def mixes(chart) -> None:
-    """Two releases in one namespace: whatever selects pods of one selects some of its own, and none of the other's."""
+    """Whatever selects pods of a release selects some of its own, and none of another one's: the labels name the release, whatever
+    namespace it is in. A namespace is for one release alone nevertheless, as values.yaml says."""
     texts = [rendered(chart, {}, release=name) for name in ("one", "other")]
     own, others = [[of["spec"]["template"]["metadata"]["labels"] for of in of_kind(text, "StatefulSet")] for text in texts]
     asked = [found for document in yaml.safe_load_all(texts[0]) for found in selectors(document)]
@@ -296,6 +321,7 @@ def main() -> None:
         reserved(chart)
         passes_on(chart)
         upgrades(chart)
+        keeps_floors(chart)
         mixes(chart)
     for folder in ALONE:
         (out / f"{folder.replace('/', '-')}.yaml").write_text(kustomized(folder))
