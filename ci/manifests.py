@@ -32,6 +32,7 @@ REFUSED = [
     {"clusters": [{"name": "supernodes", "members": 3, "replicas": 3}]},
     {"clusters": [{"name": "a", "members": 3, "replicas": 2}]},
     {"clusters": [{"name": "a", "members": 5, "replicas": 4}]},
+    {"clusters": [{"name": "a", "members": 3, "replicas": 3}, {"name": "a", "members": 5, "replicas": 5}]},
     {"clusters": []},
     {"supernodes": {"members": 2}},
     {"supernodes": {"members": 3, "replicas": 2}},
@@ -320,6 +321,8 @@ def main() -> None:
                 fail(f"the chart takes {given}")
         reserved(chart)
         passes_on(chart)
+        # The schema can't say that names differ.
+        says_why(chart, {"clusters": [{"name": "a", "members": 3, "replicas": 3}] * 2}, "a name of its own")
         upgrades(chart)
         keeps_floors(chart)
         mixes(chart)
