@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 K8S = ROOT / "k8s"
 CHART = K8S / "helm" / "flotilla"
+TICKETS = ROOT / "api/src/tickets.rs"
 RELEASE = NAMESPACE = "flotilla"
 OVERLAYS = {"prod": None, "dev": "values-dev.yaml"}
 ALONE = ["namespace", "loadtest", "loadtest/store", "monitoring"]
@@ -185,6 +186,16 @@ def scraped(text: str) -> None:
         fail(f"the ServiceMonitor scrapes pods with the labels {found}, and there are {sets}")
 
 
+def patient(text: str) -> None:
+    """The example's proxy waits longer than whoever watches a ticket may, or its 504 comes before the answer."""
+    (ingress,) = of_kind(text, "Ingress")
+    ticket_s = int(re.search(r"^pub const TICKET_WAIT_MAX_S: u64 = (\d+);$", TICKETS.read_text(), re.M)[1])
+    for way in ("read", "send"):
+        proxy_s = int(ingress["metadata"]["annotations"][f"nginx.ingress.kubernetes.io/proxy-{way}-timeout"])
+        if proxy_s <= ticket_s:
+            fail(f"the Ingress has proxy-{way}-timeout {proxy_s}, and ?wait= may be {ticket_s} s")
+
+
 def refuses(chart, given: dict) -> bool:
     # The library hands values to the templates as they are, so the schema is asked first, as Helm does.
     try:
@@ -328,6 +339,7 @@ def main() -> None:
         mixes(chart)
     for folder in ALONE:
         (out / f"{folder.replace('/', '-')}.yaml").write_text(kustomized(folder))
+    patient((K8S / "examples/ingress.yaml").read_text())
     for file in sorted((K8S / "examples").glob("*.yaml")):
         (out / f"example-{file.name}").write_text(file.read_text())
 
