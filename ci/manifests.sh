@@ -27,8 +27,9 @@ as_json <"$out/prod.yaml" >"$out/prod.json"
   echo ---
   cat "$out/loadtest-store.yaml"
 } | as_json >"$out/jobs.json"
+as_json <"$out/example-accept-disk.yaml" >"$out/accept.json"
 export PYTHONDONTWRITEBYTECODE=1
-(cd tests/containers && MANIFESTS=$out/prod.json JOBS=$out/jobs.json "$tools/python" -m unittest --quiet test_pods test_names)
+(cd tests/containers && MANIFESTS=$out/prod.json JOBS=$out/jobs.json ACCEPT=$out/accept.json "$tools/python" -m unittest --quiet test_pods test_names)
 say "pods that are made of them find each other"
 say "kustomize and Helm make the same objects, and the chart refuses what it should"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The image and the manifests form a fleet by themselves, and lose nothing whatever happens to its pods.
 #
-# check: pods of the rendered manifests under podman: form, serve, kills, rolling restart, more and fewer nodes, lost disks, load test (root; LIMITS=no, LOAD=yes, PACE=1)
+# check: pods of the rendered manifests under podman: form, serve, kills, rolling restart, more and fewer nodes, lost disks, a marked one, load test (root; LIMITS=no, LOAD=yes, PACE=1)
 # ci: no
 set -euo pipefail
 # shellcheck source=lib/common.sh
@@ -36,7 +36,8 @@ podman network create --disable-dns --subnet "$SUBNET.0/24" "$NETWORK" >>"$WORK/
 
 tools=$("$REPO/ci/tool.sh" manifests) || fail "the tools can't be installed"
 as_json() { "$tools/python" -c 'import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)'; }
-export MANIFESTS=$WORK/manifests.json JOBS=$WORK/jobs.json
+export MANIFESTS=$WORK/manifests.json JOBS=$WORK/jobs.json ACCEPT=$WORK/accept.json
+as_json <"$REPO/k8s/examples/accept-disk.yaml" >"$ACCEPT"
 "$tools/kubectl" kustomize "$REPO/k8s/prod" | as_json >"$MANIFESTS"
 {
   "$tools/kubectl" kustomize "$REPO/k8s/loadtest"

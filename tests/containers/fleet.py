@@ -1,6 +1,6 @@
-"""Three supernodes and two clusters as pods: they form, serve, are killed, restarted, scaled, and lose a disk, under the ledger.
+"""Three supernodes and two clusters as pods: they form, serve, are killed, restarted, scaled, and lose a disk, or are told to trust it, under the ledger.
 
-MANIFESTS and JOBS name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
+MANIFESTS, JOBS and ACCEPT name the rendered manifests as JSON, IMAGE the image, NETWORK a network of podman with the addresses SUBNET.0/24,
 PREFIX what the pods' names begin with. LIMITS=no leaves out limits of memory where control groups can't set them. PACE=1 lets DNS
 and probes take as long as they do in the field. LOAD=yes runs the load test's Jobs as they are, and not with a small profile.
 """
@@ -24,7 +24,7 @@ from kubelet import Kubelet, Pod  # noqa: E402
 # Nine servers start on few processors.
 FORM_S, READY_S = 120, 60
 DRAIN_S, REMOVE_S, JOIN_S, REPAIR_S = 120, 60, 90, 120
-CONFIG = 78
+CONFIG, DISK = 78, 74
 LOST_AFTER_MS = 5_500
 # The promise of a rolling restart.
 GAP_MAX_S = 3
@@ -286,6 +286,31 @@ def new_disk(kubelet: Kubelet, ledger: Ledger) -> None:
     ledger.still_runs()
 
 
+def accepts_a_disk(kubelet: Kubelet, ledger: Ledger) -> None:
+    """A node whose disk is marked as failed starts no more, until the pod of k8s/examples took the mark away."""
+    pod = kubelet.of_cluster("b")[1]
+    number, mark = id_of(pod), pod.volume / "data" / "metadata.failed"
+    pod.kill()
+    mark.write_text("planted")
+    pod.restart()
+    if not pod.wait(lambda: pod.state() == "exited", 60) or pod.exit_code() != DISK:
+        fail(f"the disk of {pod.name} is marked as failed; it is {pod.state()}: {pod.last_words()}")
+    if "accept-disk" not in pod.last_words():
+        fail(f"{pod.name} does not say what to do: {pod.last_words()}")
+    pod.remove()
+    (document,) = json.loads(Path(os.environ["ACCEPT"]).read_text())
+    document["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = pod.claim
+    code = kubelet.step(pods.once(document, kubelet.place))
+    if code != 0 or mark.exists():
+        fail(f"the disk of {pod.name} was accepted with {code}; its mark is {'still there' if mark.exists() else 'gone'}")
+    pod.create()
+    took = pod.wait_ready(READY_S)
+    if id_of(pod) != number:
+        fail(f"{pod.name} was node {number} of b, and with the same disk it is {id_of(pod)}")
+    note(f"{pod.name} has its disk accepted, ready after {took:.1f} s")
+    ledger.still_runs()
+
+
 def main() -> None:
     work = Path(os.environ["WORK"])
     documents = json.loads(Path(os.environ["MANIFESTS"]).read_text())
@@ -311,7 +336,7 @@ def main() -> None:
         note(f"{len(kubelet.pods)} pods are ready after {figures['formed_s']:.1f} s")
         looks_as_told(kubelet)
         serves_the_demo(kubelet, token, content)
-        phases = {"kills": kills, "rolling": rolling_restart, "scale": scale, "undrained": undrained, "disk": new_disk}
+        phases = {"kills": kills, "rolling": rolling_restart, "scale": scale, "undrained": undrained, "disk": new_disk, "accept": accepts_a_disk}
         for name, phase in phases.items():
             ledger = Ledger(work, name)
             files.append(ledger.file)

@@ -54,7 +54,8 @@ class Pod:
         self.address: str | None = None
         self.readiness: Readiness | None = None
         self.peer = f"{self.name}.{statefulset['spec']['serviceName']}:7402"
-        self.volume = Path(kubelet.place.volumes) / self.name / "data"
+        self.claim = pods.claim("data", self.name)
+        self.volume = Path(kubelet.place.volumes) / self.claim
 
     def create(self) -> None:
         """Makes the pod, at a new address, and its volume, unless that is there, and starts it."""

@@ -132,6 +132,11 @@ def container(of: dict, values: dict[str, str], place: Place) -> dict:
     return made
 
 
+def claim(template: str, pod: str) -> str:
+    """What the claim of a StatefulSet's pod is called."""
+    return f"{template}-{pod}"
+
+
 def folder(volume: dict, pod: str, place: Place) -> dict:
     """A volume as a folder of this machine: the pod's own claim, one that has a name, or the one with the keys of the Secret."""
     if "secret" in volume:
@@ -142,14 +147,14 @@ def folder(volume: dict, pod: str, place: Place) -> dict:
     elif "persistentVolumeClaim" in volume:
         path = f"{place.volumes}/{volume['persistentVolumeClaim']['claimName']}"
     else:
-        path = f"{place.volumes}/{pod}/{volume['name']}"
+        path = f"{place.volumes}/{claim(volume['name'], pod)}"
     return {"name": volume["name"], "hostPath": {"path": path, "type": "Directory"}}
 
 
 def pod(metadata: dict, spec: dict, claims: list[str], place: Place) -> dict:
     """The pod that podman is to run."""
-    values = [variables(of["env"], fields(metadata)) for of in spec["containers"]]
-    volumes = spec.get("volumes", []) + [{"name": claim} for claim in claims]
+    values = [variables(of.get("env", []), fields(metadata)) for of in spec["containers"]]
+    volumes = spec.get("volumes", []) + [{"name": name} for name in claims]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -176,8 +181,13 @@ def member(statefulset: dict, ordinal: int, place: Place) -> dict:
         "namespace": statefulset["metadata"]["namespace"],
         "labels": labels(statefulset, ordinal),
     }
-    claims = [claim["metadata"]["name"] for claim in statefulset["spec"]["volumeClaimTemplates"]]
+    claims = [template["metadata"]["name"] for template in statefulset["spec"]["volumeClaimTemplates"]]
     return pod(metadata, statefulset["spec"]["template"]["spec"], claims, place)
+
+
+def once(document: dict, place: Place) -> dict:
+    """A pod that stands for itself."""
+    return pod(document["metadata"], document["spec"], [], place)
 
 
 def steps(job: dict, place: Place) -> list[dict]:

@@ -1,4 +1,5 @@
-"""Pods are made as Kubernetes would; MANIFESTS names the rendered ones, and JOBS those of the load test, as JSON."""
+"""Pods are made as Kubernetes would; MANIFESTS names the rendered ones, JOBS those of the load test, and ACCEPT
+the example that accepts a disk, as JSON."""
 
 import json
 import os
@@ -107,6 +108,23 @@ class Made(unittest.TestCase):
             self.assertEqual(paths, ["/volumes/flotilla-loadtest", "/secrets/root.key"])
             api = next(one["value"] for one in step["containers"][0]["env"] if one["name"] == "FLOTILLA_API")
             self.assertIn(name, pods.looked_for(api.removeprefix("http://"), "flotilla"))
+
+    def test_a_disk_is_accepted_where_its_server_has_it_and_as_its_user(self) -> None:
+        (document,) = json.loads(Path(os.environ["ACCEPT"]).read_text())
+        template = self.sets["flotilla-a"]["spec"]["template"]["spec"]
+        made, server = [one["spec"] for one in (pods.once(document, self.place), pods.member(self.sets["flotilla-a"], 0, self.place))]
+        (of,) = made["containers"]
+        self.assertEqual(of["args"], ["node", "accept-disk", self.env("flotilla-a", 0)["FLOTILLA_DATA_DIR"]])
+        self.assertEqual(document["spec"]["containers"][0]["image"], template["containers"][0]["image"])
+        self.assertEqual(document["spec"]["securityContext"], template["securityContext"])
+        for found, there in ((made["volumes"], server["volumes"]), (of["volumeMounts"], server["containers"][0]["volumeMounts"])):
+            self.assertEqual([one for one in found if one not in there], [])
+        # It counts as no server, and may reach no more than one.
+        labels = document["metadata"]["labels"].items()
+        self.assertFalse([name for name, one in self.sets.items() if one["spec"]["selector"]["matchLabels"].items() <= labels])
+        selectors = {kind: [one["spec"] for one in self.documents if one["kind"] == kind] for kind in ("Service", "NetworkPolicy")}
+        self.assertFalse([one for one in selectors["Service"] if one["selector"].items() <= labels])
+        self.assertTrue([one for one in selectors["NetworkPolicy"] if one["podSelector"]["matchLabels"].items() <= labels])
 
 
 if __name__ == "__main__":
