@@ -38,6 +38,14 @@ def expanded(text: str, env: dict[str, str]) -> dict:
     return document
 
 
+def readers(services: dict, name: str) -> list[str]:
+    """Who else mounts the volume that a service has its root key in; the key opens everything."""
+    path = services[name].get("environment", {}).get("FLOTILLA_ROOT_KEY_FILE", "")
+    mounts = [(other, *volume.split(":")[:2]) for other, service in services.items() for volume in service.get("volumes", [])]
+    own = {volume for other, volume, target in mounts if other == name and path.startswith(f"{target}/")}
+    return sorted({other for other, volume, _ in mounts if other != name and volume in own})
+
+
 def faults(document: dict) -> list[str]:
     """Tells what is valid and does not work."""
     found, services, volumes = [], document["services"], document.get("volumes") or {}
@@ -49,6 +57,7 @@ def faults(document: dict) -> list[str]:
         # They are copied into the container, which the engine refuses where the root file system can't be written (docker/compose#12031).
         if service.get("read_only") and (service.get("configs") or service.get("secrets")):
             found.append(f"{name} has configs or secrets and can't be written")
+        found += [f"{other} can read the root key of {name}" for other in readers(services, name)]
     ports = [port for service in services.values() for port in service.get("ports", [])]
     found += [f"port {port} is published to other machines" for port in ports if not port.startswith("127.0.0.1:")]
     return found
@@ -71,6 +80,7 @@ def controls(text: str) -> list[str]:
         ("<<: *server", "<<: *nobody", "alias 'nobody'"),
         ("service_completed_successfully", "service_done", "`service_done`"),
         ("depends_on:\n    secret:", "depends_on:\n    nobody:", "waits for nobody"),
+        ("KEY_FILE: /var/lib/flotilla", "KEY_FILE: /etc/flotilla", "a-1 can read the root key of supernode"),
         ('"a-1:/var', '"a-9:/var', "volume a-9 is not defined; nobody uses volume a-1"),
         (port, 'ports: ["7400:7401"]', "published to other machines"),
         (port, f"{port}\n    secrets: [planted]", "`planted`"),

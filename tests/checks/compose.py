@@ -205,6 +205,15 @@ def head(project: Project) -> int:
     return count
 
 
+def root_key_is_kept(project: Project) -> None:
+    """The root key lies in one volume, which the supernode alone has."""
+    volumes = Path(os.environ["WORK"]) / "volumes"
+    keys = [path.parent for path in volumes.glob("*/root.key")]
+    having = [service.name for service in project.services.values() if any(source in keys for _, source, _ in service.machine.mounts)]
+    if having != ["supernode"]:
+        fail(f"{having} have the root key, in {[str(path.relative_to(volumes)) for path in keys]}")
+
+
 def serves(project: Project, method: str, key: str, wanted: int, body: bytes | None = None) -> bytes:
     """Sends a request through the published port."""
     _, there = project.published()
@@ -227,6 +236,7 @@ def main() -> None:
         service.settings()
     up_s = project.up()
     note(f"all are healthy after {up_s:.1f} s")
+    root_key_is_kept(project)
     count = head(project)
     if count < 4:
         fail(f"the file's head has {count} commands")
