@@ -1,9 +1,15 @@
 # Flotilla as an image: the binary and the four libraries that it loads. No shell, no package manager, no root.
 #
-#   podman build --tag flotilla:0.1.0 .                       builds everything, for half an hour on two cores
-#   podman build --tag flotilla:0.1.0 --target prebuilt --file Dockerfile bin    takes bin/flotilla as it is
+# This builds everything, for half an hour on two cores. The revision has to be told, since .git is not sent along:
 #
-# ci/image.sh does both. A binary that is taken must have been linked on the Debian release of DEBIAN, or on an older one.
+#   podman build --tag flotilla:0.1.0 --build-arg FLOTILLA_REV=$(git rev-parse --short HEAD) .
+#
+# This takes bin/flotilla as it is:
+#
+#   podman build --tag flotilla:0.1.0 --target prebuilt --file Dockerfile bin
+#
+# ci/image.sh does both, and holds the image to its size. A binary that is taken must have been linked on the Debian release of
+# DEBIAN, or on an older one.
 
 ARG DEBIAN=docker.io/library/debian:bookworm-slim
 ARG RUST=docker.io/library/rust:1.95-slim-bookworm
