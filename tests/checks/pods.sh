@@ -11,8 +11,6 @@ check_begin pods
 "$REPO/ci/setup.sh" containers || fail "podman can't be installed"
 export CONTAINERS_CONF=${CONTAINERS_CONF:-$REPO/ci/containers.conf}
 need_space_mb 4000
-# The program is most of it, and four libraries have 5 MB.
-IMAGE_MB_MAX=60
 
 # Names and addresses of this run alone: others may run beside it.
 export PREFIX=fleet$$ NETWORK=fleet$$ IMAGE=localhost/flotilla:fleet$$
@@ -27,10 +25,8 @@ remove_all() {
 # shellcheck disable=SC2016 # expanded at the end
 on_end 'remove_all >>"$WORK/remove.log" 2>&1'
 
-image=$("$REPO/ci/image.sh" prebuilt "$IMAGE" 2>>"$WORK/image.log") || fail "the image can't be built"
-image_mb=$((${image##* } / 1000000))
-note "image: $image_mb MB"
-[ "$image_mb" -le "$IMAGE_MB_MAX" ] || fail "the image has $image_mb MB, at most $IMAGE_MB_MAX are wanted"
+image=$("$REPO/ci/image.sh" prebuilt "$IMAGE" 2>>"$WORK/image.log") || fail "the image can't be built: $(tail -n 1 "$WORK/image.log")"
+note "image: $((${image##* } / 1000000)) MB"
 # Names are answered by the test, as a Kubernetes cluster's DNS would.
 podman network create --disable-dns --subnet "$SUBNET.0/24" "$NETWORK" >>"$WORK/network.log" 2>&1 || fail "there is no network"
 
