@@ -120,6 +120,11 @@ def of_dashboards(documents: dict[str, dict], table: dict[str, metrics.Metric]) 
     return faults, asked
 
 
+def of_files(files: dict[str, str]) -> list[str]:
+    """Tells which files of dashboards are not as they are made, by their names; in other words counts, too, as it would be undone."""
+    return [f"dashboards/{name} is not what ci/dashboards.py makes: run make monitoring, or delete it" for name in dashboards.stale(files)]
+
+
 def parse(promtool: str, asked: list[str]) -> list[str]:
     """Has promtool parse queries."""
     rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(asked)]
@@ -142,16 +147,15 @@ def macros() -> list[tuple[str, str, dict[str, set[str]]]]:
 
 def check(promtool: str) -> None:
     table, rules, tests = metrics.documented(), alerts(), yaml.safe_load(TESTS.read_text())
-    documents = {path.stem: json.loads(path.read_text()) for path in sorted((FOLDER / "dashboards").glob("*.json"))}
+    files = {path.name: path.read_text() for path in sorted(dashboards.FOLDER.iterdir())}
+    documents = {name: json.loads(files[f"{name}.json"]) for name in dashboards.DASHBOARDS if f"{name}.json" in files}
     pages = {path.stem: path.read_text() for path in sorted(RUNBOOKS.glob("*.md"))}
     found, asked = of_dashboards(documents, table)
     faults = metrics.differences(table, macros())
     faults += of_alerts(rules, tests, table) + of_runbooks(rules, pages, table) + found
     if not CUSTOM.exists() or CUSTOM.read_text() != custom_resource():
         faults.append("prometheusrule.yaml is not what rules.yaml makes it: run make monitoring")
-    for name in dashboards.DASHBOARDS:
-        if documents.get(name) != json.loads(dashboards.dashboard(name)):
-            faults.append(f"dashboards/{name}.json is not what ci/dashboards.py makes it: run make monitoring")
+    faults += of_files(files)
     faults += run(promtool, "check", "rules", str(RULES)) + run(promtool, "test", "rules", str(TESTS)) + parse(promtool, asked)
     faults += controls(promtool, table, rules, tests, pages, documents)
     for fault in faults:
@@ -173,6 +177,8 @@ def controls(promtool: str, table: dict, rules: dict, tests: dict, pages: dict, 
         "a function that there is not": promql.faults("sums(up)", table) != [],
         "a variable, label and legend that there are not": len(of_dashboards(planted, table)[0]) == 4,
         "a query that does not parse": parse(promtool, ["sum(up"]) != [],
+        "a dashboard that nobody makes": len(of_files({f"{name}.json": dashboards.dashboard(name) for name in dashboards.DASHBOARDS} | {"x.json": "{}"})) == 1,
+        "a dashboard that is missing or has other words": len(of_files({"node.json": dashboards.dashboard("node") + " "})) == len(dashboards.DASHBOARDS),
         "a metric that is not documented": metrics.differences(table, [*macros(), ("gauge", "flotilla_planted", {})]) != [],
         "a metric with another label": metrics.differences(table, [*macros(), ("gauge", "flotilla_inflight_bytes", {"x": set()})]) != [],
         "a metric that nothing exports any more": metrics.differences(table | {"flotilla_planted": metrics.Metric("gauge")}, macros()) != [],
@@ -189,7 +195,7 @@ def main() -> None:
         case ["check", promtool]:
             check(promtool)
         case ["write"]:
-            dashboards.main()
+            dashboards.write()
             CUSTOM.write_text(custom_resource())
         case _:
             sys.exit(__doc__)
