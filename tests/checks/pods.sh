@@ -24,6 +24,8 @@ remove_all() {
 }
 # shellcheck disable=SC2016 # expanded at the end
 on_end 'remove_all >>"$WORK/remove.log" 2>&1'
+# There is no deployment of `dev` here, whose end would do it.
+on_end "python3 '$LIB/reap.py' '$DIR' '$WORK'"
 
 image=$("$REPO/ci/image.sh" prebuilt "$IMAGE" 2>>"$WORK/image.log") || fail "the image can't be built: $(tail -n 1 "$WORK/image.log")"
 note "image: $((${image##* } / 1000000)) MB"

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pods  # noqa: E402
 from census import chunks_of  # noqa: E402
-from dev import Client, fail, flotilla, ledger_acked, ledger_verdict, note  # noqa: E402
+from dev import Client, fail, flotilla, ledger_acked, ledger_verdict, note, start_ticks  # noqa: E402
 from kubelet import Kubelet, Pod  # noqa: E402
 
 # Nine servers start on few processors.
@@ -51,6 +51,9 @@ class Ledger:
         command = [os.environ["FLOTILLA"], "loadtest", "ledger", "run", "--file", str(self.file), "--clients", "4"]
         with open(work / f"ledger-{name}.log", "wb") as log:
             self.run = subprocess.Popen(command + ["--seconds", "3600"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # Who cleans up ends it, if this process can't.
+        with open(work / "started", "a") as started:
+            started.write(f"{self.run.pid} {start_ticks(self.run.pid)}\n")
 
     def still_runs(self) -> None:
         if self.run.poll() is not None:
