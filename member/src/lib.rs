@@ -1,7 +1,7 @@
 //! A process as a member of a Raft group: what nodes and supernodes do alike before and around their own work.
 //!
 //! Folder, marks of failed disks, formation over signed requests, Raft messages over signed requests, the group on its database,
-//! its members.
+//! its members, and what is left of its disk.
 //! It knows neither files nor directories.
 
 pub mod addresses;
@@ -16,6 +16,7 @@ pub mod membership;
 pub mod name;
 mod period;
 pub mod problem;
+mod space;
 mod transport;
 mod watched;
 
@@ -26,4 +27,5 @@ pub use fatal::Fatal;
 pub use group::{Databases, FormPeers, Seams, Seat, hand_over};
 pub use live::live;
 pub use period::Period;
+pub use space::SpaceGauges;
 pub use transport::PeerTransport;

@@ -9,7 +9,7 @@ use flotilla_api::{
 use flotilla_http_server::{DocumentCache, Late, Sealer};
 use flotilla_kv::Kv;
 use flotilla_member::{
-    Addresses, Entrant, Error, Seams,
+    Addresses, Entrant, Error, Seams, SpaceGauges,
     membership::{self, Kind},
 };
 use flotilla_raft_store::{Group, formation::Plan, identity::Identity};
@@ -137,6 +137,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         entropy: seams.entropy.clone(),
         hold: settings.ticket_hold.0,
     };
+    let space = SpaceGauges::default();
     let (follower, turns) = Follower::new(directory.clone(), seams.clock.clone());
     let kept = Arc::new(Semaphore::new(KEPT_BUDGET_BYTES));
     let lifetime = settings.capability_lifetime.0;
@@ -204,6 +205,7 @@ async fn take_part(supernode: &Supernode, identity: Identity, stop: &Cancellatio
         () = claims.run() => Ok(()),
         () = granter.run() => Ok(()),
         () = follower.run() => Ok(()),
+        () = space.keep_shown(&seams.disk, &settings.data_dir) => Ok(()),
         // Ends with the stop.
         () = gate.run(stop.clone()) => Ok(()),
     }
