@@ -3,22 +3,31 @@
 use flotilla_api::route;
 use http::Method;
 
-/// Names a request's operation.
+/// Names a request's operation. What a supernode sends on for its client has a name of its own: that client's request is counted
+/// where it came in.
 #[must_use]
 pub fn name(method: &Method, route: Option<&str>) -> &'static str {
-    let file = |method: &Method| match method.as_str() {
-        "PUT" => "put",
-        "GET" => "get",
-        "HEAD" => "head",
-        "DELETE" => "delete",
-        "POST" => "copy",
-        "PATCH" => "patch",
-        _ => "other",
-    };
     match route {
-        Some(path) if path.starts_with(route::FILES) || path == route::PEER_FILE => file(method),
+        Some(path) if path.starts_with(route::FILES) => match method.as_str() {
+            "PUT" => "put",
+            "GET" => "get",
+            "HEAD" => "head",
+            "DELETE" => "delete",
+            "POST" => "copy",
+            "PATCH" => "patch",
+            _ => "other",
+        },
+        Some(route::PEER_FILE) => match method.as_str() {
+            "PUT" => "peer_put",
+            "GET" => "peer_get",
+            "HEAD" => "peer_head",
+            "DELETE" => "peer_delete",
+            "POST" => "peer_copy",
+            "PATCH" => "peer_patch",
+            _ => "other",
+        },
         Some(path) if path.starts_with(route::PEER_RAFT) => "raft",
-        Some(route::PEER_LIST) => "list",
+        Some(route::PEER_LIST) => "peer_list",
         Some(route::PEER_CHUNK) if method == Method::PUT => "chunk_put",
         Some(route::PEER_CHUNK) => "chunk_get",
         Some(route::PEER_PLACE) => "place",
@@ -36,5 +45,23 @@ pub fn name(method: &Method, route: Option<&str>) -> &'static str {
         Some(path) if path.starts_with(route::CLUSTERS) => "admin",
         Some(route::PEER_INVENTORY | route::PEER_INSPECT) => "inspect",
         Some(_) | None => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_supernode_sends_on_is_told_from_what_clients_bring() {
+        let public = format!("{}/{{*name}}", route::FILES);
+        let methods = [Method::PUT, Method::GET, Method::HEAD, Method::DELETE, Method::POST, Method::PATCH];
+        for (method, own) in methods.iter().zip(["put", "get", "head", "delete", "copy", "patch"]) {
+            assert_eq!(name(method, Some(&public)), own);
+            assert_eq!(name(method, Some(route::PEER_FILE)), format!("peer_{own}"));
+        }
+        assert_eq!(name(&Method::POST, Some(route::PEER_LIST)), "peer_list");
+        assert_eq!(name(&Method::OPTIONS, Some(&public)), "other");
+        assert_eq!(name(&Method::GET, None), "other");
     }
 }
