@@ -15,7 +15,8 @@ NS = 'namespace=~"$namespace"'
 ONE = f'{NS}, instance=~"$instance"'
 LEADS = f"* on (namespace, job, instance) group_left (group) (flotilla_raft_is_leader{{{NS}}} == 1)"
 LED = f'* on (namespace, job, instance) group_left (group) (flotilla_raft_is_leader{{{NS}, group="$group"}} == 1)'
-FILES = 'op=~"put|get|head|delete|list|patch|copy"'
+# As clients brought them; what supernodes send on has names of its own.
+FILES = 'op=~"put|get|head|delete|patch|copy"'
 
 
 def rate(name: str, where: str = NS) -> str:
@@ -39,7 +40,7 @@ OVERVIEW = [
     ("Waiting, by cluster", "short", [(f"sum by (cluster) (flotilla_queue_depth{{{NS}}})", "{{cluster}}")]),
     ("Refused", "reqps", [(f"sum by (why) ({rate('flotilla_refused_total')})", "{{why}}")]),
     ("Elections", "short", [(f"max by (group) (increase(flotilla_elections_total{{{NS}}}[$__rate_interval]))", "{{group}}")]),
-    ("Space that is left, by node", "percentunit", [
+    ("Space that is left", "percentunit", [
         (f'flotilla_disk_bytes{{{NS}, kind="free"}} / ignoring (kind) flotilla_disk_bytes{{{NS}, kind="total"}}', "{{instance}}")]),
     ("Alerts", "short", [(f'count by (alertname, severity) (ALERTS{{{NS}, alertname=~"Flotilla.*", alertstate="firing"}})', "{{alertname}}")]),
     ("Revisions", "short", [(f"count by (rev) (flotilla_build_info{{{NS}}})", "{{rev}}")]),
@@ -63,6 +64,8 @@ SUPERNODE = [
     ("Members", "short", [(f'sum by (standing) (flotilla_members{{{NS}}} * on (namespace, job, instance) group_left () (flotilla_raft_is_leader{{{NS}, group="supernodes"}} == 1))', "{{standing}}")]),
     ("Directory: entries not applied", "short", [(f'flotilla_raft_last_log_index{{{ONE}, group="supernodes"}} - flotilla_raft_applied_index{{{ONE}, group="supernodes"}}', "{{instance}}")]),
     ("Who leads", "short", [(f'flotilla_raft_is_leader{{{NS}, group="supernodes"}}', "{{instance}}")]),
+    ("Space that is left", "percentunit", [
+        (f'flotilla_disk_bytes{{{ONE}, kind="free"}} / ignoring (kind) flotilla_disk_bytes{{{ONE}, kind="total"}}', "{{instance}}")]),
 ]
 
 CLUSTER = [
