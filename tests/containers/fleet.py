@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import pods  # noqa: E402
+import watched  # noqa: E402
 from census import chunks_of  # noqa: E402
 from dev import Client, fail, flotilla, ledger_acked, ledger_verdict, note, start_ticks  # noqa: E402
 from kubelet import Kubelet, Pod  # noqa: E402
@@ -338,6 +339,7 @@ def main() -> None:
         figures["formed_s"] = form(kubelet)
         note(f"{len(kubelet.pods)} pods are ready after {figures['formed_s']:.1f} s")
         looks_as_told(kubelet)
+        watched.look(kubelet, work)
         serves_the_demo(kubelet, token, content)
         phases = {"kills": kills, "rolling": rolling_restart, "scale": scale, "undrained": undrained, "disk": new_disk, "accept": accepts_a_disk}
         for name, phase in phases.items():

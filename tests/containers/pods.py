@@ -94,6 +94,19 @@ def labels(statefulset: dict, ordinal: int) -> dict[str, str]:
     return statefulset["spec"]["template"]["metadata"]["labels"] | own
 
 
+def scraped(statefulset: dict, ordinal: int, documents: list[dict]) -> tuple[int, dict[str, str]]:
+    """The port of a pod's metrics, and the labels that a ServiceMonitor gives it, but for those that its address decides."""
+    (container,) = statefulset["spec"]["template"]["spec"]["containers"]
+    service = headless(documents, statefulset["spec"]["serviceName"])
+    (behind,) = [port["targetPort"] for port in service["spec"]["ports"] if port["name"] == "ops"]
+    (number,) = [port["containerPort"] for port in container["ports"] if port["name"] == behind]
+    metadata = statefulset["metadata"]
+    return number, {
+        "namespace": metadata["namespace"], "service": service["metadata"]["name"], "pod": name_of(statefulset, ordinal),
+        "container": container["name"], "endpoint": "ops",
+    }
+
+
 def variables(env: list[dict], fields: dict[str, str]) -> dict[str, str]:
     """A container's variables with their values; one may name those before it, and one that it does not know stays as it is."""
     values: dict[str, str] = {}

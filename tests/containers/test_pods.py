@@ -87,6 +87,12 @@ class Made(unittest.TestCase):
         self.assertEqual((name, port, target), ("flotilla.flotilla.svc.cluster.local", 80, 7401))
         self.assertEqual([name for name, of in self.sets.items() if pods.selects(service, of)], ["flotilla-supernodes"])
 
+    def test_prometheus_finds_the_pods_and_knows_their_namespace(self) -> None:
+        port, labels = pods.scraped(self.sets["flotilla-a"], 1, self.documents)
+        self.assertEqual((port, labels["namespace"], labels["pod"]), (7403, "flotilla", "flotilla-a-1"))
+        services = {name: pods.scraped(of, 0, self.documents)[1]["service"] for name, of in self.sets.items()}
+        self.assertEqual(services, {name: name for name in self.sets}, "each set has one of its own")
+
     def test_pods_ask_the_resolver_of_the_test(self) -> None:
         dns = pods.member(self.sets["flotilla-a"], 0, self.place)["spec"]["dnsConfig"]
         self.assertEqual(dns["nameservers"], ["10.1.2.1"])
