@@ -92,7 +92,7 @@ mod tests {
         tokio::time::sleep(MEASURED_EVERY / 2).await;
         assert_eq!(shown(), [4.0 * MIB, 4.0 * MIB], "at once");
         let file = mem.create(&folder.join("log")).expect("there is space");
-        file.write_at(0, &[IoSlice::new(&vec![1; 1 << 20])]).expect("there is space");
+        file.write_at(0, &[IoSlice::new(&vec![1_u8; 1 << 20])]).expect("there is space");
         tokio::time::sleep(MEASURED_EVERY).await;
         assert_eq!(shown(), [3.0 * MIB, 4.0 * MIB]);
 
