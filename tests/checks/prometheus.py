@@ -188,7 +188,7 @@ def down(dev: Dev, prometheus: Prometheus) -> None:
 
 
 def poisoned(dev: Dev, prometheus: Prometheus) -> None:
-    """Takes the folder of a node's chunks away: a disk that loses its files is a failed one."""
+    """Takes the folder of a node's chunks of more than a mebibyte away: a disk that loses its files is a failed one."""
     victim = follower(dev, "a")
     folder = victim.data_dir / "chunks" / "chunks"
     folder.rename(folder.with_name("away"))

@@ -12,5 +12,5 @@ PROMTOOL=$("$REPO/ci/tool.sh" promtool) || fail "promtool can't be installed"
 export PROMETHEUS PROMTOOL
 # What is documented is read by the same code as in the check of the rules.
 export PYTHONPATH=$PYTHONPATH:$REPO/ci
-dev_up --set down_grace=4s --set purge_interval=1s --set chunk_size=1MiB
+dev_up --set down_grace=4s --set purge_interval=1s --set chunk_size=2MiB
 python_part prometheus.py
