@@ -10,7 +10,7 @@ check_begin pods
 [ "$(id -u)" = 0 ] || skip "needs root"
 "$REPO/ci/setup.sh" containers || fail "podman can't be installed"
 export CONTAINERS_CONF=${CONTAINERS_CONF:-$REPO/ci/containers.conf}
-need_space_mb 4000
+need_space_mb 8000
 
 # Names and addresses of this run alone: others may run beside it.
 export PREFIX=fleet$$ NETWORK=fleet$$ IMAGE=localhost/flotilla:fleet$$

@@ -24,6 +24,8 @@ PUBLIC, OPS = 7401, 7403
 # Of the addresses of a network 10.x.y.0/24: what comes before is this machine's, and no pod gets one that another one had.
 FIRST, LAST = 10, 250
 POLL_S = 0.1
+# A pod that was away is not missed at once by everyone; a kubelet waits so long, too, before it starts a container again.
+AWAY_S = 1
 # A podman command; the machine may be busy.
 COMMAND_S = 120
 # The user of the image.
@@ -72,11 +74,13 @@ class Pod:
         """Kills the server as the kernel does when memory is short."""
         podman("kill", "--signal", "KILL", self.container)
         self.readiness.reset()
-        if not self.wait(lambda: self.state() != "running", 20):
+        # Between running and exited podman still takes it apart, and can't start it.
+        if not self.wait(lambda: self.state() == "exited", 20):
             fail(f"{self.name} does not end after SIGKILL")
 
     def restart(self) -> None:
         """Starts a container that has ended, in the same pod."""
+        time.sleep(AWAY_S)
         podman("start", self.container)
 
     def delete(self) -> float:
