@@ -17,6 +17,8 @@ from dev import Client, Dev, Process, fail
 FRONT = "front"
 SHARE, SLOW_SHARE = 0.25, 0.1
 LOOK_S, SCRAPE_EVERY = 0.25, 4
+# As large as the uploads beside it: what clogs a cluster has to be dearer for its nodes than for the supernode.
+CLOGGING = b"replaced" * (8 << 10)
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class Clog:
         client = Client(self.fleet.dev.api, self.fleet.dev.token, 60)
         while not self.over.is_set():
             try:
-                answer = client.file("PUT", key, b"replaced" * 100)
+                answer = client.file("PUT", key, CLOGGING)
                 self.answers[str(answer.status)] += 1
                 good = answer.status == 200
             except (OSError, http.client.HTTPException) as error:
