@@ -17,8 +17,8 @@ from dev import Client, Dev, Process, fail
 FRONT = "front"
 SHARE, SLOW_SHARE = 0.25, 0.1
 LOOK_S, SCRAPE_EVERY = 0.25, 4
-# As large as the uploads beside it: what clogs a cluster has to be dearer for its nodes than for the supernode.
-CLOGGING = b"replaced" * (8 << 10)
+# A part of its commit: what is replaced takes no space that has to be freed.
+CLOGGING = b"replaced" * 100
 
 
 @dataclass(frozen=True)
@@ -177,17 +177,19 @@ class Watch:
 
 
 class Clog:
-    """Clients that replace files of one cluster, each as soon as its last request was answered: what waits for it can't go elsewhere."""
+    """Clients that replace files of one cluster at its own nodes, each as soon as its last request was answered: the supernode is not
+    busy with that, has no say in it, and what the cluster has left is little."""
 
-    def __init__(self, fleet: Fleet, keys: list[str]):
+    def __init__(self, fleet: Fleet, cluster: str, keys: list[str]):
         self.fleet, self.over = fleet, threading.Event()
+        self.url = fleet.dev.of_cluster(cluster)[0].public
         self.answers: Counter = Counter()
         self.threads = [threading.Thread(target=self.run, args=(key,), daemon=True) for key in keys]
         for thread in self.threads:
             thread.start()
 
     def run(self, key: str) -> None:
-        client = Client(self.fleet.dev.api, self.fleet.dev.token, 60)
+        client = Client(self.url, self.fleet.dev.token, 60)
         while not self.over.is_set():
             try:
                 answer = client.file("PUT", key, CLOGGING)
