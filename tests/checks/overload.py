@@ -53,6 +53,8 @@ WARM_S = 2
 # In ten minutes of a soak, after its first third; and files and threads that may come and go.
 RSS_GROWTH_MAX, FLAT_SLACK, FLAT_SHARE = 1.0, 16, 0.1
 HELD_EVERY_S = 10
+# Points of the curve of memory that are shown.
+CURVE = 12
 
 
 @dataclass(frozen=True)
@@ -342,6 +344,8 @@ class Check:
                 continue
             growth = growth_percent([(point.at, float(point.rss)) for point in late], 600)
             worst = max(worst, growth)
+            some = points[:: max(1, len(points) // CURVE)]
+            note(f"soak: {name}: MiB by minute {' '.join(f'{(point.at - due[0]) / 60:.0f}:{point.rss >> 20}' for point in some)}")
             note(f"soak: {name}: memory grows by {growth:.2f} % in ten minutes, {late[-1].rss >> 20} MiB in the end, {late[-1].files} files, {late[-1].threads} threads")
             if growth > RSS_GROWTH_MAX:
                 self.bad(f"soak: {name} grows by {growth:.2f} % of its memory in ten minutes")
