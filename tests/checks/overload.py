@@ -255,7 +255,7 @@ class Check:
     def rounds(self, name: str, can: float, keys: list[str], points: str = "") -> Compared:
         """Uploads with bursts while one cluster is short: what stealing is worth, and who takes from whose queue."""
         found: dict[bool, list[Round]] = {True: [], False: []}
-        # The first load after a search for the capacity is slower than those that follow, whatever is on.
+        # The first load after a search for the capacity was the slowest of four twice, whatever was on.
         self.one_round(name, "warm", False, can, keys, points)
         for number, stealing in enumerate(self.size.rounds):
             found[stealing].append(self.one_round(name, number, stealing, can, keys, points))
