@@ -11,7 +11,7 @@ import time
 import urllib.parse
 from pathlib import Path
 
-from census import census, fill, fsck
+from census import census, clean_within, fill
 from dev import Answer, Dev, Process, exit_code, fail, ledger_verdict, node, note
 from elections import FILTER, Elections
 from streams import put_paced
@@ -218,8 +218,7 @@ def main() -> None:
     finally:
         load.terminate()
         load.wait(60)
-    if not dev.wait(lambda: fsck()[0] == 0, WITHIN_S):
-        fail(f"fsck finds: {fsck()[1][-500:]}")
+    clean_within(WITHIN_S)
     verdict = ledger_verdict(log, 200)
     times = f"drained_in={drained_s:.1f}s stopped_in={stopped_s:.1f}s leader_stopped_in={ended_s:.1f}s"
     print(f"{times} interrupted={interrupted} {verdict}")

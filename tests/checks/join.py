@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from census import census, fill, fsck
+from census import census, clean_within, fill
 from dev import Dev, Process, fail, ledger_verdict, node, note
 from group import Group
 
@@ -142,8 +142,7 @@ def main() -> None:
         load.terminate()
         load.wait(60)
     everything_is_there(dev, contents, again)
-    if not dev.wait(lambda: fsck()[0] == 0, 30):
-        fail(f"fsck finds: {fsck()[1][-500:]}")
+    clean_within(30)
     verdict = ledger_verdict(log, 200)
     found_out_s = removed_unheard(dev, [p for p in dev.nodes if p.node_id in left])
     print(f"joined_in={joined_s:.1f}s drained_in={drained_s:.1f}s removed_in={removed_s:.1f}s repaired_in={repaired_s:.1f}s found_out_in={found_out_s:.1f}s {verdict}")

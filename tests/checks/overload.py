@@ -232,7 +232,7 @@ class Check:
         if base < GOODPUT_MIN:
             self.bad(f"goodput with bursts is {base * 100:.1f} % of what was asked between them")
 
-    def one_round(self, name: str, number: int | str, stealing: bool, can: float, keys: list[str], points: str) -> Round:
+    def one_round(self, name: str, stealing: bool, can: float, keys: list[str], points: str) -> Round:
         """One load with bursts."""
         never = os.environ.get("STEALING") == "never"
         self.fleet.restart_front({"FAILPOINTS": points}, stealing="true" if stealing and not never else "false")
@@ -240,7 +240,7 @@ class Check:
         clog = Clog(self.fleet, SHORT, keys) if keys else None
         if clog:
             time.sleep(WARM_S)
-        told = f"{name}-{number}-{'on' if stealing else 'off'}"
+        told = f"{name}-{'on' if stealing else 'off'}"
         load, before, after = self.send(told, part.text(), self.connections, clog.end if clog else lambda: None, size=LARGER)
         self.tell(load, load.phases([part]))
         self.tell_counts(told, before, after)
@@ -255,10 +255,8 @@ class Check:
     def rounds(self, name: str, can: float, keys: list[str], points: str = "") -> Compared:
         """Uploads with bursts while one cluster is short: what stealing is worth, and who takes from whose queue."""
         found: dict[bool, list[Round]] = {True: [], False: []}
-        # The first load after a search for the capacity was the slowest of four twice, whatever was on.
-        self.one_round(name, "warm", False, can, keys, points)
         for number, stealing in enumerate(self.size.rounds):
-            found[stealing].append(self.one_round(name, number, stealing, can, keys, points))
+            found[stealing].append(self.one_round(f"{name}-{number}", stealing, can, keys, points))
         both = Compared(found)
         note(
             f"{name}: p99 of admitted uploads {both.p99(True) * 1000:.0f} ms with stealing, {both.p99(False) * 1000:.0f} ms without; the others "
@@ -282,6 +280,8 @@ class Check:
         can = float(os.environ.get("STEAL_RATE", 0)) or self.knee(LARGER, TRIAL_S)
         self.figures[f"{name}_rate"] = round(can)
         note(f"{name}: capacity: {can:.0f} uploads of {LARGER} per second")
+        # The first load after a search for the capacity was the slowest of four twice, whatever was on.
+        self.one_round(f"{name}-warm", False, can * share, keys, "")
         guessed = self.rounds(name, can * share, keys)
         if guessed.gain < HARM_MIN:
             self.bad(f"{name}: stealing does harm: p99 of admitted uploads is {guessed.p99(True):.3f} s with, {guessed.p99(False):.3f} s without")

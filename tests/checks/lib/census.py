@@ -4,6 +4,7 @@ import json
 import os
 import random
 import subprocess
+import time
 
 from dev import Client, Dev, fail
 
@@ -62,3 +63,12 @@ def fsck(*arguments: str) -> tuple[int, str]:
     command = [os.environ["FLOTILLA"], "fsck", *arguments]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
     return result.returncode, result.stdout + result.stderr
+
+
+def clean_within(within_s: float) -> None:
+    """Waits until fsck finds nothing: what was lost is copied, and what is too much goes after that."""
+    end = time.monotonic() + within_s
+    while (found := fsck())[0] != 0:
+        if time.monotonic() >= end:
+            fail(f"after {within_s:.0f} s fsck still finds: {found[1][-600:]}")
+        time.sleep(0.1)

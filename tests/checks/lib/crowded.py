@@ -12,7 +12,7 @@ from pathlib import Path
 
 import loads
 from cpu import Groups
-from dev import Client, Dev, Process, fail
+from dev import Dev, Process, fail
 
 FRONT = "front"
 SHARE, SLOW_SHARE = 0.25, 0.1
@@ -189,7 +189,7 @@ class Clog:
             thread.start()
 
     def run(self, key: str) -> None:
-        client = Client(self.url, self.fleet.dev.token, 60)
+        client = self.fleet.dev.client(self.url, 60)
         while not self.over.is_set():
             try:
                 answer = client.file("PUT", key, CLOGGING)
