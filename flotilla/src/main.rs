@@ -1,5 +1,6 @@
 //! The one binary: parses the command line, makes the runtime, and leaves with the command's exit code.
 
+mod allocator;
 mod cli;
 mod commands;
 mod connect;

@@ -11,6 +11,7 @@ use std::{
 use http::StatusCode;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tokio_util::sync::CancellationToken;
 
 /// How often samples are folded into buckets; between two folds every sample costs 8 bytes.
@@ -36,24 +37,28 @@ const STATUSES: [u16; 30] = [
 
 /// A handle of the process's recorder.
 #[derive(Debug, Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    recorder: PrometheusHandle,
+    process: Collector,
+}
 
 impl Metrics {
-    /// Renders all metrics as Prometheus text.
+    /// Renders all metrics as Prometheus text, with what the system says of the process at this moment.
     #[must_use]
     pub fn render(&self) -> String {
         #[cfg(feature = "failpoints")]
         for (name, hits) in flotilla_env::failpoint::hits() {
             counter!("flotilla_failpoint_hits_total", "name" => name).absolute(hits);
         }
-        self.0.render()
+        self.process.collect();
+        self.recorder.render()
     }
 
     /// Folds samples into buckets until `stop`.
     pub async fn upkeep(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.0.run_upkeep();
+            self.recorder.run_upkeep();
         }
     }
 }
@@ -75,7 +80,7 @@ pub fn install_metrics(stop: &CancellationToken) -> Result<Metrics, Occupied> {
     static INSTALLED: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     let handle = INSTALLED.get_or_init(|| builder().install_recorder().ok()).clone().ok_or(Occupied)?;
     gauge!("flotilla_build_info", "rev" => crate::REV).set(1.0);
-    let metrics = Metrics(handle);
+    let metrics = Metrics { recorder: handle, process: Collector::default() };
     tokio::spawn(metrics.clone().upkeep(stop.clone()));
     Ok(metrics)
 }

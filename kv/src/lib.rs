@@ -13,7 +13,7 @@ pub use batch::{Batch, Op};
 pub use error::Error;
 pub use mem::MemKv;
 pub use options::{FamilyKind, FamilySpec, MemoryBudget, Options};
-pub use rocks::RocksKv;
+pub use rocks::{Memory, RocksKv};
 
 /// The name of a column family.
 pub type Family = &'static str;

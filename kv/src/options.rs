@@ -116,7 +116,7 @@ impl Options {
 /// RocksDB's settings for one database; all of its families share one cache and one memory account.
 pub(crate) struct Settings {
     memory: MemoryBudget,
-    cache: Cache,
+    pub(crate) cache: Cache,
 }
 
 impl Settings {

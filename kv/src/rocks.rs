@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch};
+use rocksdb::{Cache, ColumnFamily, ColumnFamilyDescriptor, DB, WriteBatch, perf::get_memory_usage_stats};
 
 use crate::{
     Batch, Error, Family, Kv, Op, Options, Row, SyncDone, View,
@@ -31,6 +31,18 @@ pub struct RocksKv {
     // Dropped before `db`, so that the folder is free once the drop is over.
     commit: GroupCommit,
     db: Arc<DB>,
+    cache: Cache,
+}
+
+/// What a database holds in memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Blocks of tables, with their indexes and filters, and what memtables are charged.
+    pub cache_bytes: u64,
+    /// Memtables, those that are being flushed or still read included.
+    pub memtables_bytes: u64,
+    /// What open tables take outside of the cache.
+    pub tables_bytes: u64,
 }
 
 impl RocksKv {
@@ -62,7 +74,20 @@ impl RocksKv {
         let families = family_descriptors(&options, &settings, &database)?;
         let db = Arc::new(DB::open_cf_descriptors(&database, &options.dir, families).map_err(open_error)?);
         let commit = GroupCommit::start(wrap(Arc::new(Wal(Arc::clone(&db)))))?;
-        Ok(Arc::new(Self { commit, db }))
+        Ok(Arc::new(Self { commit, db, cache: settings.cache }))
+    }
+
+    /// Says what the database holds in memory; may wait for a moment while tables are installed.
+    ///
+    /// # Errors
+    /// [`Error::Engine`]; RocksDB names no reason for one.
+    pub fn memory(&self) -> Result<Memory, Error> {
+        let held = get_memory_usage_stats(Some(&[&self.db]), Some(&[&self.cache])).map_err(engine_error)?;
+        Ok(Memory {
+            cache_bytes: held.cache_total,
+            memtables_bytes: held.mem_table_total,
+            tables_bytes: held.mem_table_readers_total,
+        })
     }
 
     fn reader(&self) -> Reader<'_> {

@@ -16,7 +16,7 @@ use flotilla_raft_store::{
     identity::Identity,
 };
 
-use crate::{Error, Fatal, PeerTransport, watched::Watched};
+use crate::{Error, Fatal, PeerTransport, memory, watched::Watched};
 
 /// How long another member may take to answer a question of formation.
 const FORM_DEADLINE: Duration = Duration::from_secs(2);
@@ -55,7 +55,8 @@ struct Rocks;
 
 impl Databases for Rocks {
     fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error> {
-        let kv: Arc<dyn Kv> = RocksKv::open(options)?;
+        let kv = RocksKv::open(options)?;
+        tokio::spawn(memory::keep_shown(Arc::downgrade(&kv)));
         Ok(kv)
     }
 }

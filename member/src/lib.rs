@@ -13,6 +13,7 @@ pub mod limits;
 mod live;
 pub mod marks;
 pub mod membership;
+mod memory;
 pub mod name;
 mod period;
 pub mod problem;

@@ -9,7 +9,7 @@ use metrics::{Gauge, gauge};
 use tokio::time::MissedTickBehavior;
 
 /// How often the space is measured: three times per scrape at the usual 15 s, and the call reads no disk.
-const MEASURED_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
 /// The gauges of a file system; made once, so that showing them costs no look-up.
 #[derive(Debug)]

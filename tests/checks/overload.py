@@ -15,8 +15,9 @@ import time
 from dataclasses import dataclass
 
 import loads
-from crowded import FRONT, SHARE, SLOW_SHARE, Clog, Fleet, Held, Watch, conclude, growth_percent, held, herd
+from crowded import FRONT, SHARE, SLOW_SHARE, Clog, Fleet, Watch, conclude, herd
 from dev import fail, note
+from held import DATABASE, MIB, Holding, judge
 from loads import OK, REFUSED, Load, Part, Phase
 
 # Content of up to 4 KiB is a part of its commit: a node alone can hold it, and processor time is all that there is too little of.
@@ -50,11 +51,8 @@ CLOG = 48
 # What is asked between the bursts of the rounds of stealing, and in them, of what the clusters can do then.
 STEADY, BURST, BURST_S, BURST_EVERY_S = 0.35, 2.5, 0.5, 4
 WARM_S = 2
-# In ten minutes of a soak, after its first third; and files and threads that may come and go.
-RSS_GROWTH_MAX, FLAT_SLACK, FLAT_SHARE = 1.0, 16, 0.1
-HELD_EVERY_S = 10
-# Points of the curve of memory that are shown.
-CURVE = 12
+# Before a soak: of the capacity, for so long and so often, until every database holds so much.
+FILL, FILL_S, FILLS, FULL = 1.2, 60, 8, 48 << 20
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,8 @@ class Check:
     def connections(self) -> int:
         return min(CONNECTIONS_MAX, max(CONNECTIONS_MIN, int(self.rate * CONNECTIONS_PER_RATE)))
 
-    def send(self, name: str, tail: str, connections: int, over=lambda: None, mix: dict[str, int] | None = None, size: str = SIZE, within_s: float = 600) -> tuple[Load, dict, dict]:
-        """Sends a load to servers that are short of time until its last answer is there; gives the supernode's metrics before and
+    def send(self, name: str, tail: str, connections: int, over=lambda: None, mix: dict[str, int] | None = None, size: str = SIZE, within_s: float = 600, limited: bool = True) -> tuple[Load, dict, dict]:
+        """Sends a load to servers that are short of time, if they are to be, until its last answer is there; gives the supernode's metrics before and
         after it, too. Everything is read back at full speed."""
         pages = [self.fleet.sure_page()]
 
@@ -142,7 +140,7 @@ class Check:
             self.fleet.lift()
             pages.append(self.fleet.sure_page())
 
-        self.fleet.limit()
+        (self.fleet.limit if limited else self.fleet.lift)()
         self.seed += 1
         text = loads.profile(f"{name} of the overload check", connections, tail, mix or MIX, size, TIMEOUT_S)
         load = loads.run(self.folder, name, text, at_end, self.seed, within_s)
@@ -317,43 +315,33 @@ class Check:
         if not seconds:
             note("soak: left out, SOAK_S says how long it should be")
             return
-        part = Part("soak", seconds, BASE * self.rate)
-        seen: dict[str, list[Held]] = {p.name: [] for p in self.dev.processes}
-        stop = self.watch.over
-        due = [time.monotonic()]
-
-        def look() -> None:
-            while not stop.is_set() and time.monotonic() < due[0] + seconds:
-                for process in self.dev.processes:
-                    if process.alive():
-                        seen[process.name].append(held(process))
-                stop.wait(HELD_EVERY_S)
-
-        looking = threading.Thread(target=look, daemon=True)
-        looking.start()
+        self.fill()
+        part, worst = Part("soak", seconds, BASE * self.rate), 0.0
+        holding = Holding(self.dev.processes, seconds, self.watch.over)
         mix = {"put": 5, "replace": 25, "get": 60, "head": 5, "delete": 5}
         load, before, after = self.send("soak", part.text(), 256, mix=mix, within_s=seconds * 2 + 900)
         self.tell(load, load.phases([part]))
         self.tell_counts("soak", before, after)
         self.bad(*load.problems())
-        worst = 0.0
-        for name, points in seen.items():
-            late = [point for point in points if point.at > due[0] + seconds / 3]
-            if len(late) < 3:
-                self.bad(f"void: {name} was looked at {len(late)} times, so nothing is known of its growth")
-                continue
-            growth = growth_percent([(point.at, float(point.rss)) for point in late], 600)
-            worst = max(worst, growth)
-            some = points[:: max(1, len(points) // CURVE)]
-            note(f"soak: {name}: MiB by minute {' '.join(f'{(point.at - due[0]) / 60:.0f}:{point.rss >> 20}' for point in some)}")
-            note(f"soak: {name}: memory grows by {growth:.2f} % in ten minutes, {late[-1].rss >> 20} MiB in the end, {late[-1].files} files, {late[-1].threads} threads")
-            if growth > RSS_GROWTH_MAX:
-                self.bad(f"soak: {name} grows by {growth:.2f} % of its memory in ten minutes")
-            for what in ("files", "threads"):
-                counts = [getattr(point, what) for point in late]
-                if max(counts[len(counts) // 2 :]) > max(counts[: len(counts) // 2]) * (1 + FLAT_SHARE) + FLAT_SLACK:
-                    self.bad(f"soak: {name} holds more and more {what}: up to {max(counts)}")
-        self.figures |= {"soak_s": int(seconds), "rss_growth": round(worst, 2)}
+        for name, points in holding.seen.items():
+            judged = judge(points, holding.begun, seconds)
+            for line in judged.notes:
+                note(f"soak: {name}: {line}")
+            self.bad(*(f"soak: {name} {problem}" for problem in judged.problems))
+            worst = max(worst, judged.growth)
+        self.figures |= {"soak_s": int(seconds), "growth": round(worst, 2)}
+
+    def fill(self) -> None:
+        """Loads servers that have all the time there is until their databases have used what memory they may, which at the pace of a
+        soak takes them hours."""
+        for number in range(FILLS):
+            part = Part("fill", FILL_S, FILL * self.rate)
+            holding = Holding(self.dev.processes, FILL_S, self.watch.over)
+            self.send(f"fill-{number}", part.text(), 256, mix={"put": 70, "get": 30}, limited=False)
+            most = {name: max((point.of[DATABASE] for point in points), default=0) for name, points in holding.seen.items()}
+            note(f"fill: databases hold {', '.join(f'{name} {held / MIB:.0f}' for name, held in most.items())} MiB at most")
+            if min(most.values()) >= FULL:
+                return
 
     def run(self) -> None:
         phases = (os.environ.get("PHASES") or self.size.phases).split()

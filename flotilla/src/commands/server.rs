@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    allocator,
     cli::{NodeArgs, NodeCommand, NodeSettings, ServerArgs, SupernodeArgs, SupernodeCommand, SupernodeSettings},
     exit::{Exit, Failure, chain},
     logging,
@@ -106,8 +107,10 @@ where
                 return Exit::Other.code();
             }
         };
+        let shown = tokio::spawn(allocator::keep_shown());
         let ended = Box::pin(run(settings, stop)).await;
         listener.abort();
+        shown.abort();
         match ended {
             Ok(()) => {
                 tracing::info!(what, "stopped");

@@ -189,6 +189,10 @@ async fn requests_are_measured_with_fixed_buckets_and_bounded_labels() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+    for metric in ["process_resident_memory_bytes", "process_open_fds", "process_threads", "process_cpu_seconds_total"]
+    {
+        assert!(text.contains(&format!("\n{metric} ")), "{metric} is not in\n{text}");
+    }
     assert!(second.render().contains(r#"op="measured""#), "both handles are of one recorder");
 
     for at in 0..OPS_MAX * 2 {

@@ -42,6 +42,24 @@ fn keys(kv: &RocksKv, family: Family) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn what_memtables_take_is_told_and_charged_to_the_cache() {
+    let dir = TempDir::new().expect("a folder");
+    let kv = open(dir.path());
+    let before = kv.memory().expect("told");
+    for number in 0..64_u8 {
+        put(&kv, STATE, &[number], &[number; 64 << 10]).expect("a good write");
+    }
+    let filled = kv.memory().expect("told");
+    assert!(filled.memtables_bytes >= before.memtables_bytes + (4 << 20), "{before:?} {filled:?}");
+    assert!(filled.cache_bytes >= before.cache_bytes + (3 << 20), "charged in steps of 256 KiB: {before:?} {filled:?}");
+    kv.db.flush_cf(handle(&kv.db, STATE).expect("there")).expect("flushed");
+    assert_eq!(keys(&kv, STATE).len(), 64);
+    let flushed = kv.memory().expect("told");
+    assert!(flushed.memtables_bytes < before.memtables_bytes + (1 << 20), "{before:?} {flushed:?}");
+    assert!(flushed.cache_bytes >= before.cache_bytes + (3 << 20), "the blocks that were read: {before:?} {flushed:?}");
+}
+
+#[test]
 fn every_sync_reaches_the_disk_and_no_write_does() {
     let dir = TempDir::new().expect("a folder");
     let mut counted = rocksdb::Options::default();

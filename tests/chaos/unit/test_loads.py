@@ -5,7 +5,6 @@ import unittest
 from collections import Counter
 
 import loads
-from crowded import growth_percent
 from loads import Load, Part, Phase, Request
 
 CSV = """at_s,operation,file,bytes,sent_s,ended_s,outcome
@@ -109,14 +108,6 @@ class Metrics(unittest.TestCase):
         self.assertEqual(loads.grown(before, after, "flotilla_stolen_total", "from", "to"), Counter({"c/a": 10, "b/a": 1}))
         self.assertEqual(loads.grown(before, after, "flotilla_stolen_total", "to"), Counter({"a": 11}))
         self.assertEqual(loads.grown({}, after, "nothing", "to"), Counter())
-
-
-class Growth(unittest.TestCase):
-    def test_is_the_slope_against_the_mean(self):
-        rising = [(float(n), 100.0 + n / 60) for n in range(600)]
-        self.assertAlmostEqual(growth_percent(rising, 600), 10 / 105 * 100, delta=0.2)
-        self.assertAlmostEqual(growth_percent([(float(n), 100.0 + n % 2) for n in range(600)], 600), 0.0, delta=0.05)
-        self.assertEqual(growth_percent([(1.0, 5.0)], 600), 0.0)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@ it is watched.
 """
 
 import http.client
-import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import loads
 from cpu import Groups
@@ -227,36 +225,6 @@ def herd(dev: Dev, count: int) -> Counter:
     for thread in threads:
         thread.join(90)
     return Counter(got)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a process holds."""
-
-    at: float
-    rss: int
-    files: int
-    threads: int
-
-
-def held(process: Process) -> Held:
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    value = lambda name: int(re.search(rf"^{name}:\s+(\d+)", status, re.M).group(1))
-    files = sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
-    return Held(time.monotonic(), value("VmRSS") * 1024, files, value("Threads"))
-
-
-def growth_percent(points: list[tuple[float, float]], over_s: float) -> float:
-    """How much values grow in so many seconds, in percent of their mean, by the line that fits them best."""
-    count = len(points)
-    if count < 2:
-        return 0.0
-    at, mean = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    spread = sum((x - at) ** 2 for x, _ in points)
-    if spread == 0 or mean == 0:
-        return 0.0
-    slope = sum((x - at) * (y - mean) for x, y in points) / spread
-    return slope * over_s / mean * 100
 
 
 def conclude(figures: dict[str, float | int], problems: list[str]) -> None:

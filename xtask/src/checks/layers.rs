@@ -70,6 +70,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("reqwest", &["flotilla"]),
     ("rocksdb", &["kv"]),
     ("sysinfo", &["env"]),
+    ("tikv-jemalloc-ctl", &["flotilla"]),
     ("tikv-jemallocator", &["flotilla"]),
 ];
 

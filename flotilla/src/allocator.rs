@@ -1,0 +1,58 @@
+//! What a server shows of the memory that its allocator holds.
+
+use std::time::Duration;
+
+use metrics::gauge;
+use tikv_jemalloc_ctl::{Result, epoch, stats};
+use tokio::time::MissedTickBehavior;
+
+/// How often it is looked at: three times per scrape at the usual 15 s.
+const SHOWN_EVERY: Duration = Duration::from_secs(5);
+
+/// Shows it for as long as it is polled.
+pub async fn keep_shown() {
+    let mut ticks = tokio::time::interval(SHOWN_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = show() {
+            tracing::warn!(%error, "the allocator says nothing of its memory, and is not asked again");
+            return;
+        }
+    }
+}
+
+/// Looks and shows. Handles of gauges are not kept, since the recorder is installed after the first look.
+#[allow(clippy::cast_precision_loss)] // gauges are floats, and exact up to 8 PiB
+fn show() -> Result<()> {
+    epoch::advance()?; // without it the figures are those of the last look
+    let held = [
+        ("allocated", stats::allocated::read()?),
+        ("active", stats::active::read()?),
+        ("metadata", stats::metadata::read()?),
+        ("resident", stats::resident::read()?),
+    ];
+    for (kind, bytes) in held {
+        gauge!("flotilla_allocator_bytes", "kind" => kind).set(bytes as f64);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_shows_what_was_allocated_since_the_last_one() {
+        let allocated = || {
+            show().expect("the allocator is ours");
+            stats::allocated::read().expect("told")
+        };
+        let before = allocated();
+        let kept = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = allocated();
+        assert!(after >= before + (48 << 20), "other tests free some: {before} {after}");
+        assert!(stats::resident::read().expect("told") >= after, "pages that hold it are in memory");
+        drop(kept);
+    }
+}
