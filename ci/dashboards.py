@@ -27,6 +27,15 @@ def quantile(q: float, name: str, by: str, where: str = NS) -> str:
     return f"histogram_quantile({q}, sum by ({by}, le) ({rate(f'{name}_bucket', where)}))"
 
 
+# What a process holds, of nodes and supernodes alike.
+HELD = [
+    ("What memory is for", "bytes", [
+        (f'flotilla_allocator_bytes{{{ONE}, kind="allocated"}}', "{{instance}} allocated"),
+        (f'flotilla_database_memory_bytes{{{ONE}, kind="cache"}}', "{{instance}} database"),
+        (f"process_resident_memory_bytes{{{ONE}}}", "{{instance}} resident")]),
+    ("Open files", "short", [(f"process_open_fds{{{ONE}}}", "{{instance}}")]),
+]
+
 OVERVIEW = [
     ("Processes that are measured", "=short", [(f"count(flotilla_build_info{{{NS}}})", "")]),
     ("Not ready", "=short", [(f"count(max by (namespace, job, instance) (flotilla_not_ready{{{NS}}}) == 1) or vector(0)", "")]),
@@ -66,6 +75,7 @@ SUPERNODE = [
     ("Who leads", "short", [(f'flotilla_raft_is_leader{{{NS}, group="supernodes"}}', "{{instance}}")]),
     ("Space that is left", "percentunit", [
         (f'flotilla_disk_bytes{{{ONE}, kind="free"}} / ignoring (kind) flotilla_disk_bytes{{{ONE}, kind="total"}}', "{{instance}}")]),
+    *HELD,
 ]
 
 CLUSTER = [
@@ -113,6 +123,7 @@ NODE = [
     ("Cache", "bytes", [(f"flotilla_cache_bytes{{{ONE}}}", "{{instance}}")]),
     ("Processors in use", "percentunit", [(f"flotilla_cpu_busy{{{ONE}}}", "{{instance}}")]),
     ("Memory", "bytes", [(f"flotilla_memory_bytes{{{ONE}}}", "{{instance}} {{kind}}")]),
+    *HELD,
     ("Entries not applied", "short", [(f"flotilla_raft_last_log_index{{{ONE}}} - flotilla_raft_applied_index{{{ONE}}}", "{{instance}}")]),
     ("Age of the process", "s", [(f"time() - flotilla_start_time_seconds{{{ONE}}}", "{{instance}}")]),
     ("Not ready, and why", "short", [(f"flotilla_not_ready{{{ONE}}}", "{{instance}} {{reason}}")]),
