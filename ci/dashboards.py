@@ -29,10 +29,11 @@ def quantile(q: float, name: str, by: str, where: str = NS) -> str:
 
 # What a process holds, of nodes and supernodes alike.
 HELD = [
-    ("What memory is for", "bytes", [
-        (f'flotilla_allocator_bytes{{{ONE}, kind="allocated"}}', "{{instance}} allocated"),
-        (f'flotilla_database_memory_bytes{{{ONE}, kind="cache"}}', "{{instance}} database"),
-        (f"process_resident_memory_bytes{{{ONE}}}", "{{instance}} resident")]),
+    ("Resident memory", "bytes", [(f"process_resident_memory_bytes{{{ONE}}}", "{{instance}}")]),
+    ("Allocated beside caches", "bytes", [
+        (f'flotilla_allocator_bytes{{{ONE}, kind="allocated"}} - ignoring (kind) flotilla_database_memory_bytes{{{ONE}, kind="cache"}}'
+         f' - ignoring (kind) (flotilla_cache_bytes{{{ONE}}} or ignoring (kind) 0 * flotilla_allocator_bytes{{{ONE}, kind="allocated"}})', "{{instance}}")]),
+    ("Database in memory", "bytes", [(f"flotilla_database_memory_bytes{{{ONE}}}", "{{instance}} {{kind}}")]),
     ("Open files", "short", [(f"process_open_fds{{{ONE}}}", "{{instance}}")]),
 ]
 

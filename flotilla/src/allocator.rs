@@ -1,4 +1,6 @@
 //! What a server shows of the memory that its allocator holds.
+//!
+//! It must not know what the memory is for.
 
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ pub async fn keep_shown() {
     }
 }
 
-/// Looks and shows. Handles of gauges are not kept, since the recorder is installed after the first look.
+/// Looks and shows. Handles of gauges are not kept, since the recorder may be installed after the first look.
 #[allow(clippy::cast_precision_loss)] // gauges are floats, and exact up to 8 PiB
 fn show() -> Result<()> {
     epoch::advance()?; // without it the figures are those of the last look
@@ -52,7 +54,6 @@ mod tests {
         let kept = std::hint::black_box(vec![1_u8; 64 << 20]);
         let after = allocated();
         assert!(after >= before + (48 << 20), "other tests free some: {before} {after}");
-        assert!(stats::resident::read().expect("told") >= after, "pages that hold it are in memory");
         drop(kept);
     }
 }

@@ -46,6 +46,9 @@ pub trait Databases: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// The process ends with its exit code.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error>;
 }
 
@@ -56,6 +59,7 @@ struct Rocks;
 impl Databases for Rocks {
     fn open(&self, options: flotilla_kv::Options) -> Result<Arc<dyn Kv>, flotilla_kv::Error> {
         let kv = RocksKv::open(options)?;
+        // Ends by itself once the database is gone.
         tokio::spawn(memory::keep_shown(Arc::downgrade(&kv)));
         Ok(kv)
     }

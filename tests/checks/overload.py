@@ -10,7 +10,6 @@ control, where stealing is never on.
 import os
 import statistics
 import sys
-import threading
 import time
 from dataclasses import dataclass
 
@@ -51,6 +50,8 @@ CLOG = 48
 # What is asked between the bursts of the rounds of stealing, and in them, of what the clusters can do then.
 STEADY, BURST, BURST_S, BURST_EVERY_S = 0.35, 2.5, 0.5, 4
 WARM_S = 2
+# Of a load in whose rounds some cluster is to have room, so much may be refused; it is made smaller until that is so.
+WARM_REFUSED_MAX, LOWER, STEAL_RATE_MIN = 0.05, 0.7, 40
 # Before a soak: of the capacity, for so long and so often, until every database holds so much.
 FILL, FILL_S, FILLS, FULL = 1.2, 60, 8, 48 << 20
 
@@ -81,10 +82,12 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Round:
-    """What came of one load: the p99 of admitted uploads, processors that the other clusters used, and what was stolen, FROM/TO."""
+    """What came of one load: the p99 of admitted uploads, processors that the other clusters used, the share that was refused, and what
+    was stolen, FROM/TO."""
 
     p99: float
     use: float
+    refused: float
     stolen: dict[str, int]
 
 
@@ -140,7 +143,10 @@ class Check:
             self.fleet.lift()
             pages.append(self.fleet.sure_page())
 
-        (self.fleet.limit if limited else self.fleet.lift)()
+        if limited:
+            self.fleet.limit()
+        else:
+            self.fleet.lift()
         self.seed += 1
         text = loads.profile(f"{name} of the overload check", connections, tail, mix or MIX, size, TIMEOUT_S)
         load = loads.run(self.folder, name, text, at_end, self.seed, within_s)
@@ -240,7 +246,8 @@ class Check:
             time.sleep(WARM_S)
         told = f"{name}-{'on' if stealing else 'off'}"
         load, before, after = self.send(told, part.text(), self.connections, clog.end if clog else lambda: None, size=LARGER)
-        self.tell(load, load.phases([part]))
+        phases = load.phases([part])
+        self.tell(load, phases)
         self.tell_counts(told, before, after)
         if clog:
             note(f"{told}: clients that clog {SHORT} were answered {dict(clog.answers)}")
@@ -248,7 +255,8 @@ class Check:
         warm = loads.cut(load.requests, told, WARM_S, self.size.round_s, part.rate)
         used = self.watch.used(load.began + WARM_S, load.began + self.size.round_s)
         use = sum(used[cluster] for cluster in self.dev.clusters if cluster != SHORT)
-        return Round(loads.quantile(warm.latencies(), 0.99), use, dict(loads.grown(before, after, "flotilla_stolen_total", "from", "to")))
+        outcomes = phases[0].outcomes()
+        return Round(loads.quantile(warm.latencies(), 0.99), use, outcomes[REFUSED] / max(1, outcomes.total()), dict(loads.grown(before, after, "flotilla_stolen_total", "from", "to")))
 
     def rounds(self, name: str, can: float, keys: list[str], points: str = "") -> Compared:
         """Uploads with bursts while one cluster is short: what stealing is worth, and who takes from whose queue."""
@@ -276,10 +284,15 @@ class Check:
         """Rounds at a share of what the fleet can do as it stands now, which it gives. Requests wait where they are served soonest, so
         there is little to steal, and stealing must do no harm."""
         can = float(os.environ.get("STEAL_RATE", 0)) or self.knee(LARGER, TRIAL_S)
-        self.figures[f"{name}_rate"] = round(can)
         note(f"{name}: capacity: {can:.0f} uploads of {LARGER} per second")
-        # The first load after a search for the capacity was the slowest of four twice, whatever was on.
-        self.one_round(f"{name}-warm", False, can * share, keys, "")
+        # The first load after a search for the capacity was the slowest of four twice, whatever was on. And where no cluster has room
+        # there is nobody to steal: a search of short trials may find more than is borne for long.
+        while self.one_round(f"{name}-warm", False, can * share, keys, "").refused > WARM_REFUSED_MAX:
+            can *= LOWER
+            note(f"{name}: too much for rounds in which somebody is to have room; from now on as if {can:.0f} were the capacity")
+            if can < STEAL_RATE_MIN:
+                fail(f"void: {name}: even a load for {can:.0f} uploads per second is refused")
+        self.figures[f"{name}_rate"] = round(can)
         guessed = self.rounds(name, can * share, keys)
         if guessed.gain < HARM_MIN:
             self.bad(f"{name}: stealing does harm: p99 of admitted uploads is {guessed.p99(True):.3f} s with, {guessed.p99(False):.3f} s without")
@@ -332,16 +345,18 @@ class Check:
         self.figures |= {"soak_s": int(seconds), "growth": round(worst, 2)}
 
     def fill(self) -> None:
-        """Loads servers that have all the time there is until their databases have used what memory they may, which at the pace of a
-        soak takes them hours."""
+        """Loads servers that have all the time there is until their databases have once used most of the memory that they may, which
+        at the pace of a soak takes them hours."""
         for number in range(FILLS):
-            part = Part("fill", FILL_S, FILL * self.rate)
             holding = Holding(self.dev.processes, FILL_S, self.watch.over)
-            self.send(f"fill-{number}", part.text(), 256, mix={"put": 70, "get": 30}, limited=False)
+            part = Part("fill", FILL_S, FILL * self.rate)
+            load, _, _ = self.send(f"fill-{number}", part.text(), 256, mix={"put": 70, "get": 30}, limited=False)
+            self.bad(*load.problems())
             most = {name: max((point.of[DATABASE] for point in points), default=0) for name, points in holding.seen.items()}
             note(f"fill: databases hold {', '.join(f'{name} {held / MIB:.0f}' for name, held in most.items())} MiB at most")
             if min(most.values()) >= FULL:
                 return
+        self.bad(f"void: after {FILLS} loads of {FILL_S} s not every database has used {FULL / MIB:.0f} MiB")
 
     def run(self) -> None:
         phases = (os.environ.get("PHASES") or self.size.phases).split()
