@@ -143,7 +143,7 @@ pub const POINTS: &[Point] = &[
     planted("directory.list_unread", "a supernode lists the homes that it has applied, without a read index"),
     planted("admission.open", "every request goes on at once, to any cluster that takes it: no limit and no queue"),
     planted("route.most_loaded", "a new key goes to the cluster with the worst score"),
-    planted("route.by_score", "a new key that has to wait does so where the score is best, however slow the queue"),
+    planted("route.evenly", "a new key goes to any cluster that takes it, by chance, however busy it is"),
     planted("admission.forget", "a request that has waited is never answered"),
     planted("steal.twice", "a stolen request is let through at both clusters"),
     pass("claims.batched", "claims were collected, before they are proposed"),

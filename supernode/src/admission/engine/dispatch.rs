@@ -65,6 +65,11 @@ impl Engine {
     /// those that took new keys. None if there is no such cluster.
     pub(super) fn route(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Option<Door> {
         let now = turn.now;
+        flotilla_env::failpoint!("route.evenly", |_| {
+            let able: Vec<_> = self.sides.iter().filter(|(_, side)| side.is_able(now)).map(|(name, _)| name).collect();
+            let at = (turn.random)().checked_rem(able.len() as u64)?;
+            Some(Door::Cluster(able[at as usize].clone()))
+        });
         let free = |side: &Side| side.free(lane, true, now) > 0;
         let able = || self.sides.values().filter(|side| side.is_able(now));
         let any_free = able().any(free);
@@ -72,10 +77,9 @@ impl Engine {
         let wait = |side: &Side| side.queue(lane).wait_for_all();
         let shortest = able().map(wait).min().unwrap_or_default();
         let as_short = shortest.saturating_add(shortest / AS_LONG_PART);
-        let by_score = goes_by_score();
         let fits = |side: &Side| match any_free {
             true => free(side),
-            false => by_score || wait(side) <= as_short,
+            false => wait(side) <= as_short,
         };
         let able = self.sides.values_mut().filter(|side| side.is_able(now) && fits(side));
         let candidates: Vec<Candidate> = able.filter_map(|side| side.candidate().cloned()).collect();
@@ -124,12 +128,6 @@ impl Engine {
             waited: turn.now.duration_since(at),
         });
     }
-}
-
-/// Whether requests wait where the score says, as if nothing were known of queues; only where a test asks for that.
-fn goes_by_score() -> bool {
-    flotilla_env::failpoint!("route.by_score", |_| true);
-    false
 }
 
 /// Whether a stolen request is let through at the cluster that it was taken from, too; only where a test asks for that.

@@ -1,0 +1,71 @@
+"""Rounds of one load with stealing and without, and what is to be said of the difference."""
+
+import statistics
+from dataclasses import dataclass
+
+# The clusters that are not short must not be used less with stealing than without, but for noise: two rounds alike of ten seconds differ
+# by an eighth.
+USE_MIN = 0.75
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of one load: the p99 of admitted uploads, processors that the other clusters used, the share that was refused, and what
+    was stolen, FROM/TO."""
+
+    p99: float
+    use: float
+    refused: float
+    stolen: dict[str, int]
+
+
+class Compared:
+    """Rounds with stealing and without, of which medians count. Uploads have to be so many times faster with it at least."""
+
+    def __init__(self, name: str, gain_min: float):
+        self.name, self.gain_min = name, gain_min
+        self.of: dict[bool, list[Round]] = {True: [], False: []}
+
+    def p99(self, on: bool) -> float:
+        return statistics.median(one.p99 for one in self.of[on])
+
+    def use(self, on: bool) -> float:
+        return statistics.median(one.use for one in self.of[on])
+
+    def stolen(self, on: bool, start: str = "") -> int:
+        """What was stolen, from one cluster or from any."""
+        return sum(n for one in self.of[on] for pair, n in one.stolen.items() if pair.startswith(start and f"{start}/"))
+
+    @property
+    def gain(self) -> float:
+        return self.p99(False) / self.p99(True) if self.p99(True) else 0.0
+
+    def line(self, short: str) -> str:
+        return (
+            f"{self.name}: p99 of admitted uploads {self.p99(True) * 1000:.0f} ms with stealing, {self.p99(False) * 1000:.0f} ms without; the others "
+            f"used {self.use(True):.2f} and {self.use(False):.2f} processors; stolen {self.stolen(True)}, {self.stolen(True, short)} of them from {short}"
+        )
+
+    def figures(self) -> dict[str, float | int]:
+        of = {
+            "gain": round(self.gain, 2), "p99_on_ms": round(self.p99(True) * 1000), "p99_off_ms": round(self.p99(False) * 1000),
+            "stolen": self.stolen(True), "use_on": round(self.use(True), 2), "use_off": round(self.use(False), 2), "rounds": sum(map(len, self.of.values())),
+        }
+        return {f"{self.name}_{name}": value for name, value in of.items()}
+
+    def problems(self) -> list[str]:
+        problems = []
+        if not self.stolen(True):
+            problems.append(f"{self.name}: nothing was stolen with stealing on, and flotilla_stolen_total says so")
+        if self.stolen(False):
+            problems.append(f"{self.name}: {self.stolen(False)} requests were stolen with stealing off")
+        return problems + self.doubts()
+
+    def doubts(self) -> list[str]:
+        """Problems that may be noise: more rounds show whether they are."""
+        problems = []
+        if self.gain < self.gain_min:
+            problems.append(f"{self.name}: stealing made p99 of admitted uploads {self.gain:.2f} times better, {self.gain_min} is allowed: {self.p99(True):.3f} s with, {self.p99(False):.3f} s without")
+        if self.use(True) < USE_MIN * self.use(False):
+            problems.append(f"{self.name}: stealing let the other clusters idle: {self.use(True):.2f} processors with, {self.use(False):.2f} without")
+        return problems
