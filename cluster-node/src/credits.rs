@@ -160,16 +160,18 @@ impl Control {
     }
 
     fn judged(&self, seen: &Window, load: Load) -> f64 {
-        // Big ones use half of a share at most, and one half credit of each supernode is none.
-        let bound = 2.0 * seen.held() + f64::from(seen.supernodes) >= self.credits.floor();
         let (saturated, failing) = (seen.saturated(), seen.failing());
+        // Where nobody waits, requests that are still with a slow supernode, or with it again, load no node.
+        let used = if saturated { seen.held() } else { seen.there() };
+        // Big ones use half of a share at most, and one half credit of each supernode is none.
+        let bound = 2.0 * used + f64::from(seen.supernodes) >= self.credits.floor();
         let wanted = saturated && bound;
         if !wanted && !failing && self.strain <= STEEP_BELOW {
             return self.regained(load);
         }
         // With most credits unused, answers are slow for another reason.
         if !bound && !saturated && !failing {
-            return self.credits;
+            return self.regained(load);
         }
         let mut factor = (TOLERANCE / self.strain).clamp(0.5, 1.0);
         if failing {

@@ -105,7 +105,8 @@ fn credits_come_back_unasked_while_all_is_well() {
         (told(20, 1000, 1, false), 32),
         (Window { saturated_ms: 0, ..bulk() }, 32),
         (told(0, 0, 3, false), 4),
-        (told(20, 1800, 3, false), 4),
+        (told(20, 1800, 3, false), 32),
+        (told(900, 1800, 3, false), 4),
         (Window { failed: 5, ..told(20, 1000, 1, false) }, 4),
     ] {
         assert_eq!(after(fallen, MINUTE, &window, Load::default()).offered(), back, "{window:?}");
@@ -187,6 +188,16 @@ fn how_long_answers_take_alone_is_followed_down_at_once_and_up_in_calm_alone() {
     assert_eq!(alone_us(9, &told(16, 2000, 5, false)), Some(1000.0), "more than that may wait for each other");
     let direct = Window { direct: 3, ..told(16, 2000, 2, false) };
     assert_eq!(alone_us(9, &direct), Some(1000.0), "the nodes have clients of their own");
+}
+
+#[test]
+fn what_a_supernode_is_slow_with_is_no_load_of_the_cluster() {
+    // Of twenty that are under way one is at the nodes, which were quicker when it was measured.
+    let (lagging, loaded) = (told(50, 9000, 20, false), told(1100, 9000, 20, false));
+    assert_eq!(after(measured(), MINUTE, &lagging, Load::default()).offered(), 32);
+    let fallen = after(measured(), MINUTE, &loaded, Load::default());
+    assert_eq!(fallen.offered(), 4, "they are there");
+    assert_eq!(after(fallen, MINUTE, &lagging, Load::default()).offered(), 32);
 }
 
 #[test]

@@ -107,6 +107,14 @@ impl Window {
         float(self.in_flight_big_milli) / 1000.0
     }
 
+    /// Gives how many of them were at the nodes, of the small ones by the time that they took there: what is held has the supernodes'
+    /// own delay in it, which says nothing of the cluster.
+    pub(super) fn there(&self) -> f64 {
+        let us = self.small.iter().map(|answered| answered.us).sum();
+        let small = float(us) / float(self.span_ms.max(1)) / 1000.0;
+        self.held_big() + small.min(self.held() - self.held_big())
+    }
+
     /// Gives how many small ones were answered.
     pub(super) fn done(&self) -> u32 {
         self.small[0].count.saturating_add(self.small[1].count)
