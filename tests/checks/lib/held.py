@@ -1,6 +1,7 @@
 """What processes hold over a long time, memory, files and threads, and whether it grows."""
 
 import re
+import statistics
 import threading
 import time
 from collections.abc import Iterable
@@ -16,7 +17,8 @@ GROWTH_MAX, OVER_S = 1.0, 600
 # What a database may hold: the budget of its cache, which its memtables are charged to, and a memtable for each of the two threads
 # that flush them.
 DATABASE_MAX = (64 + 2 * 16) << 20
-# Memory, files and threads that may come and go: after two thirds there may be so much more at most than between one and two.
+# Memory, files and threads come and go: after two thirds their median may be so much above that between one third and two. A
+# flush gives 16 MiB and more back at once, whose pages the allocator returns a little later, so the highest of many looks tells chance.
 SHARE, SLACK = 0.1, 16
 # A page of metrics is waited for so long; the end of what is judged must have been seen but for so many looks.
 PAGE_WITHIN_S, UNSEEN_MAX = 5, 6
@@ -126,7 +128,7 @@ def judge(points: list[Held], begun: float, seconds: float) -> Judged:
         problems.append(f"has a database that holds up to {most / MIB:.0f} MiB, {DATABASE_MAX / MIB:.0f} are allowed")
     for what, value, slack in (("MiB beside caches", lambda point: (point.rss - point.caches) / MIB, 0), ("files", lambda point: point.files, SLACK), ("threads", lambda point: point.threads, SLACK)):
         values = [value(point) for point in late]
-        before, after = max(values[: len(values) // 2]), max(values[len(values) // 2 :])
+        before, after = statistics.median(values[: len(values) // 2]), statistics.median(values[len(values) // 2 :])
         if after > before * (1 + SHARE) + slack:
             problems.append(f"holds more and more {what}: {before:.0f}, then {after:.0f}")
     return Judged(notes, problems, growth)
