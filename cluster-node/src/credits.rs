@@ -161,17 +161,21 @@ impl Control {
 
     fn judged(&self, seen: &Window, load: Load) -> f64 {
         let (saturated, failing) = (seen.saturated(), seen.failing());
-        // Where nobody waits, requests that are still with a slow supernode, or with it again, load no node.
-        let used = if saturated { seen.held() } else { seen.there() };
-        // Big ones use half of a share at most, and one half credit of each supernode is none.
-        let bound = 2.0 * used + f64::from(seen.supernodes) >= self.credits.floor();
+        let half = |used: f64| 2.0 * used >= self.credits.floor();
+        let bound = if saturated {
+            // Big ones use half of a share at most, and one half credit of each supernode is none.
+            half(seen.held() + 0.5 * f64::from(seen.supernodes))
+        } else {
+            // Where nobody waits, requests that are still with a slow supernode, or with it again, load no node.
+            half(seen.at_nodes())
+        };
         let wanted = saturated && bound;
         if !wanted && !failing && self.strain <= STEEP_BELOW {
             return self.regained(load);
         }
-        // With most credits unused, answers are slow for another reason.
+        // With most credits unused, answers are slow for another reason. If that is the nodes' own clients, more would only join them.
         if !bound && !saturated && !failing {
-            return self.regained(load);
+            return if half(seen.at_nodes() + f64::from(seen.direct)) { self.credits } else { self.regained(load) };
         }
         let mut factor = (TOLERANCE / self.strain).clamp(0.5, 1.0);
         if failing {
@@ -205,7 +209,7 @@ impl Control {
         }
     }
 
-    /// Gives back what was taken in worse times while all is well, asked for or not: bursts are over before a look.
+    /// Gives back what was taken in worse times where nothing says that it is too much, asked for or not: bursts are over before a look.
     fn regained(&self, load: Load) -> f64 {
         if load.memory_short || self.credits >= CREDITS_FIRST {
             return self.credits;

@@ -193,11 +193,27 @@ fn how_long_answers_take_alone_is_followed_down_at_once_and_up_in_calm_alone() {
 #[test]
 fn what_a_supernode_is_slow_with_is_no_load_of_the_cluster() {
     // Of twenty that are under way one is at the nodes, which were quicker when it was measured.
-    let (lagging, loaded) = (told(50, 9000, 20, false), told(1100, 9000, 20, false));
-    assert_eq!(after(measured(), MINUTE, &lagging, Load::default()).offered(), 32);
-    let fallen = after(measured(), MINUTE, &loaded, Load::default());
-    assert_eq!(fallen.offered(), 4, "they are there");
-    assert_eq!(after(fallen, MINUTE, &lagging, Load::default()).offered(), 32);
+    for supernodes in [1, 3, 8] {
+        let seen = |count| Window { supernodes, ..told(count, 9000, 20, false) };
+        let (lagging, loaded) = (seen(50), seen(1100));
+        assert_eq!(after(measured(), MINUTE, &lagging, Load::default()).offered(), 32);
+        let fallen = after(measured(), MINUTE, &loaded, Load::default());
+        assert_eq!(fallen.offered(), 4, "they are there");
+        assert_eq!(after(fallen, MINUTE, &lagging, Load::default()).offered(), 32, "{supernodes} supernodes");
+    }
+}
+
+#[test]
+fn no_credits_come_back_while_the_nodes_have_more_of_their_own_clients() {
+    let clogged = |direct| Window { direct, ..told(50, 9000, 20, false) };
+    let fallen = after(measured(), MINUTE, &told(1100, 9000, 20, false), Load::default());
+    assert_eq!(after(fallen, MINUTE, &clogged(48), Load::default()).offered(), 4);
+    assert_eq!(after(fallen, MINUTE, &clogged(1), Load::default()).offered(), 32, "one client clogs nothing");
+    assert_eq!(
+        after(measured(), MINUTE, &clogged(48), Load::default()).offered(),
+        32,
+        "nor do supernodes pay for them"
+    );
 }
 
 #[test]

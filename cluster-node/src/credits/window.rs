@@ -107,11 +107,11 @@ impl Window {
         float(self.in_flight_big_milli) / 1000.0
     }
 
-    /// Gives how many of them were at the nodes, of the small ones by the time that they took there: what is held has the supernodes'
-    /// own delay in it, which says nothing of the cluster.
-    pub(super) fn there(&self) -> f64 {
-        let us = self.small.iter().map(|answered| answered.us).sum();
-        let small = float(us) / float(self.span_ms.max(1)) / 1000.0;
+    /// Gives how many of them were at the nodes: of the small ones by the time that the answered ones took there, since what is held has
+    /// the supernodes' own delay in it, which says nothing of the cluster. Those that hang are not in it until they are answered.
+    pub(super) fn at_nodes(&self) -> f64 {
+        let us: f64 = self.small.iter().map(|answered| float(answered.us)).sum();
+        let small = us / float(self.span_ms.max(1)) / 1000.0;
         self.held_big() + small.min(self.held() - self.held_big())
     }
 
