@@ -27,17 +27,21 @@ pub async fn keep_shown() {
 /// Looks and shows. Handles of gauges are not kept, since the recorder may be installed after the first look.
 #[allow(clippy::cast_precision_loss)] // gauges are floats, and exact up to 8 PiB
 fn show() -> Result<()> {
+    for (kind, bytes) in look()? {
+        gauge!("flotilla_allocator_bytes", "kind" => kind).set(bytes as f64);
+    }
+    Ok(())
+}
+
+/// Gives bytes by kind, as they are now.
+fn look() -> Result<[(&'static str, usize); 4]> {
     epoch::advance()?; // without it the figures are those of the last look
-    let held = [
+    Ok([
         ("allocated", stats::allocated::read()?),
         ("active", stats::active::read()?),
         ("metadata", stats::metadata::read()?),
         ("resident", stats::resident::read()?),
-    ];
-    for (kind, bytes) in held {
-        gauge!("flotilla_allocator_bytes", "kind" => kind).set(bytes as f64);
-    }
-    Ok(())
+    ])
 }
 
 #[cfg(test)]
@@ -46,14 +50,13 @@ mod tests {
 
     #[test]
     fn a_look_shows_what_was_allocated_since_the_last_one() {
-        let allocated = || {
-            show().expect("the allocator is ours");
-            stats::allocated::read().expect("told")
-        };
-        let before = allocated();
+        let told = || look().expect("the allocator is ours").map(|(_, bytes)| bytes);
+        let [before, ..] = told();
         let kept = std::hint::black_box(vec![1_u8; 64 << 20]);
-        let after = allocated();
-        assert!(after >= before + (48 << 20), "other tests free some: {before} {after}");
+        let [allocated, active, metadata, resident] = told();
         drop(kept);
+        assert!(allocated >= before + (48 << 20), "other tests free some: {before} {allocated}");
+        assert!(allocated <= active && active <= resident, "{allocated} {active} {resident}");
+        assert!(metadata > 0 && metadata < active, "{metadata}");
     }
 }

@@ -230,7 +230,7 @@ class Check:
             both.of[stealing].append(self.one_round(f"{name}-{number}", stealing, can, keys, points))
             if (number + 1) % len(self.size.rounds) == 0:
                 note(both.line(SHORT))
-                if not (doubts := both.doubts()):
+                if both.wrong() or not (doubts := both.doubts()):
                     break
                 note(f"in doubt: {'; '.join(doubts)}")
         self.figures |= both.figures()
@@ -240,11 +240,12 @@ class Check:
     def stealing(self, name: str, share: float, keys: list[str]) -> float:
         """Rounds at a share of what the fleet can do as it stands now, which it gives. Requests wait where they are served soonest, so
         there is little to steal, and stealing must do no harm."""
+        self.fleet.restart_front({"FAILPOINTS": ""}, stealing="true")
         can = float(os.environ.get("STEAL_RATE", 0)) or self.knee(LARGER, TRIAL_S)
         note(f"{name}: capacity: {can:.0f} uploads of {LARGER} per second")
         # The first load after a search for the capacity was the slowest of four twice, whatever was on. And where no cluster has room
         # there is nobody to steal: a search of short trials may find more than is borne for long.
-        while self.one_round(f"{name}-warm", False, can * share, keys, "").refused > WARM_REFUSED_MAX:
+        while self.one_round(f"{name}-warm-{can:.0f}", False, can * share, keys, "").refused > WARM_REFUSED_MAX:
             can *= LOWER
             note(f"{name}: too much for rounds in which somebody is to have room; from now on as if {can:.0f} were the capacity")
             if can < STEAL_RATE_MIN:
@@ -281,6 +282,7 @@ class Check:
         if not seconds:
             note("soak: left out, SOAK_S says how long it should be")
             return
+        self.fleet.restart_front({"FAILPOINTS": ""}, stealing="true")
         self.fill()
         part, worst = Part("soak", seconds, BASE * self.rate), 0.0
         holding = Holding(self.dev.processes, seconds, self.watch.over)

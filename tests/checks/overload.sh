@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Ten times what a fleet can do: it refuses honestly, loses nothing, and is itself again soon; idle clusters help the one that is short.
 #
-# SIZE=full takes some ten minutes, and more with SOAK_S=; PHASES="herd spike slow clogged soak" picks some; RATE= and STEAL_RATE= are capacities in
+# SIZE=full takes some twenty minutes, and more with SOAK_S=; PHASES="herd spike slow clogged soak" picks some; RATE= and STEAL_RATE= are capacities in
 # uploads per second, instead of a search for them. KEEP=1 keeps the reports of all loads, in loads/.
 #
 # check: three clusters of a quarter of a processor each, ten times their capacity: only 429 and 503 with Retry-After, goodput back, nothing lost

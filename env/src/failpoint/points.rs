@@ -7,7 +7,7 @@ pub enum Use {
     Pass,
     /// These, and a return: the error of that place, or what its line says.
     Return,
-    /// A return alone, which is a planted fault: checks that run with it must fail, else they check nothing.
+    /// A return alone, which is a planted fault: a check finds it, or shows what makes up for it.
     Planted,
 }
 

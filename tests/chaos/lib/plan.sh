@@ -18,7 +18,7 @@ R14 | 240 | 1800 | ready if, and only if, a server serves
 R15 | 400 | 2400 | a node with many chunks is lost for ever
 R26 | 240 | 7200 | queues' owners and thieves are killed while requests are stolen
 R29 | 400 | 7200 | a follower that needs a snapshot, killed while it installs it
-R31 | 400 | 14400 | ten times what the fleet can do, and an hour of what it can
+R31 | 600 | 14400 | ten times what the fleet can do, and an hour of what it can
 control-no-syncs | 180 | 180 | R1 must find syncs that do nothing
 control-no-dir-sync | 180 | 180 | R1 must find syncs of folders that do nothing
 control-no-read-index | 300 | 300 | R5 must find a leader that answers reads without a read index

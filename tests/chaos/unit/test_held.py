@@ -65,6 +65,7 @@ class Soak(unittest.TestCase):
     def test_files_and_threads_that_are_kept_are_found(self):
         self.assertEqual(self.problems(files=lambda s: 50 + s % 100 // 10), [])
         self.assertIn("more and more files", self.problems(files=lambda s: 50 + s / 30)[0])
+        self.assertIn("more and more files", self.problems(files=lambda s: 50 + max(0, s - 3300))[0], "in the last minutes alone")
         self.assertIn("more and more threads", self.problems(threads=lambda s: 16 + s / 30)[0])
 
     def test_too_few_looks_tell_nothing(self):

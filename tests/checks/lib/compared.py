@@ -54,12 +54,16 @@ class Compared:
         return {f"{self.name}_{name}": value for name, value in of.items()}
 
     def problems(self) -> list[str]:
+        return self.wrong() + self.doubts()
+
+    def wrong(self) -> list[str]:
+        """Problems that more rounds don't mend."""
         problems = []
         if not self.stolen(True):
             problems.append(f"{self.name}: nothing was stolen with stealing on, and flotilla_stolen_total says so")
         if self.stolen(False):
             problems.append(f"{self.name}: {self.stolen(False)} requests were stolen with stealing off")
-        return problems + self.doubts()
+        return problems
 
     def doubts(self) -> list[str]:
         """Problems that may be noise: more rounds show whether they are."""

@@ -14,11 +14,12 @@ from dev import Process
 EVERY_S = 10
 # What a process keeps may grow by so many percent of its memory in ten minutes, after the first third.
 GROWTH_MAX, OVER_S = 1.0, 600
-# What a database may hold: the budget of its cache, which its memtables are charged to, and a memtable for each of the two threads
-# that flush them.
+# What a database may hold: the budget of its cache, which its memtables are charged to, and while it flushes a memtable of each of the
+# two families that are written all the time.
 DATABASE_MAX = (64 + 2 * 16) << 20
-# Memory, files and threads come and go: after two thirds their median may be so much above that between one third and two. A
-# flush gives 16 MiB and more back at once, whose pages the allocator returns a little later, so the highest of many looks tells chance.
+# Memory, files and threads may come and go: after two thirds there may be so much more at most than between one and two. Of memory
+# that is the median: a flush gives 16 MiB and more back at once, whose pages the allocator returns a little later, so that the most of
+# many looks is chance.
 SHARE, SLACK = 0.1, 16
 # A page of metrics is waited for so long; the end of what is judged must have been seen but for so many looks.
 PAGE_WITHIN_S, UNSEEN_MAX = 5, 6
@@ -100,9 +101,11 @@ def held(process: Process) -> Held | None:
         files = sum(1 for _ in Path(f"/proc/{process.pid}/fd").iterdir())
     except OSError:
         return None
-    # A process that ended meanwhile has no such lines.
-    value = lambda name: int(found[1]) if (found := re.search(rf"^{name}:\s+(\d+)", status, re.M)) else 0
-    return Held(time.monotonic(), value("VmRSS") * 1024, {"mapped": value("RssFile") * 1024} | of, files, value("Threads"))
+    value = {name: int(number) for name, number in re.findall(r"^(VmRSS|RssFile|Threads):\s+(\d+)", status, re.M)}
+    # A process that ended meanwhile has no memory.
+    if "VmRSS" not in value:
+        return None
+    return Held(time.monotonic(), value["VmRSS"] * 1024, {"mapped": value["RssFile"] * 1024} | of, files, value["Threads"])
 
 
 def judge(points: list[Held], begun: float, seconds: float) -> Judged:
@@ -126,9 +129,14 @@ def judge(points: list[Held], begun: float, seconds: float) -> Judged:
         problems.append(f"keeps {growth:.2f} % of its memory more every ten minutes")
     if (most := max(point.of[DATABASE] for point in points)) > DATABASE_MAX:
         problems.append(f"has a database that holds up to {most / MIB:.0f} MiB, {DATABASE_MAX / MIB:.0f} are allowed")
-    for what, value, slack in (("MiB beside caches", lambda point: (point.rss - point.caches) / MIB, 0), ("files", lambda point: point.files, SLACK), ("threads", lambda point: point.threads, SLACK)):
+    compared = (
+        ("MiB beside caches", statistics.median, lambda point: (point.rss - point.caches) / MIB, 0),
+        ("files", max, lambda point: point.files, SLACK),
+        ("threads", max, lambda point: point.threads, SLACK),
+    )
+    for what, of, value, slack in compared:
         values = [value(point) for point in late]
-        before, after = statistics.median(values[: len(values) // 2]), statistics.median(values[len(values) // 2 :])
+        before, after = of(values[: len(values) // 2]), of(values[len(values) // 2 :])
         if after > before * (1 + SHARE) + slack:
             problems.append(f"holds more and more {what}: {before:.0f}, then {after:.0f}")
     return Judged(notes, problems, growth)
