@@ -35,8 +35,9 @@ PATIENCE = 20
 GOODPUT_MIN = 0.9
 # Uploads at once, and the most of them that one of three equal clusters may get.
 HERD, HERD_MAX = 100, 60
-# Where requests wait at the wrong cluster, the slowest admitted upload in a hundred has to be this many times faster with stealing
-# than without; and where they don't, hardly slower. Two rounds alike differ by a third, so a doubt is met with more rounds.
+# Where requests wait at the wrong cluster, uploads have to be this many times better with stealing than without, by how many are
+# admitted and how long one in a hundred of them takes; and where they don't, hardly worse. Two rounds alike differ by a third, so a
+# doubt is met with more rounds.
 GAIN_MIN, HARM_MIN, TRIES = 1.2, 0.6, 3
 # The supernode knows nothing of how busy or fast clusters are.
 MISROUTED = "route.evenly=return"
@@ -67,13 +68,14 @@ class Size:
     window: tuple[float, float]
     bursts: float
     burst: tuple[float, float]
+    # With stealing or without; what gets quicker from load to load is no difference of both in an order that reads the same backwards.
     rounds: tuple[bool, ...]
     round_s: float
 
 
 SIZES = {
     "short": Size("herd spike slow", 2, 25, 6, 3, 24, (14, 24), 6, (0.5, 3), (False, True), 10),
-    "full": Size("herd spike slow clogged soak", 5, 10, 20, 10, 65, (30, 60), 60, (1, 8), (True, False, True, False), 30),
+    "full": Size("herd spike slow clogged soak", 5, 10, 20, 10, 65, (30, 60), 60, (1, 8), (True, False, False, True), 30),
 }
 
 

@@ -5,10 +5,10 @@ import unittest
 from compared import Compared, Round
 
 
-def rounds(on, off, use_on=0.4, use_off=0.4, stolen=None, gain_min=0.6):
+def rounds(on, off, use_on=0.4, use_off=0.4, stolen=None, gain_min=0.6, refused_on=0.0, refused_off=0.0):
     both = Compared("slow", gain_min)
-    both.of[True] += [Round(p99, use_on, 0.0, {"c/a": 30, "c/b": 20, "a/b": 10} if stolen is None else stolen) for p99 in on]
-    both.of[False] += [Round(p99, use_off, 0.0, {}) for p99 in off]
+    both.of[True] += [Round(p99, use_on, refused_on, {"c/a": 30, "c/b": 20, "a/b": 10} if stolen is None else stolen) for p99 in on]
+    both.of[False] += [Round(p99, use_off, refused_off, {}) for p99 in off]
     return both
 
 
@@ -17,6 +17,11 @@ class Rounds(unittest.TestCase):
         both = rounds([1.0, 9.0, 1.2], [1.8, 0.1, 2.4])
         self.assertAlmostEqual(both.gain, 1.5)
         self.assertEqual(both.problems(), [])
+
+    def test_refused_ones_are_no_quick_ones(self):
+        self.assertAlmostEqual(rounds([1.0], [1.1], refused_on=0.1, refused_off=0.25).gain, 1.32)
+        self.assertAlmostEqual(rounds([1.0], [1.1], refused_on=0.25, refused_off=0.1).gain, 0.917, 3)
+        self.assertEqual(rounds([1.0], [1.0], refused_off=1.0).gain, 0.0, "nothing to compare with")
 
     def test_stolen_is_counted_by_where_it_was_taken(self):
         both = rounds([1.0, 1.0], [1.0])

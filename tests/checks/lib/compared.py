@@ -20,7 +20,8 @@ class Round:
 
 
 class Compared:
-    """Rounds with stealing and without, of which medians count. Uploads have to be so many times faster with it at least."""
+    """Rounds with stealing and without, of which medians count. Their power, what is served by how long that takes, has to be so many
+    times higher with it at least: where many are refused, the p99 of those that are left says little."""
 
     def __init__(self, name: str, gain_min: float):
         self.name, self.gain_min = name, gain_min
@@ -28,6 +29,10 @@ class Compared:
 
     def p99(self, on: bool) -> float:
         return statistics.median(one.p99 for one in self.of[on])
+
+    def served(self, on: bool) -> float:
+        """The share of uploads that was admitted."""
+        return 1 - statistics.median(one.refused for one in self.of[on])
 
     def use(self, on: bool) -> float:
         return statistics.median(one.use for one in self.of[on])
@@ -38,17 +43,19 @@ class Compared:
 
     @property
     def gain(self) -> float:
-        return self.p99(False) / self.p99(True) if self.p99(True) else 0.0
+        with_it, without = self.served(True) * self.p99(False), self.served(False) * self.p99(True)
+        return with_it / without if without else 0.0
 
     def line(self, short: str) -> str:
         return (
-            f"{self.name}: p99 of admitted uploads {self.p99(True) * 1000:.0f} ms with stealing, {self.p99(False) * 1000:.0f} ms without; the others "
-            f"used {self.use(True):.2f} and {self.use(False):.2f} processors; stolen {self.stolen(True)}, {self.stolen(True, short)} of them from {short}"
+            f"{self.name}: p99 of admitted uploads {self.p99(True) * 1000:.0f} ms with stealing, {self.p99(False) * 1000:.0f} ms without, which are "
+            f"{self.served(True) * 100:.1f} and {self.served(False) * 100:.1f} % of all; the others used {self.use(True):.2f} and {self.use(False):.2f} processors; stolen {self.stolen(True)}, {self.stolen(True, short)} of them from {short}"
         )
 
     def figures(self) -> dict[str, float | int]:
         of = {
             "gain": round(self.gain, 2), "p99_on_ms": round(self.p99(True) * 1000), "p99_off_ms": round(self.p99(False) * 1000),
+            "served_on": round(self.served(True), 3), "served_off": round(self.served(False), 3),
             "stolen": self.stolen(True), "use_on": round(self.use(True), 2), "use_off": round(self.use(False), 2), "rounds": sum(map(len, self.of.values())),
         }
         return {f"{self.name}_{name}": value for name, value in of.items()}
@@ -69,7 +76,10 @@ class Compared:
         """Problems that may be noise: more rounds show whether they are."""
         problems = []
         if self.gain < self.gain_min:
-            problems.append(f"{self.name}: stealing made p99 of admitted uploads {self.gain:.2f} times better, {self.gain_min} is allowed: {self.p99(True):.3f} s with, {self.p99(False):.3f} s without")
+            problems.append(
+                f"{self.name}: stealing made uploads {self.gain:.2f} times better, {self.gain_min} is allowed: {self.served(True) * 100:.1f} % admitted with a p99 of "
+                f"{self.p99(True):.3f} s with, {self.served(False) * 100:.1f} % and {self.p99(False):.3f} s without"
+            )
         if self.use(True) < USE_MIN * self.use(False):
             problems.append(f"{self.name}: stealing let the other clusters idle: {self.use(True):.2f} processors with, {self.use(False):.2f} without")
         return problems
