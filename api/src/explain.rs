@@ -73,6 +73,9 @@ pub struct Considered {
     pub queued_units: u64,
     /// How long it would take to serve those that waited in the request's lane.
     pub wait_ms: u64,
+    /// How long until those are done, and small ones that were under way before another small one: where nobody had a free credit, the
+    /// least decided.
+    pub done_ms: u64,
     /// How busy the processors of its live nodes were.
     pub cpu_milli: u32,
     /// How much of their disks was free.
@@ -260,6 +263,9 @@ pub struct Seen {
     pub units: u64,
     /// How long the oldest waits that another one could serve.
     pub oldest_movable_ms: u64,
+    /// How long it takes until the small requests are done that are under way there, as fast as small ones were let through lately; none
+    /// if there are none.
+    pub under_way_small_ms: Option<u64>,
     /// How good it is for a new key; higher is better.
     pub score_milli: u32,
 }
@@ -289,6 +295,8 @@ pub enum Why {
     NothingIsStuck,
     /// No cluster has a free credit and nothing of its own.
     NobodyIsIdle,
+    /// Those that have take longer for one more than the cluster that it waits for.
+    NobodyIsSooner,
 }
 
 #[cfg(test)]
@@ -313,6 +321,7 @@ mod tests {
             movable_big: 0,
             units: 1,
             oldest_movable_ms: 4,
+            under_way_small_ms: Some(6),
             score_milli: 5,
         };
         let verdict = Verdict::Take { thief: cluster("b"), from: cluster("a"), lane: Lane::Small };

@@ -76,13 +76,14 @@ fn candidate(one: &Considered) -> String {
     };
     let able = if one.takes_new { "" } else { ", takes no new files" };
     format!(
-        "cluster {}: score {:.3}, {report}, {} of {} credits in flight, {} units queued for {}, processors {} % busy, disks {} % free{able}",
+        "cluster {}: score {:.3}, {report}, {} of {} credits in flight, {} units queued for {}, all done in {}, processors {} % busy, disks {} % free{able}",
         one.cluster,
         f64::from(one.score_milli) / 1000.0,
         one.in_flight,
         one.credits,
         one.queued_units,
         output::seconds(one.wait_ms),
+        output::seconds(one.done_ms),
         one.cpu_milli / 10,
         one.disk_free_milli / 10,
     )
@@ -133,7 +134,7 @@ fn stolen(seen: &[Seen], verdict: &Verdict) -> String {
     for side in seen {
         write!(
             out,
-            "\n{:<10}  {} had {} free credits ({} for big ones), {} small and {} big waiting, {} units, score {:.3}",
+            "\n{:<10}  {} had {} free credits ({} for big ones), {} small and {} big waiting, {} units, small ones under way for {} ms, score {:.3}",
             "",
             side.cluster,
             side.free_small,
@@ -141,6 +142,7 @@ fn stolen(seen: &[Seen], verdict: &Verdict) -> String {
             side.waiting_small,
             side.waiting_big,
             side.units,
+            side.under_way_small_ms.unwrap_or(0),
             f64::from(side.score_milli) / 1000.0,
         )
         .expect("writing to a String cannot fail");
@@ -183,6 +185,7 @@ mod tests {
             in_flight: 8,
             queued_units: 40,
             wait_ms: 250,
+            done_ms: 300,
             cpu_milli: 350,
             disk_free_milli: 800,
         };
@@ -223,6 +226,7 @@ mod tests {
             movable_big: 0,
             units: 0,
             oldest_movable_ms: 0,
+            under_way_small_ms: Some(12),
             score_milli: 700,
         };
         let verdict = Verdict::Take { thief: cluster("b"), from: cluster("a"), lane: Lane::Big };
@@ -233,10 +237,11 @@ mod tests {
         ]));
         for part in [
             "put of 3.0 MiB by 'backup': a big request of 4 units",
-            "cluster a: score 0.512, statistics 0.2 s old, 8 of 8 credits in flight, 40 units queued",
+            "cluster a: score 0.512, statistics 0.2 s old, 8 of 8 credits in flight, 40 units queued for 0.2 s, all done in 0.3 s",
             "+0.0 s    waits for cluster a behind 40 units, for about 1.5 s",
             "+0.3 s    taken from the queue of cluster a by cluster b, big lane",
             "b had 3 free credits (1 for big ones)",
+            "small ones under way for 12 ms",
             "+0.6 s    let through to cluster b: it was idle, and took the request from another queue",
             "waited    0.6 s",
             "cluster b is the key's home under epoch 17: claimed for this request",

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 /// The time over which the rate is smoothed. A spike takes this supernode's own processor away within a second: an
 /// estimate that is slower lets thousands wait in vain, and each of them costs more than one that is refused at once.
 const SMOOTHED_OVER: Duration = Duration::from_secs(1);
+/// What was guessed counts like a measurement of this length: it is wrong by ten times where a cluster is slow.
+const LIKELY_FOR: Duration = Duration::from_millis(100);
 /// Where nobody waits for so long, a rate counts no more: what was measured in an outage says nothing of a later day.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// The least rate that is believed, in units per second: estimates stay finite where nothing comes back.
@@ -33,6 +35,8 @@ pub struct Rate {
     /// Since when nobody waits.
     paused: Option<Instant>,
     units: u64,
+    /// Seconds that it was measured for.
+    measured: f64,
 }
 
 impl Rate {
@@ -42,11 +46,21 @@ impl Rate {
         self.per_second.unwrap_or(likely).max(RATE_MIN)
     }
 
+    /// The rate as of now, also where nobody waits; `likely` where nobody did lately.
+    #[must_use]
+    pub fn lately(&self, likely: f64, now: Instant) -> f64 {
+        if self.is_forgotten(now) { likely.max(RATE_MIN) } else { self.per_second(likely) }
+    }
+
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.since.is_none() && self.paused.is_some_and(|paused| now.duration_since(paused) >= FORGOTTEN_AFTER)
+    }
+
     /// Somebody waits from now on, or still does.
     pub fn begin(&mut self, now: Instant) {
         if self.since.is_none() {
-            if self.paused.is_some_and(|paused| now.duration_since(paused) >= FORGOTTEN_AFTER) {
-                self.per_second = None;
+            if self.is_forgotten(now) {
+                (self.per_second, self.measured) = (None, 0.0);
             }
             self.since = Some(now);
             self.units = 0;
@@ -64,8 +78,12 @@ impl Rate {
         let Some(since) = self.since else { return };
         let span = now.duration_since(since).as_secs_f64();
         if span > 0.0 {
-            let (before, weight) = (self.per_second(likely), 1.0 - (-span / SMOOTHED_OVER.as_secs_f64()).exp());
+            // What was guessed gives way to the mean of what was measured, as long as that is little.
+            let so_far = LIKELY_FOR.as_secs_f64() + self.measured;
+            let weight = (1.0 - (-span / SMOOTHED_OVER.as_secs_f64()).exp()).max(span / (so_far + span));
+            let before = self.per_second(likely);
             self.per_second = Some(before + weight * (self.units as f64 / span - before));
+            self.measured += span;
             self.since = Some(now);
             self.units = 0;
         }
@@ -149,6 +167,31 @@ mod tests {
         rate.pause(after(start, 94_000), 160.0);
         rate.begin(after(start, 99_000));
         assert!((rate.per_second(160.0) - 160.0).abs() < 1e-9, "and not for ever: {rate:?}");
+    }
+
+    #[test]
+    fn a_guess_gives_way_to_what_is_measured_within_a_second() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        rate.begin(start);
+        for (n, expect) in [(1, 840.0), (2, 587.0), (5, 333.0), (10, 218.0)] {
+            while rate.since != Some(after(start, n * 100)) {
+                let now = rate.since.expect("it is measured") + Duration::from_millis(100);
+                rate.served(8);
+                rate.sample(now, 1600.0);
+            }
+            let found = rate.lately(1600.0, after(start, n * 100));
+            assert!((found - expect).abs() < 1.0, "{found} after {n}00 ms");
+        }
+        // Afterwards it is the last second that counts.
+        for n in 11..=40 {
+            rate.served(50);
+            rate.sample(after(start, n * 100), 1600.0);
+        }
+        assert!(rate.per_second(1600.0) > 470.0, "{rate:?}");
+        rate.pause(after(start, 4000), 1600.0);
+        assert!(rate.lately(1600.0, after(start, 8999)) > 470.0, "{rate:?}");
+        assert!((rate.lately(1600.0, after(start, 9000)) - 1600.0).abs() < 1e-9, "it says nothing any more: {rate:?}");
     }
 
     #[test]

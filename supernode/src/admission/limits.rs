@@ -223,6 +223,12 @@ impl Account {
         self.in_flight.iter().sum()
     }
 
+    /// Credits in use for small requests.
+    #[must_use]
+    pub fn small_under_way(&self) -> u32 {
+        self.in_flight[Lane::Small as usize]
+    }
+
     /// Streams that hold no credit.
     #[must_use]
     pub fn streams(&self) -> u32 {

@@ -15,15 +15,16 @@ pub fn steal(seen: &[Seen]) -> Verdict {
     let mut why = Why::NothingIsStuck;
     for lane in Lane::ALL {
         // Ties go to the first name, so that the same sight is always the same verdict.
-        let stuck = seen.iter().filter(|side| is_stuck(side, lane));
-        let Some(from) = stuck.max_by(|a, b| a.units.cmp(&b.units).then_with(|| b.cluster.cmp(&a.cluster))) else {
-            continue;
-        };
-        why = Why::NobodyIsIdle;
-        let idle = seen.iter().filter(|side| is_idle(side, lane));
-        let best = idle.max_by(|a, b| a.score_milli.cmp(&b.score_milli).then_with(|| b.cluster.cmp(&a.cluster)));
-        if let Some(thief) = best {
-            return Verdict::Take { thief: thief.cluster.clone(), from: from.cluster.clone(), lane };
+        let mut stuck: Vec<&Seen> = seen.iter().filter(|side| is_stuck(side, lane)).collect();
+        stuck.sort_by(|a, b| b.units.cmp(&a.units).then_with(|| a.cluster.cmp(&b.cluster)));
+        for from in stuck {
+            let idle = seen.iter().filter(|side| is_idle(side, lane));
+            let sooner = idle.clone().filter(|thief| is_sooner(thief, from, lane));
+            let best = sooner.max_by(|a, b| a.score_milli.cmp(&b.score_milli).then_with(|| b.cluster.cmp(&a.cluster)));
+            if let Some(thief) = best {
+                return Verdict::Take { thief: thief.cluster.clone(), from: from.cluster.clone(), lane };
+            }
+            why = if idle.count() > 0 { Why::NobodyIsSooner } else { Why::NobodyIsIdle };
         }
     }
     Verdict::Nothing(why)
@@ -45,4 +46,15 @@ fn is_idle(seen: &Seen, lane: Lane) -> bool {
         Lane::Big => seen.free_big,
     };
     seen.fresh && seen.takes_new && free > 0 && seen.waiting_small == 0 && seen.waiting_big == 0
+}
+
+/// Whether who is let through next is done sooner at the thief, or as soon: those that are under way come first. A slow
+/// cluster that takes somebody whose turn is about to come makes that one wait longer. One with nothing under way may
+/// always take; so may anybody from one that has nothing of this lane under way and no credit for it. What is left of a
+/// big request is not known.
+fn is_sooner(thief: &Seen, from: &Seen, lane: Lane) -> bool {
+    match (lane, thief.under_way_small_ms, from.under_way_small_ms) {
+        (Lane::Small, Some(thief), Some(from)) => thief <= from,
+        (Lane::Small | Lane::Big, ..) => true,
+    }
 }

@@ -38,7 +38,7 @@ impl Engine {
             let Verdict::Take { thief, from, lane } = &verdict else { return };
             let (lane, from, thief) = (*lane, Door::Cluster(from.clone()), Door::Cluster(thief.clone()));
             let queue = self.side_mut(&from).queue_mut(lane);
-            let Some(item) = queue.pop(|spot| spot.movable, turn.now) else { return };
+            let Some(item) = queue.give(|spot| spot.movable, turn.now) else { return };
             let waiting = self.taken(item.what);
             self.records.happened(&waiting.ask.request, What::Stolen { seen, verdict }, turn.now);
             self.side_mut(&from).given += 1;
@@ -55,8 +55,12 @@ impl Engine {
     /// nothing.
     fn could_steal(&self, turn: &Turn<'_>) -> bool {
         Lane::ALL.iter().any(|lane| {
-            self.sides.values().any(|side| side.is_stuck(*lane, turn.now))
-                && self.sides.values().any(|side| side.is_idle(*lane, turn.now))
+            let under_way = |side: &Side| side.small_under_way_ms(turn.now).filter(|_| *lane == Lane::Small);
+            let stuck = self.sides.values().filter(|side| side.is_stuck(*lane, turn.now));
+            let idle = self.sides.values().filter(|side| side.is_idle(*lane, turn.now));
+            let latest = stuck.map(|side| under_way(side).unwrap_or(u64::MAX)).max();
+            let soonest = idle.map(|side| under_way(side).unwrap_or(0)).min();
+            soonest.zip(latest).is_some_and(|(soonest, latest)| soonest <= latest)
         })
     }
 
@@ -74,7 +78,7 @@ impl Engine {
         let able = || self.sides.values().filter(|side| side.is_able(now));
         let any_free = able().any(free);
         // A report tells how busy a cluster is, and not how fast it gets done with what stands here.
-        let wait = |side: &Side| side.queue(lane).wait_for_all();
+        let wait = |side: &Side| side.done(lane, now);
         let shortest = able().map(wait).min().unwrap_or_default();
         let as_short = shortest.saturating_add(shortest / AS_LONG_PART);
         let fits = |side: &Side| match any_free {

@@ -68,6 +68,11 @@ impl Queue {
         self.rate.per_second(self.likely)
     }
 
+    /// The rate, as far as it says something of now.
+    pub(super) fn lately(&self, now: Instant) -> f64 {
+        self.rate.lately(self.likely, now)
+    }
+
     /// How long one waits that has so much before it.
     pub(super) fn wait(&self, ahead: Ahead) -> Duration {
         wait(ahead.units, self.per_second())
@@ -90,8 +95,14 @@ impl Queue {
 
     /// Takes the next one that fits; it is served.
     pub(super) fn pop(&mut self, fit: impl Fn(&Spot) -> bool, now: Instant) -> Option<Item<Spot>> {
-        let item = self.fair.pop(fit)?;
+        let item = self.give(fit, now)?;
         self.rate.served(item.units);
+        Some(item)
+    }
+
+    /// Takes the next one that fits for another cluster, which says nothing of how fast this one is.
+    pub(super) fn give(&mut self, fit: impl Fn(&Spot) -> bool, now: Instant) -> Option<Item<Spot>> {
+        let item = self.fair.pop(fit)?;
         self.took(&item, now);
         Some(item)
     }

@@ -1,7 +1,7 @@
 //! One cluster as admission sees it: its account, its two queues, and its last report. The lists are one, too, without
 //! a report.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use flotilla_api::{
     ClusterName,
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{BIG_EVERY, queue::Queue};
 use crate::{
-    admission::{limits::Account, record::millis},
+    admission::{estimate::wait, limits::Account, record::millis},
     route::{self, Candidate},
 };
 
@@ -193,6 +193,27 @@ impl Side {
         self.len() == 0 && self.free(lane, true, now) > 0
     }
 
+    /// How long it takes until those small ones are done that are under way; none if there are none.
+    fn small_under_way(&self, now: Instant) -> Option<Duration> {
+        let count = self.account.small_under_way();
+        (count > 0).then(|| wait(count.into(), self.queue(Lane::Small).lately(now)))
+    }
+
+    /// As that, as `Seen` tells it.
+    pub(super) fn small_under_way_ms(&self, now: Instant) -> Option<u64> {
+        self.small_under_way(now).map(millis)
+    }
+
+    /// How long it takes until those of a lane are done that wait here or are under way. Big ones that are under way do
+    /// not count: what is left of them is not known.
+    pub(super) fn done(&self, lane: Lane, now: Instant) -> Duration {
+        let under_way = match lane {
+            Lane::Small => self.small_under_way(now).unwrap_or_default(),
+            Lane::Big => Duration::ZERO,
+        };
+        self.queue(lane).wait_for_all().saturating_add(under_way)
+    }
+
     /// What routing compares, as of now; none before the first report.
     pub(super) fn candidate(&mut self) -> Option<&Candidate> {
         let dispatched = u64::from(self.account.in_flight() + self.account.streams() + self.redirected);
@@ -222,6 +243,7 @@ impl Side {
             movable_big: self.queue(Lane::Big).movable(),
             units: self.units(),
             oldest_movable_ms: oldest.map_or(0, |at| millis(now.duration_since(at))),
+            under_way_small_ms: self.small_under_way_ms(now),
             score_milli: milli(self.score()),
         }
     }
@@ -243,6 +265,7 @@ impl Side {
             in_flight: self.account.in_flight(),
             queued_units: self.units(),
             wait_ms: millis(self.queue(lane).wait_for_all()),
+            done_ms: millis(self.done(lane, now)),
             cpu_milli: if count > 0.0 { milli(f64::from(busy / count)) } else { 0 },
             disk_free_milli: if total > 0.0 { milli(free / total) } else { 0 },
         }

@@ -7,6 +7,7 @@ mod moving;
 mod patience;
 mod permits;
 mod refusals;
+mod uneven;
 mod waiting;
 
 use std::time::Duration;

@@ -24,6 +24,7 @@ fn idle(name: &str, score_milli: u32) -> Seen {
         movable_big: 0,
         units: 0,
         oldest_movable_ms: 0,
+        under_way_small_ms: None,
         score_milli,
     }
 }
@@ -45,6 +46,25 @@ fn the_best_idle_one_takes_from_the_longest_queue() {
     assert_eq!(steal(&seen), take("d", "c", Lane::Small));
     let ties = [stuck("c", 3), idle("e", 500), stuck("a", 3), idle("d", 500)];
     assert_eq!(steal(&ties), take("d", "a", Lane::Small), "ties go by name");
+}
+
+#[test]
+fn nobody_takes_what_would_be_done_sooner_where_it_is() {
+    let after = |ms, side: Seen| Seen { under_way_small_ms: Some(ms), ..side };
+    let slow = after(370, idle("c", 900));
+    assert_eq!(steal(&[after(60, stuck("a", 9)), slow.clone()]), Verdict::Nothing(Why::NobodyIsSooner));
+    let fast = after(60, idle("b", 100));
+    assert_eq!(steal(&[after(60, stuck("a", 9)), fast.clone(), slow.clone()]), take("b", "a", Lane::Small));
+    // The longest queue is not the only one that is looked at.
+    let slower = after(400, stuck("d", 2));
+    assert_eq!(steal(&[after(60, stuck("a", 9)), slower.clone(), slow.clone()]), take("c", "d", Lane::Small));
+    // Whoever has nothing to do learns only so how fast it is.
+    assert_eq!(steal(&[after(0, stuck("a", 9)), idle("c", 1)]), take("c", "a", Lane::Small));
+    // Its only credit is held by a big one.
+    assert_eq!(steal(&[stuck("a", 9), slow.clone()]), take("c", "a", Lane::Small));
+    // What is left of big ones is not known.
+    let big = Seen { movable_small: 0, waiting_big: 1, movable_big: 1, ..after(60, stuck("a", 9)) };
+    assert_eq!(steal(&[big, slow]), take("c", "a", Lane::Big));
 }
 
 #[test]
@@ -78,13 +98,16 @@ fn nothing_moves_without_a_reason() {
 fn any_seen() -> impl Strategy<Value = Vec<Seen>> {
     let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.8));
     let counts = (0..3u32, 0..3u32, 0..4u32, 0..4u32, 0..4u32, 0..4u32);
-    let one = (flags, counts, 0..3u32).prop_map(|((fresh, takes_new), counts, score_milli)| {
-        let (free_small, free_big, movable_small, movable_big, homes_small, homes_big) = counts;
-        let (waiting_small, waiting_big) = (movable_small + homes_small, movable_big + homes_big);
-        let units = u64::from(waiting_small + 5 * waiting_big);
-        let counts = Seen { waiting_small, waiting_big, movable_small, movable_big, units, ..idle("a", score_milli) };
-        Seen { fresh, takes_new, free_small: free_small.max(free_big), free_big, ..counts }
-    });
+    let one = (flags, counts, 0..3u32, prop::option::of(0..3u64)).prop_map(
+        |((fresh, takes_new), counts, score_milli, ms)| {
+            let (free_small, free_big, movable_small, movable_big, homes_small, homes_big) = counts;
+            let (waiting_small, waiting_big) = (movable_small + homes_small, movable_big + homes_big);
+            let units = u64::from(waiting_small + 5 * waiting_big);
+            let idle = Seen { under_way_small_ms: ms, ..idle("a", score_milli) };
+            let counts = Seen { waiting_small, waiting_big, movable_small, movable_big, units, ..idle };
+            Seen { fresh, takes_new, free_small: free_small.max(free_big), free_big, ..counts }
+        },
+    );
     prop::collection::vec(one, 0..5).prop_map(|mut seen| {
         for (n, side) in seen.iter_mut().enumerate() {
             side.cluster = cluster(&format!("c{n}"));
@@ -106,6 +129,10 @@ proptest! {
             for side in seen.iter().filter(|side| side.cluster == thief || side.cluster == from) {
                 prop_assert!(side.fresh && side.takes_new, "{:?}", side);
             }
+            let side = |name: &ClusterName| seen.iter().find(|side| side.cluster == *name).expect("it was seen");
+            let under_way = [side(&thief), side(&from)].map(|side| side.under_way_small_ms);
+            let later = matches!(under_way, [Some(thief), Some(from)] if thief > from);
+            prop_assert!(lane == Lane::Big || !later, "it is done later there");
             let before = total(&seen);
             for side in &mut seen {
                 if side.cluster == from {

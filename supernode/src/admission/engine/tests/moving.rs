@@ -29,6 +29,25 @@ fn an_idle_cluster_takes_new_keys_and_never_homes() {
 }
 
 #[test]
+fn what_others_took_says_nothing_of_how_fast_a_cluster_is() {
+    let mut lab = Lab::new();
+    lab.offered("a", 8);
+    for _ in 0..8 {
+        lab.granted(small(), home("a"));
+    }
+    let at_home = lab.waits("p", small(), home("a"));
+    for _ in 0..50 {
+        lab.waits("p", small(), Place::Any);
+    }
+    assert_eq!(grants(&lab.offered("b", 100)).len(), 50, "all of them are stolen");
+    for _ in 0..10 {
+        lab.pass(Duration::from_millis(100));
+    }
+    let rate = lab.engine.side(&Door::Cluster(cluster("a"))).queue(Lane::Small).per_second();
+    assert!(lab.engine.waiting.contains_key(&at_home) && rate < 50.0, "nobody was served for a second: {rate}");
+}
+
+#[test]
 fn nothing_is_taken_where_that_is_switched_off_or_own_work_waits() {
     let mut lab = Lab::new();
     lab.offered("a", 1);
