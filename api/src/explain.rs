@@ -73,8 +73,8 @@ pub struct Considered {
     pub queued_units: u64,
     /// How long it would take to serve those that waited in the request's lane.
     pub wait_ms: u64,
-    /// How long until those are done, and small ones that were under way before another small one: where nobody had a free credit, the
-    /// least decided.
+    /// How long until those are done, and small ones that were under way before another small one: where nobody had a free credit,
+    /// those within a tenth of the least were compared by their scores.
     pub done_ms: u64,
     /// How busy the processors of its live nodes were.
     pub cpu_milli: u32,
@@ -264,7 +264,7 @@ pub struct Seen {
     /// How long the oldest waits that another one could serve.
     pub oldest_movable_ms: u64,
     /// How long it takes until the small requests are done that are under way there, as fast as small ones were let through lately; none
-    /// if there are none.
+    /// if there are none, or less than half of all.
     pub under_way_small_ms: Option<u64>,
     /// How good it is for a new key; higher is better.
     pub score_milli: u32,

@@ -132,9 +132,13 @@ fn stolen(seen: &[Seen], verdict: &Verdict) -> String {
     };
     let mut out = format!("taken from the queue of cluster {from} by cluster {thief}, {} lane", lane.as_str());
     for side in seen {
+        let under_way = match side.under_way_small_ms {
+            Some(ms) => format!("small ones under way for {ms} ms"),
+            None => "hardly small ones under way".to_owned(),
+        };
         write!(
             out,
-            "\n{:<10}  {} had {} free credits ({} for big ones), {} small and {} big waiting, {} units, small ones under way for {} ms, score {:.3}",
+            "\n{:<10}  {} had {} free credits ({} for big ones), {} small and {} big waiting, {} units, {under_way}, score {:.3}",
             "",
             side.cluster,
             side.free_small,
@@ -142,7 +146,6 @@ fn stolen(seen: &[Seen], verdict: &Verdict) -> String {
             side.waiting_small,
             side.waiting_big,
             side.units,
-            side.under_way_small_ms.unwrap_or(0),
             f64::from(side.score_milli) / 1000.0,
         )
         .expect("writing to a String cannot fail");

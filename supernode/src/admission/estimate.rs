@@ -46,10 +46,14 @@ impl Rate {
         self.per_second.unwrap_or(likely).max(RATE_MIN)
     }
 
-    /// The rate as of now, also where nobody waits; `likely` where nobody did lately.
+    /// The rate as of now, also where nobody waits: there it is forgotten by and by, so that a cluster that stood still is
+    /// not slow for long.
     #[must_use]
     pub fn lately(&self, likely: f64, now: Instant) -> f64 {
-        if self.is_forgotten(now) { likely.max(RATE_MIN) } else { self.per_second(likely) }
+        let (measured, likely) = (self.per_second(likely), likely.max(RATE_MIN));
+        let since = self.paused.filter(|_| self.since.is_none());
+        let part = since.map_or(0.0, |paused| now.duration_since(paused).div_duration_f64(FORGOTTEN_AFTER).min(1.0));
+        measured + part * (likely - measured)
     }
 
     fn is_forgotten(&self, now: Instant) -> bool {
@@ -190,8 +194,10 @@ mod tests {
         }
         assert!(rate.per_second(1600.0) > 470.0, "{rate:?}");
         rate.pause(after(start, 4000), 1600.0);
-        assert!(rate.lately(1600.0, after(start, 8999)) > 470.0, "{rate:?}");
-        assert!((rate.lately(1600.0, after(start, 9000)) - 1600.0).abs() < 1e-9, "it says nothing any more: {rate:?}");
+        for (ms, expect) in [(4000, 486.0), (5000, 709.0), (6500, 1043.0), (9000, 1600.0), (60_000, 1600.0)] {
+            let found = rate.lately(1600.0, after(start, ms));
+            assert!((found - expect).abs() < 2.0, "{found} at {ms} ms");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub fn steal(seen: &[Seen]) -> Verdict {
             if let Some(thief) = best {
                 return Verdict::Take { thief: thief.cluster.clone(), from: from.cluster.clone(), lane };
             }
-            why = if idle.count() > 0 { Why::NobodyIsSooner } else { Why::NobodyIsIdle };
+            if why != Why::NobodyIsSooner {
+                why = if idle.count() > 0 { Why::NobodyIsSooner } else { Why::NobodyIsIdle };
+            }
         }
     }
     Verdict::Nothing(why)
@@ -49,9 +51,8 @@ fn is_idle(seen: &Seen, lane: Lane) -> bool {
 }
 
 /// Whether who is let through next is done sooner at the thief, or as soon: those that are under way come first. A slow
-/// cluster that takes somebody whose turn is about to come makes that one wait longer. One with nothing under way may
-/// always take; so may anybody from one that has nothing of this lane under way and no credit for it. What is left of a
-/// big request is not known.
+/// cluster that takes somebody whose turn is about to come makes that one wait longer. Where it is not known, since
+/// nothing is under way or mostly big ones are, of which nobody knows what is left, the thief may take.
 fn is_sooner(thief: &Seen, from: &Seen, lane: Lane) -> bool {
     match (lane, thief.under_way_small_ms, from.under_way_small_ms) {
         (Lane::Small, Some(thief), Some(from)) => thief <= from,

@@ -14,7 +14,7 @@ use crate::{
     route::{self, Candidate},
 };
 
-/// Waits that differ by no more than this part are the same: they are estimates.
+/// Times that differ by no more than this part are the same: they are estimates.
 const AS_LONG_PART: u32 = 10;
 
 impl Engine {
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// Chooses the cluster for a request that any can serve: the best of those that have a credit, or, where it has to
-    /// wait anyway, of those where it waits the shortest. While none is heard, it is the one that was heard last of
+    /// wait anyway, of those that are done soonest. While none is heard, it is the one that was heard last of
     /// those that took new keys. None if there is no such cluster.
     pub(super) fn route(&mut self, lane: Lane, turn: &mut Turn<'_>) -> Option<Door> {
         let now = turn.now;
@@ -78,12 +78,12 @@ impl Engine {
         let able = || self.sides.values().filter(|side| side.is_able(now));
         let any_free = able().any(free);
         // A report tells how busy a cluster is, and not how fast it gets done with what stands here.
-        let wait = |side: &Side| side.done(lane, now);
-        let shortest = able().map(wait).min().unwrap_or_default();
-        let as_short = shortest.saturating_add(shortest / AS_LONG_PART);
+        let done = |side: &Side| side.done(lane, now);
+        let soonest = able().map(done).min().unwrap_or_default();
+        let as_soon = soonest.saturating_add(soonest / AS_LONG_PART);
         let fits = |side: &Side| match any_free {
             true => free(side),
-            false => wait(side) <= as_short,
+            false => done(side) <= as_soon,
         };
         let able = self.sides.values_mut().filter(|side| side.is_able(now) && fits(side));
         let candidates: Vec<Candidate> = able.filter_map(|side| side.candidate().cloned()).collect();

@@ -95,8 +95,10 @@ impl Queue {
 
     /// Takes the next one that fits; it is served.
     pub(super) fn pop(&mut self, fit: impl Fn(&Spot) -> bool, now: Instant) -> Option<Item<Spot>> {
-        let item = self.give(fit, now)?;
+        let item = self.fair.pop(fit)?;
+        // Before the queue is empty, which ends the measurement.
         self.rate.served(item.units);
+        self.took(&item, now);
         Some(item)
     }
 

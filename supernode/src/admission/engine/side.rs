@@ -193,22 +193,17 @@ impl Side {
         self.len() == 0 && self.free(lane, true, now) > 0
     }
 
-    /// How long it takes until those small ones are done that are under way; none if there are none.
-    fn small_under_way(&self, now: Instant) -> Option<Duration> {
-        let count = self.account.small_under_way();
-        (count > 0).then(|| wait(count.into(), self.queue(Lane::Small).lately(now)))
-    }
-
-    /// As that, as `Seen` tells it.
+    /// How long it takes until those small ones are done that are under way, in milliseconds; as `Seen` tells it.
     pub(super) fn small_under_way_ms(&self, now: Instant) -> Option<u64> {
-        self.small_under_way(now).map(millis)
+        let (small, all) = (self.account.small_under_way(), self.account.in_flight());
+        (small > 0 && small >= all / 2).then(|| millis(wait(small.into(), self.queue(Lane::Small).lately(now))))
     }
 
     /// How long it takes until those of a lane are done that wait here or are under way. Big ones that are under way do
     /// not count: what is left of them is not known.
     pub(super) fn done(&self, lane: Lane, now: Instant) -> Duration {
         let under_way = match lane {
-            Lane::Small => self.small_under_way(now).unwrap_or_default(),
+            Lane::Small => wait(self.account.small_under_way().max(1).into(), self.queue(lane).lately(now)),
             Lane::Big => Duration::ZERO,
         };
         self.queue(lane).wait_for_all().saturating_add(under_way)

@@ -155,6 +155,21 @@ fn people_are_told_who_waits_where() {
 }
 
 #[test]
+fn the_last_one_of_a_queue_counts_for_its_rate() {
+    let mut lab = Lab::new();
+    lab.offered("a", 1);
+    let mut held = lab.granted(small(), home("a"));
+    for _ in 0..200 {
+        let waiter = lab.waits("p", small(), home("a"));
+        lab.now += Duration::from_millis(10);
+        assert_eq!(grants(&lab.end(held)).len(), 1);
+        held = PermitId(waiter.0);
+    }
+    let rate = lab.engine.side(&Door::Cluster(cluster("a"))).queue(Lane::Small).per_second();
+    assert!((90.0..110.0).contains(&rate), "one in 10 ms is {rate} a second");
+}
+
+#[test]
 fn a_new_key_waits_where_it_is_served_soonest() {
     let mut lab = Lab::new();
     lab.offered("a", 8);
