@@ -245,15 +245,20 @@ class Check:
         self.fleet.restart_front({"FAILPOINTS": ""}, stealing="true")
         can = float(os.environ.get("STEAL_RATE", 0)) or self.knee(LARGER, TRIAL_S)
         note(f"{name}: capacity: {can:.0f} uploads of {LARGER} per second")
-        # The first load after a search for the capacity was the slowest of four twice, whatever was on. And where no cluster has room
-        # there is nobody to steal: a search of short trials may find more than is borne for long.
-        while self.one_round(f"{name}-warm-{can:.0f}", False, can * share, keys, "").refused > WARM_REFUSED_MAX:
+        # The first load after a search for the capacity was the slowest of four twice, whatever was on.
+        can = self.borne(name, False, can, share, keys)
+        self.figures[f"{name}_rate"] = round(can)
+        self.rounds(name, can * share, keys, HARM_MIN)
+        return can
+
+    def borne(self, name: str, stealing: bool, can: float, share: float, keys: list[str], points: str = "") -> float:
+        """Lowers the capacity that rounds are to use until one of them is hardly refused anything: where no cluster has room, or the
+        supernode itself is short, there is nothing to steal. A search of short trials may find more than is borne for long."""
+        while self.one_round(f"{name}-warm-{can:.0f}", stealing, can * share, keys, points).refused > WARM_REFUSED_MAX:
             can *= LOWER
             note(f"{name}: too much for rounds in which somebody is to have room; from now on as if {can:.0f} were the capacity")
             if can < STEAL_RATE_MIN:
                 fail(f"void: {name}: even a load for {can:.0f} uploads per second is refused")
-        self.figures[f"{name}_rate"] = round(can)
-        self.rounds(name, can * share, keys, HARM_MIN)
         return can
 
     def slow(self) -> None:
@@ -264,6 +269,9 @@ class Check:
         self.fleet.shares[FRONT] = SHARE + SHARE - SLOW_SHARE
         try:
             can = self.stealing("slow", 1, [])
+            # A step less than what is borne with stealing, so that the others have room for what waits at the wrong one.
+            can = LOWER * self.borne("slow_misrouted", True, can, 1, [], MISROUTED)
+            self.figures["slow_misrouted_rate"] = round(can)
             wrong = self.rounds("slow_misrouted", can, [], GAIN_MIN, MISROUTED)
         finally:
             self.fleet.shares |= {SHORT: SHARE, FRONT: SHARE}
