@@ -5,8 +5,8 @@ import unittest
 from compared import Compared, Round
 
 
-def rounds(on, off, use_on=0.4, use_off=0.4, stolen=None, gain_min=0.6, refused_on=0.0, refused_off=0.0):
-    both = Compared("slow", gain_min)
+def rounds(on, off, use_on=0.4, use_off=0.4, stolen=None, gain_min=0.6, refused_on=0.0, refused_off=0.0, wants=True):
+    both = Compared("slow", gain_min, wants)
     both.of[True] += [Round(p99, use_on, refused_on, {"c/a": 30, "c/b": 20, "a/b": 10} if stolen is None else stolen) for p99 in on]
     both.of[False] += [Round(p99, use_off, refused_off, {}) for p99 in off]
     return both
@@ -39,3 +39,6 @@ class Rounds(unittest.TestCase):
             if both.stolen(True):
                 both.of[False].append(Round(1.0, 0.4, 0.0, {"a/b": 1}))
             self.assertEqual((len(both.problems()), both.doubts()), (1, []))
+
+    def test_where_nothing_is_wrong_nothing_has_to_be_stolen(self):
+        self.assertEqual(rounds([1.0], [1.0], stolen={}, wants=False).problems(), [])
