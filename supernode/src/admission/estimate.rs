@@ -51,19 +51,21 @@ impl Rate {
     #[must_use]
     pub fn lately(&self, likely: f64, now: Instant) -> f64 {
         let (measured, likely) = (self.per_second(likely), likely.max(RATE_MIN));
-        let since = self.paused.filter(|_| self.since.is_none());
-        let part = since.map_or(0.0, |paused| now.duration_since(paused).div_duration_f64(FORGOTTEN_AFTER).min(1.0));
-        measured + part * (likely - measured)
+        measured + self.forgotten(now) * (likely - measured)
     }
 
-    fn is_forgotten(&self, now: Instant) -> bool {
-        self.since.is_none() && self.paused.is_some_and(|paused| now.duration_since(paused) >= FORGOTTEN_AFTER)
+    /// The part of what was measured that counts no more: nothing while somebody waits, all of it, 1, in the end.
+    fn forgotten(&self, now: Instant) -> f64 {
+        match (self.since, self.paused) {
+            (None, Some(paused)) => now.duration_since(paused).div_duration_f64(FORGOTTEN_AFTER).min(1.0),
+            (Some(_), _) | (None, None) => 0.0,
+        }
     }
 
     /// Somebody waits from now on, or still does.
     pub fn begin(&mut self, now: Instant) {
         if self.since.is_none() {
-            if self.is_forgotten(now) {
+            if self.forgotten(now) >= 1.0 {
                 (self.per_second, self.measured) = (None, 0.0);
             }
             self.since = Some(now);

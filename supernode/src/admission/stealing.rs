@@ -17,16 +17,16 @@ pub fn steal(seen: &[Seen]) -> Verdict {
         // Ties go to the first name, so that the same sight is always the same verdict.
         let mut stuck: Vec<&Seen> = seen.iter().filter(|side| is_stuck(side, lane)).collect();
         stuck.sort_by(|a, b| b.units.cmp(&a.units).then_with(|| a.cluster.cmp(&b.cluster)));
-        for from in stuck {
-            let idle = seen.iter().filter(|side| is_idle(side, lane));
-            let sooner = idle.clone().filter(|thief| is_sooner(thief, from, lane));
+        let idle: Vec<&Seen> = seen.iter().filter(|side| is_idle(side, lane)).collect();
+        for from in &stuck {
+            let sooner = idle.iter().filter(|thief| is_sooner(lane, thief.under_way_small_ms, from.under_way_small_ms));
             let best = sooner.max_by(|a, b| a.score_milli.cmp(&b.score_milli).then_with(|| b.cluster.cmp(&a.cluster)));
             if let Some(thief) = best {
                 return Verdict::Take { thief: thief.cluster.clone(), from: from.cluster.clone(), lane };
             }
-            if why != Why::NobodyIsSooner {
-                why = if idle.count() > 0 { Why::NobodyIsSooner } else { Why::NobodyIsIdle };
-            }
+        }
+        if !stuck.is_empty() && why != Why::NobodyIsSooner {
+            why = if idle.is_empty() { Why::NobodyIsIdle } else { Why::NobodyIsSooner };
         }
     }
     Verdict::Nothing(why)
@@ -52,9 +52,10 @@ fn is_idle(seen: &Seen, lane: Lane) -> bool {
 
 /// Whether who is let through next is done sooner at the thief, or as soon: those that are under way come first. A slow
 /// cluster that takes somebody whose turn is about to come makes that one wait longer. Where it is not known, since
-/// nothing is under way or mostly big ones are, of which nobody knows what is left, the thief may take.
-fn is_sooner(thief: &Seen, from: &Seen, lane: Lane) -> bool {
-    match (lane, thief.under_way_small_ms, from.under_way_small_ms) {
+/// nothing is under way or mostly big ones are, of which nobody knows what is left, the thief may take. Both are told by
+/// [`Seen::under_way_small_ms`].
+pub(super) fn is_sooner(lane: Lane, thief: Option<u64>, from: Option<u64>) -> bool {
+    match (lane, thief, from) {
         (Lane::Small, Some(thief), Some(from)) => thief <= from,
         (Lane::Small | Lane::Big, ..) => true,
     }

@@ -9,13 +9,13 @@ use super::{Action, Door, Engine, Held, Holds, PermitId, Turn, WaiterId, Waiting
 use crate::{
     admission::{
         class::{Patience, Place},
-        stealing::steal,
+        stealing::{is_sooner, steal},
     },
     route::{self, Candidate},
 };
 
 /// Times that differ by no more than this part are the same: they are estimates.
-const AS_LONG_PART: u32 = 10;
+const AS_SOON_PART: u32 = 10;
 
 impl Engine {
     /// Lets those through that wait at a door, as far as there are credits.
@@ -54,13 +54,14 @@ impl Engine {
     /// Whether a look at all clusters would find something to steal: it costs some microseconds, and most events change
     /// nothing.
     fn could_steal(&self, turn: &Turn<'_>) -> bool {
+        let now = turn.now;
+        let under_way = |side: &Side| side.small_under_way_ms(now);
         Lane::ALL.iter().any(|lane| {
-            let under_way = |side: &Side| side.small_under_way_ms(turn.now).filter(|_| *lane == Lane::Small);
-            let stuck = self.sides.values().filter(|side| side.is_stuck(*lane, turn.now));
-            let idle = self.sides.values().filter(|side| side.is_idle(*lane, turn.now));
-            let latest = stuck.map(|side| under_way(side).unwrap_or(u64::MAX)).max();
-            let soonest = idle.map(|side| under_way(side).unwrap_or(0)).min();
-            soonest.zip(latest).is_some_and(|(soonest, latest)| soonest <= latest)
+            let stuck = || self.sides.values().filter(|side| side.is_stuck(*lane, now));
+            let mut idle = self.sides.values().filter(|side| side.is_idle(*lane, now));
+            // Where nothing is stuck, as nearly always, nobody is asked whether it is idle.
+            stuck().next().is_some()
+                && idle.any(|thief| stuck().any(|from| is_sooner(*lane, under_way(thief), under_way(from))))
         })
     }
 
@@ -80,7 +81,7 @@ impl Engine {
         // A report tells how busy a cluster is, and not how fast it gets done with what stands here.
         let done = |side: &Side| side.done(lane, now);
         let soonest = able().map(done).min().unwrap_or_default();
-        let as_soon = soonest.saturating_add(soonest / AS_LONG_PART);
+        let as_soon = soonest.saturating_add(soonest / AS_SOON_PART);
         let fits = |side: &Side| match any_free {
             true => free(side),
             false => done(side) <= as_soon,

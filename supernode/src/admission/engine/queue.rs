@@ -68,14 +68,14 @@ impl Queue {
         self.rate.per_second(self.likely)
     }
 
-    /// The rate, as far as it says something of now.
-    pub(super) fn lately(&self, now: Instant) -> f64 {
-        self.rate.lately(self.likely, now)
-    }
-
     /// How long one waits that has so much before it.
     pub(super) fn wait(&self, ahead: Ahead) -> Duration {
         wait(ahead.units, self.per_second())
+    }
+
+    /// How long it takes until so much is done that is under way, whether or not anybody waits.
+    pub(super) fn under_way(&self, units: u32, now: Instant) -> Duration {
+        wait(units.into(), self.rate.lately(self.likely, now))
     }
 
     /// How long it takes to serve all that wait.

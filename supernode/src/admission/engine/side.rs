@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{BIG_EVERY, queue::Queue};
 use crate::{
-    admission::{estimate::wait, limits::Account, record::millis},
+    admission::{limits::Account, record::millis},
     route::{self, Candidate},
 };
 
@@ -196,14 +196,14 @@ impl Side {
     /// How long it takes until those small ones are done that are under way, in milliseconds; as `Seen` tells it.
     pub(super) fn small_under_way_ms(&self, now: Instant) -> Option<u64> {
         let (small, all) = (self.account.small_under_way(), self.account.in_flight());
-        (small > 0 && small >= all / 2).then(|| millis(wait(small.into(), self.queue(Lane::Small).lately(now))))
+        (small > 0 && small >= all / 2).then(|| millis(self.queue(Lane::Small).under_way(small, now)))
     }
 
     /// How long it takes until those of a lane are done that wait here or are under way. Big ones that are under way do
     /// not count: what is left of them is not known.
     pub(super) fn done(&self, lane: Lane, now: Instant) -> Duration {
         let under_way = match lane {
-            Lane::Small => wait(self.account.small_under_way().max(1).into(), self.queue(lane).lately(now)),
+            Lane::Small => self.queue(lane).under_way(self.account.small_under_way().max(1), now),
             Lane::Big => Duration::ZERO,
         };
         self.queue(lane).wait_for_all().saturating_add(under_way)

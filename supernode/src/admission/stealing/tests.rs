@@ -58,7 +58,7 @@ fn nobody_takes_what_would_be_done_sooner_where_it_is() {
     // The longest queue is not the only one that is looked at.
     let slower = after(400, stuck("d", 2));
     assert_eq!(steal(&[after(60, stuck("a", 9)), slower.clone(), slow.clone()]), take("c", "d", Lane::Small));
-    // Whoever has nothing to do learns only so how fast it is.
+    // It has nothing under way.
     assert_eq!(steal(&[after(0, stuck("a", 9)), idle("c", 1)]), take("c", "a", Lane::Small));
     // Its only credit is held by a big one.
     assert_eq!(steal(&[stuck("a", 9), slow.clone()]), take("c", "a", Lane::Small));
